@@ -1,0 +1,26 @@
+"""minigpt: small GPTs from scratch, trained by PyTorch Lightning. `GPT`, `GPTConfig` and `load` need torch alone."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from minigpt.api import load
+    from minigpt.model.config import GPTConfig
+    from minigpt.model.gpt import GPT
+
+__version__ = "0.1.0"
+__all__ = ["GPT", "GPTConfig", "__version__", "load"]
+
+_HOME = {"GPT": "minigpt.model.gpt", "GPTConfig": "minigpt.model.config", "load": "minigpt.api"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import torch only when something that needs it is asked for, so that `minigpt --help` is instant."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'minigpt' has no attribute '{name}'")
+    import importlib
+
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

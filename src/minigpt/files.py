@@ -1,0 +1,48 @@
+"""Writing files so that nothing half-written is ever left under a final name."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """Give a temporary path beside `target`; sync it and rename it to `target` if the block succeeds.
+
+    The temporary file lies in the target's own folder: a rename is atomic only within one file system. If the block
+    raises, `target` is untouched and the temporary file is removed. A kill leaves `.NAME.tmp-PID` behind, never
+    half a target; `remove_leftovers` clears these.
+    """
+    temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(target.parent)
+
+
+def atomic_write(target: Path, content: str | bytes) -> None:
+    """Write `content` (text as UTF-8) to `target`, whole or not at all."""
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(data)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed writers left in `folder`."""
+    for leftover in folder.glob(".*.tmp-*"):
+        leftover.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut. Not every system can open a folder; there the rename alone must do."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

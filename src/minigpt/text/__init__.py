@@ -1,0 +1,1 @@
+"""Text -> tokens -> shards: numpy and `tokenizers`, no torch."""
