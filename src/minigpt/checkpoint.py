@@ -1,0 +1,241 @@
+"""A run and its checkpoints, read with torch alone: which file, is it whole, what is in it, and the model of it.
+
+A checkpoint is the dict that Lightning saves with one more entry, `minigpt`, that says how to use the weights; a bare
+one holds only that and `state_dict`. Nothing in it is ever executed: every load is `weights_only=True`.
+"""
+
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from types import NoneType
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from minigpt.errors import CheckpointError, ConfigError, DataError, did_you_mean
+from minigpt.model.config import GPTConfig
+from minigpt.model.gpt import GPT
+from minigpt.text.tokenizers import Tokenizer, tokenizer_from_json
+
+FORMAT = 1
+ENTRY = "minigpt"
+WEIGHT_PREFIX = "gpt."
+"""In `state_dict`: the GPT is the attribute `gpt` of the LightningModule."""
+
+BEST_NAME = "best.ckpt"
+"""In a run's `checkpoints/`: the one of the lowest validation loss."""
+
+Prefer = Literal["best", "last"]
+
+_STEP_NAME = re.compile(r"step=(\d+)\.ckpt")
+_ENTRY_TYPES: dict[str, tuple[type, ...]] = {
+    "format": (int,),
+    "config": (dict,),
+    "tokenizer": (str,),
+    "provenance": (dict,),
+    "step": (int,),
+    "val_loss": (float, NoneType),
+    "data": (dict,),
+    "data_fingerprint": (str,),
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Checkpoint:
+    """What one checkpoint file says."""
+
+    path: Path
+    config: GPTConfig
+    weights: dict[str, Tensor]
+    """The GPT's state dict."""
+    tokenizer: Tokenizer
+    provenance: dict[str, Any]
+    """Where the weights come from: command, commit, versions, machine."""
+    step: int
+    """Optimizer steps done."""
+    val_loss: float | None
+    """The last validation loss before it was written, nats per token; none: there was none yet."""
+    data: dict[str, Any]
+    """The corpus, its tokenizer and split, as the `data` group of the config names them."""
+    data_fingerprint: str
+    """Content of the prepared corpus; empty: not known."""
+
+
+def step_name(step: int) -> str:
+    """File name of the checkpoint after `step` optimizer steps."""
+    return f"step={step:08d}.ckpt"
+
+
+def step_paths(folder: Path) -> list[Path]:
+    """The `step=N.ckpt` files of `folder`, oldest first; empty when there is no such folder."""
+    found = [(int(match[1]), path) for path in folder.glob("*.ckpt") if (match := _STEP_NAME.fullmatch(path.name))]
+    return [path for _, path in sorted(found)]
+
+
+def find_checkpoint(run_or_checkpoint: str | Path, prefer: Prefer = "best") -> Path:
+    """The checkpoint file meant by a file, a run's folder, or a run's bare name (also looked for in `runs/`).
+
+    In a run: `best.ckpt`, or else the newest complete step; `prefer="last"` turns that around. Raises CheckpointError
+    for what is not there, with the nearest name that is, and for a run without a checkpoint.
+    """
+    if prefer not in get_args(Prefer):
+        choices = get_args(Prefer)
+        raise ConfigError(f"prefer={prefer!r} must be one of {', '.join(choices)}{did_you_mean(str(prefer), choices)}")
+    path = Path(run_or_checkpoint)
+    if not path.exists() and len(path.parts) == 1:
+        path = Path("runs") / path if (Path("runs") / path).exists() else path
+    if path.is_file():
+        return path
+    if not path.exists():
+        raise CheckpointError(f"no run or checkpoint at {path}{_nearest(path)}")
+    best = _checkpoint_folder(path) / BEST_NAME
+    newest = last_checkpoint(path)
+    if best.is_file() and (prefer == "best" or newest is None):
+        return best
+    if newest is None:
+        raise CheckpointError(f"{path} holds no checkpoint: neither {BEST_NAME} nor a complete step=N.ckpt")
+    return newest
+
+
+def last_checkpoint(run_folder: str | Path) -> Path | None:
+    """The newest complete `step=N.ckpt` of a run, or None. What a kill left half-written is passed over."""
+    newest_first = reversed(step_paths(_checkpoint_folder(Path(run_folder))))
+    return next((path for path in newest_first if is_complete(path)), None)
+
+
+def is_complete(path: str | Path) -> bool:
+    """Whether `path` is a whole file of `torch.save`, judged by the table at the end of the zip: no weight is read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/data.pkl") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):  # the last two: a garbled table
+        return False
+
+
+def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") -> Checkpoint:
+    """Everything that sampling and evaluating need from the file `path`; weights are mapped from it, not copied.
+
+    Raises CheckpointError, one line that begins with the path, for a file that is missing, truncated, not a checkpoint,
+    not one of ours, of another format, or whose parts contradict each other.
+    """
+    path = Path(path)
+    content = _load(path, map_location)
+    entry = _checked_entry(path, content)
+    try:
+        config = GPTConfig.from_dict(entry["config"])
+        tokenizer = tokenizer_from_json(entry["tokenizer"])
+    except (ConfigError, DataError) as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    if tokenizer.vocab_size > config.vocab_size:
+        raise CheckpointError(
+            f"{path}: its tokenizer has {tokenizer.vocab_size} tokens, "
+            f"more than the model's vocab_size={config.vocab_size}"
+        )
+    weights = _gpt_weights(content["state_dict"])
+    _check_weights(path, config, weights)
+    return Checkpoint(
+        path=path,
+        config=config,
+        weights=weights,
+        tokenizer=tokenizer,
+        provenance=entry["provenance"],
+        step=entry["step"],
+        val_loss=entry["val_loss"],
+        data=entry["data"],
+        data_fingerprint=entry["data_fingerprint"],
+    )
+
+
+def build_model(checkpoint: Checkpoint, device: str | torch.device = "cpu") -> GPT:
+    """The GPT of a checkpoint in eval mode, with a copy of its weights. Torch's global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):  # building draws initial weights, which are then overwritten
+        model = GPT(checkpoint.config)
+    model.load_state_dict(checkpoint.weights)
+    return model.to(device).eval()
+
+
+def _load(path: Path, map_location: str | torch.device) -> Any:
+    """torch.load with every way to fail turned into one line."""
+    if not path.exists():
+        raise CheckpointError(f"no checkpoint at {path}{_nearest(path)}")
+    if not is_complete(path):
+        raise CheckpointError(_why_not_complete(path))
+    try:
+        # weights_only: a checkpoint cannot run code. mmap: weights come into memory only when copied.
+        return torch.load(path, map_location=map_location, weights_only=True, mmap=True)
+    except Exception as error:  # damaged bytes may raise anything at all; none of it is a fault of this program
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if "eights only" in reason or "nsupported" in reason:
+            reason = "it holds pickled objects, which could run code and are never loaded"
+        raise CheckpointError(f"{path} cannot be loaded: {reason}") from error
+
+
+def _why_not_complete(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(2)
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}"
+    if not beginning:
+        return f"{path} is empty: a checkpoint has 0 bytes only where writing it failed"
+    if beginning == b"PK":  # how every zip begins
+        return f"{path} is truncated: its {path.stat().st_size} bytes lack the table that ends a checkpoint"
+    return f"{path} is not a checkpoint: it is no file that torch.save writes"
+
+
+def _checked_entry(path: Path, content: Any) -> dict[str, Any]:
+    """Our entry of the loaded dict, every key there and of its type."""
+    if not isinstance(content, dict) or not isinstance(content.get(ENTRY), dict):
+        raise CheckpointError(f"{path} is not a checkpoint of minigpt: it has no '{ENTRY}' entry")
+    entry = content[ENTRY]
+    if entry.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} has checkpoint format {entry.get('format')!r}, this version of minigpt reads format {FORMAT}"
+        )
+    for name, types in _ENTRY_TYPES.items():
+        if name not in entry:
+            raise CheckpointError(f"{path}: its '{ENTRY}' entry has no '{name}'")
+        if not isinstance(entry[name], types):
+            raise CheckpointError(f"{path}: '{name}' in its '{ENTRY}' entry must not be a {type(entry[name]).__name__}")
+    weights = content.get("state_dict")
+    if not isinstance(weights, dict):
+        raise CheckpointError(f"{path} has no weights: it lacks 'state_dict'")
+    for key, value in weights.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise CheckpointError(f"{path}: '{key}' in its 'state_dict' is not a tensor under a name")
+    return entry
+
+
+def _gpt_weights(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Keys as a bare GPT has them: without Lightning's `gpt.` and the `_orig_mod.` that torch.compile may put in."""
+    return {key.replace("_orig_mod.", "").removeprefix(WEIGHT_PREFIX): value for key, value in state_dict.items()}
+
+
+def _check_weights(path: Path, config: GPTConfig, weights: dict[str, Tensor]) -> None:
+    with torch.device("meta"):  # shapes without memory
+        expected = GPT(config).state_dict()
+    for key in sorted(expected.keys() | weights.keys()):
+        if key not in weights:
+            raise CheckpointError(f"{path}: the weights lack '{key}', which the config asks for")
+        if key not in expected:
+            raise CheckpointError(f"{path}: the weights have '{key}', which the config does not know")
+        found, asked = tuple(weights[key].shape), tuple(expected[key].shape)
+        if found != asked:
+            raise CheckpointError(f"{path}: weight '{key}' has shape {found}, the config asks for {asked}")
+
+
+def _checkpoint_folder(run: Path) -> Path:
+    """`run/checkpoints`, or `run` itself where somebody names that folder, or one with loose checkpoints."""
+    return run / "checkpoints" if (run / "checkpoints").is_dir() else run
+
+
+def _nearest(path: Path) -> str:
+    """`, did you mean NAME?` for the first part of `path` that does not exist; a bare name is compared to runs too."""
+    missing = path
+    while not missing.parent.exists():
+        missing = missing.parent
+    folders = [missing.parent, Path("runs")] if len(path.parts) == 1 else [missing.parent]
+    names = [child.name for folder in folders if folder.is_dir() for child in folder.iterdir()]
+    return did_you_mean(missing.name, names)

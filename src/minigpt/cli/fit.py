@@ -1,0 +1,20 @@
+"""`minigpt fit`: train what the config says."""
+
+import sys
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str]) -> int:
+    """Check the command line, then import lightning, then train; gives the exit code."""
+    from minigpt.cli.parsing import build_parser, check, parse
+
+    if not argv or "-h" in argv or "--help" in argv:
+        build_parser().print_help(sys.stdout)
+        return 0
+    if not any(word.startswith("--print_config") for word in argv):
+        check(argv)
+    experiment, ckpt_path = parse(argv)
+
+    from minigpt.training.fit import fit
+
+    return fit(experiment, ckpt_path=ckpt_path, command=["minigpt", "fit", *argv])

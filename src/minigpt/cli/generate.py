@@ -1,0 +1,144 @@
+"""Sample text from a run or a checkpoint: the prompt and its continuation, on stdout as they come; notes on stderr."""
+
+import argparse
+import io
+import sys
+from argparse import SUPPRESS
+from collections.abc import Iterable
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+from minigpt.errors import DataError
+from minigpt.sampling_options import SamplingOptions
+
+if TYPE_CHECKING:
+    from minigpt.api import LoadedGPT
+
+SEPARATOR = "---"
+"""The line between two samples."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options. SUPPRESS: an option that is not given leaves SamplingOptions its default."""
+    parser.add_argument("run", metavar="RUN-or-CHECKPOINT", help="run folder, its name under runs/, or checkpoint file")
+    parser.add_argument(
+        "--prompt",
+        metavar="TEXT",
+        default=SUPPRESS,
+        help="beginning of the text; without it stdin is read if it is piped (less one final newline); empty: the "
+        "beginning of a document",
+    )
+    add = parser.add_argument_group("how much").add_argument
+    add(
+        "--max_new_tokens",
+        type=int,
+        metavar="N",
+        default=SamplingOptions.max_new_tokens,
+        help="tokens to add at most; the end of a document ends the text earlier",
+    )
+    add("--n_samples", type=int, metavar="N", default=1, help=f"texts to write, with a line {SEPARATOR} between them")
+    add("--stop", metavar="TEXT", default=SUPPRESS, help="end before this text")
+    add(
+        "--context",
+        type=int,
+        metavar="N",
+        default=SUPPRESS,
+        help="tokens the model sees at most (default: its block_size, which learned positions cannot exceed); a longer "
+        "text, or prompt, slides out of its sight in strides of N/4",
+    )
+    add = parser.add_argument_group("how to choose").add_argument
+    add(
+        "--temperature",
+        type=float,
+        metavar="T",
+        default=SamplingOptions.temperature,
+        help="below 1 bolder, 1 the model's own distribution, above 1 more varied",
+    )
+    add("--top_k", type=int, metavar="K", default=SUPPRESS, help="only the K likeliest tokens")
+    add("--top_p", type=float, metavar="P", default=SUPPRESS, help="only the likeliest tokens that together reach P")
+    add(
+        "--min_p",
+        type=float,
+        metavar="P",
+        default=SUPPRESS,
+        help="only tokens at least P times as likely as the likeliest",
+    )
+    add("--greedy", action="store_true", default=SUPPRESS, help="always the likeliest token")
+    add(
+        "--seed",
+        type=int,
+        metavar="S",
+        default=SUPPRESS,
+        help="the same seed gives the same text; sample i draws from S + i (default: a fresh one, noted on stderr)",
+    )
+    add = parser.add_argument_group("how to run").add_argument
+    add("--prefer", choices=("best", "last"), default="best", help="which checkpoint of a run")
+    add("--device", default="auto", help="cpu, cuda, cuda:N, mps, or auto for the fastest there is")
+    add(
+        "--no_cache",
+        dest="use_cache",
+        action="store_false",
+        default=SUPPRESS,
+        help="recompute keys and values at every token",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the samples; gives 0. Every setting is checked before torch is imported."""
+    given = vars(args)
+    names = {field.name for field in fields(SamplingOptions)}
+    options = SamplingOptions(**{name: value for name, value in given.items() if name in names})
+    samples = options.for_samples(args.n_samples)
+    from minigpt.api import load
+
+    loaded = load(args.run, device=args.device, prefer=args.prefer)
+    prompt = given["prompt"] if "prompt" in given else piped_prompt()
+    streams = [loaded.stream(prompt, sample, given.get("stop")) for sample in samples]
+    note_long_prompt(loaded, prompt, options)
+    if "seed" not in given and "greedy" not in given:
+        note(f"--seed {samples[0].seed} gives this text again")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a character shows a question mark
+    for index, pieces in enumerate(streams):
+        if index > 0:
+            write([SEPARATOR, "\n"])
+        try:
+            write(pieces)
+        finally:  # on Ctrl-C too the shell's prompt begins a new line
+            write(["\n"])
+    return 0
+
+
+def write(pieces: Iterable[str]) -> None:
+    """Each piece to stdout at once."""
+    for piece in pieces:
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+
+
+def piped_prompt() -> str:
+    """What is piped into the command, less one final newline, which `echo` adds; empty at a terminal."""
+    if sys.stdin is None or sys.stdin.isatty():
+        return ""
+    content = sys.stdin.buffer.read()
+    try:
+        return content.decode("utf-8").removesuffix("\n")
+    except UnicodeDecodeError as error:
+        byte = content[error.start]
+        raise DataError(f"the prompt on stdin is not UTF-8: byte 0x{byte:02x} at offset {error.start}") from None
+
+
+def note_long_prompt(loaded: "LoadedGPT", prompt: str, options: SamplingOptions) -> None:
+    """Say on stderr how much of a prompt that is longer than the context counts."""
+    from minigpt.sampling import context_length, context_start, encode_prompt
+
+    n_tokens = len(encode_prompt(loaded.tokenizer, prompt))
+    context = context_length(loaded.model, options)
+    start = context_start(n_tokens, context)
+    if start > 0:
+        note(f"the prompt has {n_tokens} tokens, the context {context}: only the last {n_tokens - start} count")
+
+
+def note(text: str) -> None:
+    """One line on stderr."""
+    print(f"minigpt: note: {text}", file=sys.stderr)

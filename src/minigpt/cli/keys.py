@@ -1,0 +1,142 @@
+"""Unknown names in a config or on the command line, found before anything heavy is imported, with the nearest right
+one."""
+
+import ast
+import importlib.util
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from minigpt.errors import ConfigError, did_you_mean
+from minigpt.model.config import GPTConfig
+from minigpt.optim.config import OptimConfig
+from minigpt.training.config import TRAINER_OWNED, DataConfig, RunConfig
+
+GROUPS: dict[str, type] = {"run": RunConfig, "model": GPTConfig, "optim": OptimConfig, "data": DataConfig}
+
+_COMMAND_LINE = ("config", "ckpt_path", "help", "print_config")
+_ELSEWHERE = {
+    "model.vocab_size": "it is the tokenizer's: data.tokenizer, data.vocab_size and data.vocab_multiple set it",
+    **{f"trainer.{name}": hint for name, hint in TRAINER_OWNED.items()},
+}
+_OTHER_NAMES = {
+    "learning_rate": "optim.lr",
+    "max_lr": "optim.lr",
+    "beta2": "optim.betas",
+    "warmup_iters": "optim.warmup_steps",
+    "max_iters": "trainer.max_steps",
+    "epochs": "trainer.max_steps",
+    "grad_clip": "trainer.gradient_clip_val",
+    "gradient_accumulation_steps": "trainer.accumulate_grad_batches",
+    "device": "trainer.accelerator",
+    "dtype": "trainer.precision",
+    "max_seq_len": "model.block_size",
+    "num_heads": "model.n_head",
+    "num_layers": "model.n_layer",
+    "d_model": "model.n_embd",
+    "hidden_size": "model.n_embd",
+    "d_ff": "model.n_ff",
+    "dropout_prob": "model.dropout",
+    "eval_interval": "run.eval_every",
+    "eval_iters": "run.eval_batches",
+    "save_every_n_steps": "run.save_every",
+    "out_dir": "run.root",
+    "dataset": "data.corpus",
+    "seed": "seed_everything",
+}
+"""What other projects call it: only ever used to suggest the right name."""
+
+
+def known_keys() -> list[str]:
+    """Every key of a config, dotted: `model.n_head`, `trainer.max_steps`, `seed_everything`."""
+    ours = [f"{group}.{field.name}" for group, config in GROUPS.items() for field in fields(config)]
+    trainer = [f"trainer.{name}" for name in trainer_arguments()]
+    return [key for key in ["seed_everything", *ours, *trainer] if key not in _ELSEWHERE]
+
+
+def trainer_arguments() -> list[str]:
+    """The arguments of Lightning's Trainer, read off its source: importing it takes seconds."""
+    package = importlib.util.find_spec("lightning")
+    assert package is not None
+    assert package.submodule_search_locations is not None
+    source = Path(package.submodule_search_locations[0]) / "pytorch" / "trainer" / "trainer.py"
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ClassDef) and node.name == "Trainer":
+            constructor = next(f for f in node.body if isinstance(f, ast.FunctionDef) and f.name == "__init__")
+            return [argument.arg for argument in (*constructor.args.args, *constructor.args.kwonlyargs)][1:]
+    raise AssertionError(f"{source} has no class Trainer")
+
+
+def check_names(argv: Sequence[str]) -> None:
+    """Raise ConfigError for the first unknown name in `argv` or in a YAML file that it names with --config."""
+    known = known_keys()
+    for option in _options(argv):
+        if option not in _COMMAND_LINE and option not in GROUPS and option != "trainer":
+            _check(option, known, where="")
+    for path in config_files(argv):
+        for key in _yaml_keys(load_yaml(path)):
+            _check(key, known, where=f"{path}: ")
+
+
+def config_files(argv: Sequence[str]) -> Iterator[Path]:
+    """The files that `--config FILE` or `--config=FILE` name."""
+    for position, word in enumerate(argv):
+        if word == "--config" and position + 1 < len(argv):
+            yield Path(argv[position + 1])
+        elif word.startswith("--config="):
+            yield Path(word.removeprefix("--config="))
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; a file that is missing, broken or holds something else is a ConfigError with file
+    and line."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        names = [str(near) for near in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+        raise ConfigError(f"--config {path}: there is no such file{did_you_mean(str(path), names)}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config {path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{path}{line}: is not YAML: {error.problem or error.context}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: is not YAML: {str(error).splitlines()[0]}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(
+            f"{path}: holds a {type(content).__name__}, and a config is a mapping of groups: model, data, ..."
+        )
+    return content
+
+
+def _options(argv: Sequence[str]) -> Iterator[str]:
+    for word in argv:
+        if word.startswith("--"):
+            yield word[2:].split("=", 1)[0].removesuffix("+")
+
+
+def _yaml_keys(content: dict[Any, Any]) -> Iterator[str]:
+    for group, values in content.items():
+        if isinstance(values, dict) and (group in GROUPS or group == "trainer"):
+            yield from (f"{group}.{name}" for name in values)
+        elif group not in GROUPS and group != "trainer":
+            yield str(group)
+
+
+def _check(key: str, known: Sequence[str], where: str) -> None:
+    """Only the first two parts of a key are ours; what follows belongs to a class that the config names."""
+    head = ".".join(key.split(".")[:2])
+    if head in _ELSEWHERE:
+        raise ConfigError(f"{where}{head} is not set by hand: {_ELSEWHERE[head]}")
+    if head in known:
+        return
+    leaf = key.rsplit(".", 1)[-1]
+    same_leaf = [name for name in known if name.rsplit(".", 1)[-1] == leaf]
+    near = _OTHER_NAMES.get(leaf) or (same_leaf[0] if same_leaf else None)
+    hint = f", did you mean {near}?" if near else did_you_mean(key, known)
+    raise ConfigError(f"{where}unknown key {key}{hint}")

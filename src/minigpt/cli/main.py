@@ -1,0 +1,106 @@
+"""The entry of `minigpt`: finds the command, imports that one alone, and tells errors in one line."""
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from minigpt import __version__
+from minigpt.errors import ConfigError, MinigptError, did_you_mean
+
+COMMANDS = {
+    "fit": "train a model: minigpt fit --config configs/base.yaml",
+    "validate": "exact loss, perplexity and bits per byte of a run over a whole split",
+    "generate": "sample text from a run or a checkpoint",
+    "prepare": "turn a corpus into token shards ahead of a run",
+}
+
+_USAGE = """\
+usage: minigpt COMMAND [options]
+
+minigpt {version}: small GPTs from scratch, trained by PyTorch Lightning
+
+commands:
+{commands}
+
+minigpt COMMAND --help tells more.
+Begin with: minigpt fit --config configs/base.yaml"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, whose errors are one line like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        unknown = message.removeprefix("unrecognized arguments: ")
+        if unknown != message:
+            names = [option for action in self._actions for option in action.option_strings]
+            word = unknown.split()[0]
+            raise ConfigError(f"unknown option {word}{did_you_mean(word.split('=')[0], names)}")
+        raise ConfigError(message)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `minigpt` with the words after its name; gives the exit code.
+
+    0: done; 1: data or a checkpoint cannot be used; 2: the command line or the config is wrong; 130: Ctrl-C; 143:
+    SIGTERM.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(words)
+    except KeyboardInterrupt:
+        print("minigpt: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # the reader of our output has gone; nothing is left to say to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except (MinigptError, OSError) as error:
+        if os.environ.get("MINIGPT_TRACEBACK"):
+            raise
+        print(f"minigpt: error: {_line(error)}", file=sys.stderr)
+        return error.exit_code if isinstance(error, MinigptError) else 1
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in {"-h", "--help", "help"}:
+        print(_usage())
+        return 0
+    if words[0] in {"-V", "--version"}:
+        print(f"minigpt {__version__}")
+        return 0
+    name, *rest = words
+    if name not in COMMANDS:
+        raise ConfigError(f"unknown command {name}{did_you_mean(name, COMMANDS) or ': ' + ', '.join(COMMANDS)}")
+    command = importlib.import_module(f"minigpt.cli.{name}")
+    if name == "fit":  # its options are the keys of a config, which argparse cannot express
+        return int(command.main(rest))
+    parser = _Parser(
+        prog=f"minigpt {name}",
+        description=command.__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
+    )
+    command.add_arguments(parser)
+    return int(command.run(parser.parse_args(rest)))
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    return _USAGE.format(
+        version=__version__, commands="\n".join(f"  {name:<{width}}  {what}" for name, what in COMMANDS.items())
+    )
+
+
+def _line(error: Exception) -> str:
+    """The error as one line; an OSError names its file and its reason."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split("\n"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""From YAML files and options to a checked Experiment, by jsonargparse."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, set_parsing_settings
+from omegaconf.errors import OmegaConfBaseException
+
+from minigpt.cli.keys import GROUPS, check_names
+from minigpt.errors import ConfigError, did_you_mean
+from minigpt.model.config import GPTConfig
+from minigpt.training.config import TRAINER_DEFAULTS, TRAINER_OWNED, Experiment
+
+_HELP = {
+    "run": "The run: its name, its folder, how often it looks up",
+    "model": "The transformer",
+    "optim": "The optimizer and its learning rate",
+    "data": "The text, its tokens, its batches",
+}
+_MODE = "omegaconf+"  # resolves ${...} once, after all files and options are merged
+_SKIPPED = {"model": {"vocab_size"}}
+
+
+class _Parser(ArgumentParser):
+    """jsonargparse's parser, whose errors are one line instead of a page of usage."""
+
+    def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
+        if not self.exit_on_error and ex is not None:
+            raise ex
+        raise ConfigError(one_line(message))
+
+
+def build_parser(trainer: type | None = None) -> ArgumentParser:
+    """The parser of `minigpt fit`.
+
+    Without `trainer` the trainer's group is a plain mapping: all other groups are checked before lightning is imported.
+    With Lightning's Trainer as `trainer` that group is checked too, and classes that it names by `class_path` can be
+    built.
+    """
+    set_parsing_settings(docstring_parse_attribute_docstrings=True, omegaconf_absolute_to_relative_paths=True)
+    # jsonargparse 4.53 registers the reader of this mode at its first use, but asks for it before: for text in the
+    # defaults.
+    ArgumentParser(parser_mode=_MODE).parse_string("{}")
+    parser = _Parser(
+        prog="minigpt fit",
+        usage="minigpt fit --config FILE [--GROUP.KEY VALUE ...] [--ckpt_path last]",
+        description="Train a GPT. Every key of the YAML is an option too, and an option wins over the YAML.",
+        parser_mode=_MODE,
+        exit_on_error=False,
+        default_env=False,
+    )
+    parser.add_argument("--config", action=ActionConfigFile, help="A YAML file; several are merged, the last one wins.")
+    parser.add_argument(
+        "--ckpt_path",
+        type=str | None,
+        default=None,
+        help="last: go on with the newest run of this name, in its folder; FILE: begin a new run from that checkpoint.",
+    )
+    parser.add_argument(
+        "--seed_everything", type=int, default=1337, help="Seed of the weights, the batches and the dropout."
+    )
+    for group, config in GROUPS.items():
+        parser.add_class_arguments(config, group, help=_HELP[group], skip=_SKIPPED.get(group), instantiate=False)
+    if trainer is None:
+        parser.add_argument(
+            "--trainer",
+            type=dict[str, Any],
+            default=dict(TRAINER_DEFAULTS),
+            help="Any argument of Lightning's Trainer, as --trainer.NAME VALUE.",
+        )
+    else:
+        parser.add_class_arguments(trainer, "trainer", skip=set(TRAINER_OWNED), instantiate=False)
+        parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER_DEFAULTS.items()})
+    return parser
+
+
+def check(argv: Sequence[str]) -> None:
+    """Raise ConfigError for what can be found wrong without lightning: names, types, choices, combinations."""
+    check_names(argv)
+    values = _parse(build_parser(), argv)
+    _groups(values)
+
+
+def parse(argv: Sequence[str]) -> tuple[Experiment, str | None]:
+    """The checked experiment and `--ckpt_path`. Imports lightning."""
+    from lightning.pytorch import Trainer
+
+    parser = build_parser(Trainer)
+    values = _parse(parser, argv)
+    groups = _groups(values)
+    built = parser.instantiate(values)
+    ckpt_path = values.pop("ckpt_path")
+    values.pop("config", None)
+    experiment = Experiment(
+        seed_everything=values["seed_everything"],
+        **groups,
+        trainer=vars(built["trainer"]),
+        yaml=parser.dump(values, skip_none=False, skip_validation=True),
+    )
+    return experiment, ckpt_path
+
+
+def _parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
+    try:
+        return parser.parse_args(list(argv))
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"broken interpolation: {_interpolation(error)}") from error
+    except ConfigError:
+        raise
+    except Exception as error:  # argparse's and jsonargparse's errors have no common base
+        raise ConfigError(one_line(str(error))) from error
+
+
+def _groups(values: Namespace) -> dict[str, Any]:
+    """The groups as their dataclasses; each checks itself."""
+    built: dict[str, Any] = {
+        group: config(**vars(values[group])) for group, config in GROUPS.items() if group != "model"
+    }
+    # Any vocabulary will do for the check: the tokenizer's is not known yet.
+    model = asdict(GPTConfig(vocab_size=256, **vars(values["model"])))
+    del model["vocab_size"]
+    return {**built, "model": model}
+
+
+def _interpolation(error: OmegaConfBaseException) -> str:
+    text = str(error).splitlines()[0]
+    return f"{error.full_key}: {text}" if getattr(error, "full_key", None) else text
+
+
+def one_line(message: str) -> str:
+    """An error of jsonargparse in one line and in the words of a config."""
+    text = re.sub(r"\s+", " ", message).strip()
+    key = re.match(r'(?:Parser key|Key|Option) "([\w.]+)": ', text)
+    value = re.search(r"(?:Got value|Given value): (.*)$", text)
+    kinds = list(dict.fromkeys(re.findall(r"Expected an? (.+?)(?=\. Got value| - Expected| Given value|$)", text)))
+    if not (key and value and kinds):
+        return text.replace("unrecognized arguments:", "unexpected")
+    literal = re.search(r"Literal\[(.*?)\]", " ".join(kinds))
+    if literal:
+        choices = re.findall(r"'([^']*)'", literal[1])
+        return f"{key[1]}={value[1]} must be one of {', '.join(choices)}{did_you_mean(value[1], choices)}"
+    return f"{key[1]}={value[1]} must be {' or '.join(_TYPES.get(kind, kind) for kind in kinds)}"
+
+
+_TYPES = {
+    "<class 'int'>": "a whole number",
+    "<class 'float'>": "a number",
+    "<class 'bool'>": "true or false",
+    "<class 'str'>": "a text",
+    "<class 'dict'>": "a mapping",
+    "<class 'NoneType'>": "null",
+}
+"""A Python type in words."""

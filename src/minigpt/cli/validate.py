@@ -1,0 +1,140 @@
+"""Exact loss, perplexity and bits per byte of a run or a checkpoint over a whole split, every token once."""
+
+import argparse
+import json
+import math
+import sys
+from argparse import SUPPRESS
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from minigpt.errors import ConfigError, DataError
+from minigpt.text.options import PrepareOptions
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from minigpt.api import LoadedGPT
+    from minigpt.checkpoint import Checkpoint
+    from minigpt.evaluation import Evaluation
+    from minigpt.text.prepare import Prepared
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("run", metavar="RUN-or-CHECKPOINT", help="run folder, its name under runs/, or checkpoint file")
+    parser.add_argument(
+        "--data.corpus",
+        dest="corpus",
+        metavar="CORPUS",
+        default=SUPPRESS,
+        help="another text, cut by the checkpoint's tokenizer: a named corpus, file, folder or prepared folder "
+        "(default: that of the training)",
+    )
+    parser.add_argument(
+        "--data.text_field",
+        dest="text_field",
+        metavar="NAME",
+        default=SUPPRESS,
+        help="field or column with the text in .jsonl and .parquet files",
+    )
+    parser.add_argument("--split", choices=("val", "train"), default="val", help="which part of the corpus")
+    parser.add_argument("--batch_size", type=int, metavar="N", default=32, help="windows at a time; changes no result")
+    parser.add_argument("--prefer", choices=("best", "last"), default="best", help="which checkpoint of a run")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:N, mps, or auto for the fastest there is")
+    parser.add_argument("--json", action="store_true", help="write one line of JSON instead of a table")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate and write the result to stdout; gives 0."""
+    if args.batch_size < 1:
+        raise ConfigError(f"batch_size={args.batch_size} must be a whole number, 1 or more")
+    from minigpt.api import load
+    from minigpt.text.prepare import prepare_cached
+
+    loaded = load(args.run, device=args.device, prefer=args.prefer)
+    overrides = {name: value for name, value in vars(args).items() if name in {"corpus", "text_field"}}
+    options = prepare_options(loaded.checkpoint, overrides)
+    prepared = prepare_cached(options, progress=sys.stderr.isatty(), tokenizer=loaded.tokenizer)
+    check_tokenizer(loaded.checkpoint, prepared, options.corpus)
+    if "corpus" not in overrides:
+        note_changed_corpus(loaded.checkpoint, prepared, options.corpus)
+    shards = prepared.val.shards if args.split == "val" else prepared.train.shards
+    evaluation = evaluate_with_bar(loaded, shards, args.batch_size)
+    result = as_dict(loaded.checkpoint, options.corpus, args.split, evaluation)
+    print(json.dumps(result) if args.json else as_table(result))
+    return 0
+
+
+def prepare_options(checkpoint: "Checkpoint", overrides: dict[str, str]) -> PrepareOptions:
+    """How to prepare the corpus: as for the training of `checkpoint`, but for what the command line says."""
+    known = {field.name for field in fields(PrepareOptions)} - {"workers"}
+    values: dict[str, Any] = {name: value for name, value in checkpoint.data.items() if name in known} | overrides
+    if "corpus" not in values:
+        raise ConfigError(f"{checkpoint.path} does not say on which corpus it was trained: give --data.corpus")
+    values.setdefault("tokenizer", checkpoint.tokenizer.kind)
+    return PrepareOptions(**values)
+
+
+def check_tokenizer(checkpoint: "Checkpoint", prepared: "Prepared", corpus: str) -> None:
+    """Refuse a prepared folder whose tokens mean something else."""
+    if prepared.tokenizer.fingerprint != checkpoint.tokenizer.fingerprint:
+        raise DataError(
+            f"{corpus} was prepared with another tokenizer ({prepared.tokenizer.kind}, {prepared.tokenizer.vocab_size} "
+            f"tokens) than {checkpoint.path} ({checkpoint.tokenizer.kind}, {checkpoint.tokenizer.vocab_size} tokens)"
+        )
+
+
+def note_changed_corpus(checkpoint: "Checkpoint", prepared: "Prepared", corpus: str) -> None:
+    """Say on stderr that the text is no longer the one of the training: its split may now hold text trained on."""
+    if checkpoint.data_fingerprint not in {"", prepared.fingerprint}:
+        print(f"minigpt: note: corpus {corpus} has changed since {checkpoint.path} was trained on it", file=sys.stderr)
+
+
+def evaluate_with_bar(loaded: "LoadedGPT", shards: "list[np.ndarray]", batch_size: int) -> "Evaluation":
+    """`evaluate` with a progress bar on stderr, if that is a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from minigpt.evaluation import evaluate
+
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("tokens", total=sum(max(0, len(shard) - 1) for shard in shards))
+        return evaluate(
+            loaded.model,
+            shards,
+            loaded.tokenizer.token_bytes(),
+            batch_size=batch_size,
+            progress=lambda n_tokens: bar.advance(task, n_tokens),
+        )
+
+
+def as_dict(checkpoint: "Checkpoint", corpus: str, split: str, evaluation: "Evaluation") -> dict[str, Any]:
+    """The result as plain values; JSON has no word for a number that is not finite, so such a one is null."""
+    numbers = {name: getattr(evaluation, name) for name in ("loss", "perplexity", "bits_per_byte")}
+    return {
+        "checkpoint": str(checkpoint.path),
+        "step": checkpoint.step,
+        "corpus": corpus,
+        "split": split,
+        **{name: value if math.isfinite(value) else None for name, value in numbers.items()},
+        "n_tokens": evaluation.n_tokens,
+        "n_bytes": evaluation.n_bytes,
+    }
+
+
+def as_table(result: dict[str, Any]) -> str:
+    """The result for a reader."""
+
+    def number(name: str) -> str:
+        return "not a finite number" if result[name] is None else f"{result[name]:.4f}"
+
+    rows = {
+        "checkpoint": f"{result['checkpoint']} (step {result['step']})",
+        "data": f"{result['split']} split of {result['corpus']}",
+        "size": f"{result['n_tokens']:,} tokens, {result['n_bytes']:,} bytes",
+        "loss": f"{number('loss')} nats per token",
+        "perplexity": number("perplexity"),
+        "bits per byte": number("bits_per_byte"),
+    }
+    return "\n".join(f"{name:<14}{value}" for name, value in rows.items())

@@ -1,0 +1,158 @@
+"""GPTConfig: every setting of the model, its default, its meaning and the checks (no torch here)."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self, get_args
+
+from minigpt.errors import ConfigError, did_you_mean
+
+PositionName = Literal["learned", "sinusoidal", "rotary", "alibi", "none"]
+NormName = Literal["layernorm", "rmsnorm"]
+NormPlacement = Literal["pre", "post"]
+ActivationName = Literal["relu", "gelu", "gelu_tanh", "relu2", "swiglu", "geglu"]
+AttentionName = Literal["fused", "explicit"]
+
+GATED_ACTIVATIONS: frozenset[ActivationName] = frozenset({"swiglu", "geglu"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class GPTConfig:
+    """What a GPT is made of; a ConfigError names the values and the rule of an illegal combination."""
+
+    vocab_size: int
+    """Number of distinct tokens (V)."""
+    block_size: int = 64
+    """Longest sequence in training, in tokens (T)."""
+    n_layer: int = 4
+    """Number of residual blocks; 0 leaves only embedding and output."""
+    n_head: int = 8
+    """Number of query heads (H)."""
+    n_kv_head: int | None = None
+    """Number of key/value heads: null is n_head, fewer is grouped-query, 1 is multi-query attention."""
+    n_embd: int = 128
+    """Width of the residual stream, in channels (C)."""
+    n_ff: int | None = None
+    """Width of the feed-forward layer: null is 4 * n_embd, or 8/3 * n_embd for the gated activations."""
+    dropout: float = 0.2
+    """Share of values dropped in training: in embeddings, attention weights and residual branches."""
+    position: PositionName = "learned"
+    """How the model knows where a token stands."""
+    norm: NormName = "layernorm"
+    """Which normalisation."""
+    norm_placement: NormPlacement = "pre"
+    """Normalise the input of each sublayer (pre, GPT-2) or the sum after it (post, the 2017 paper)."""
+    activation: ActivationName = "gelu"
+    """Which feed-forward layer, named after its activation."""
+    attention: AttentionName = "fused"
+    """Attention through torch's fused kernel, or written out step by step: the same numbers."""
+    qk_norm: bool = False
+    """Normalise (RMSNorm) queries and keys of each head before they meet."""
+    bias: bool = True
+    """Give biases to linear layers and to layernorm."""
+    tie_embeddings: bool = True
+    """Use one matrix as token embedding and as output layer."""
+    rotary_base: float = 10000.0
+    """Base of the rotary wavelengths; only for position=rotary."""
+
+    @property
+    def head_width(self) -> int:
+        """Channels of one head (D)."""
+        return self.n_embd // self.n_head
+
+    @property
+    def kv_heads(self) -> int:
+        """Number of key/value heads, with null resolved."""
+        return self.n_head if self.n_kv_head is None else self.n_kv_head
+
+    @property
+    def ff_width(self) -> int:
+        """Feed-forward width (F), with null resolved.
+
+        A gated layer has three matrices instead of two, so 8/3 * n_embd keeps the number of parameters of
+        4 * n_embd (Shazeer 2020, section 2); it is rounded up to a multiple of 8.
+        """
+        if self.n_ff is not None:
+            return self.n_ff
+        return 8 * math.ceil(self.n_embd / 3) if self.activation in GATED_ACTIVATIONS else 4 * self.n_embd
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by field name, as a checkpoint stores them."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`; an unknown or missing name is a ConfigError."""
+        names = [field.name for field in fields(cls)]
+        for name in values:
+            if name not in names:
+                raise ConfigError(f"unknown model setting {name!r}{did_you_mean(str(name), names)}")
+        if "vocab_size" not in values:
+            raise ConfigError("the model setting vocab_size is missing; it has no default")
+        return cls(**values)
+
+    def __post_init__(self) -> None:
+        self._check_types_and_ranges()
+        self._check_choices()
+        self._check_combinations()
+
+    def _check_types_and_ranges(self) -> None:
+        for name in ("vocab_size", "block_size", "n_head", "n_embd"):
+            _check_whole(name, getattr(self, name), at_least=1)
+        _check_whole("n_layer", self.n_layer, at_least=0)
+        for name in ("n_kv_head", "n_ff"):
+            if getattr(self, name) is not None:
+                _check_whole(name, getattr(self, name), at_least=1)
+        for name in ("qk_norm", "bias", "tie_embeddings"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name}={getattr(self, name)!r} must be true or false")
+        if not (_is_number(self.dropout) and 0 <= self.dropout < 1):
+            raise ConfigError(f"dropout={self.dropout!r} must be a number from 0 up to, not including, 1")
+        if not (_is_number(self.rotary_base) and 1 < self.rotary_base < math.inf):
+            raise ConfigError(f"rotary_base={self.rotary_base!r} must be a finite number above 1")
+
+    def _check_choices(self) -> None:
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices:
+                near = did_you_mean(str(value), choices)
+                raise ConfigError(f"{name}={value!r} must be one of {', '.join(choices)}{near}")
+
+    def _check_combinations(self) -> None:
+        if self.n_embd % self.n_head:
+            raise ConfigError(f"n_embd={self.n_embd} must be divisible by n_head={self.n_head}")
+        if self.n_head % self.kv_heads:
+            raise ConfigError(f"n_head={self.n_head} must be divisible by n_kv_head={self.n_kv_head}")
+        if self.position == "rotary" and self.head_width % 2:
+            raise ConfigError(
+                f"position=rotary needs an even head width, but n_embd={self.n_embd} / n_head={self.n_head} "
+                f"is {self.head_width}"
+            )
+        if self.position == "sinusoidal" and self.n_embd % 2:
+            raise ConfigError(f"position=sinusoidal needs an even n_embd, not n_embd={self.n_embd}")
+        if self.position != "rotary" and self.rotary_base != type(self).rotary_base:
+            raise ConfigError(
+                f"rotary_base={self.rotary_base} has no effect with position={self.position}; "
+                "leave it out or set position=rotary"
+            )
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "position": get_args(PositionName),
+    "norm": get_args(NormName),
+    "norm_placement": get_args(NormPlacement),
+    "activation": get_args(ActivationName),
+    "attention": get_args(AttentionName),
+}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _check_whole(name: str, value: object, at_least: int) -> None:
+    """Refuse what is not a whole number (True is an int to Python, not to a reader) and what is too small."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ConfigError(f"{name}={value!r} must be a whole number")
+    if value < at_least:
+        raise ConfigError(f"{name}={value} must be at least {at_least}")

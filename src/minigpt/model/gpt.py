@@ -1,0 +1,90 @@
+"""GPT: tokens in, logits of the next token out."""
+
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minigpt.errors import ConfigError
+from minigpt.model.block import BLOCKS
+from minigpt.model.cache import KVCache
+from minigpt.model.config import GPTConfig
+from minigpt.model.dropout import Dropout
+from minigpt.model.init import initialise
+from minigpt.model.norms import NORMS
+from minigpt.model.positions import POSITIONS
+
+IGNORED = -1
+"""A target of this value counts for nothing."""
+
+
+class GPT(nn.Module):
+    """A decoder-only transformer (Vaswani et al. 2017; Radford et al. 2019), initialised when built.
+
+    Names in the state dict are a contract: token_embedding, position, blocks.N.{attention_norm, attention,
+    feedforward_norm, feedforward}, final_norm, head.
+    """
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.token_embedding = nn.Embedding(config.vocab_size, config.n_embd)
+        self.position = POSITIONS[config.position](config)
+        self.dropout = Dropout(config.dropout)
+        self.blocks = nn.ModuleList(BLOCKS[config.norm_placement](config) for _ in range(config.n_layer))
+        # A post-norm block has normalised its sum already.
+        pre_norm = config.norm_placement == "pre"
+        self.final_norm = NORMS[config.norm](config.n_embd, config.bias) if pre_norm else nn.Identity()
+        self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        if config.tie_embeddings:
+            self.head.weight = self.token_embedding.weight  # Press and Wolf 2017
+        initialise(self)
+
+    @property
+    def max_positions(self) -> int | None:
+        """How many positions the model can express: block_size for learned ones, None is without limit."""
+        return self.position.max_positions
+
+    def forward(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
+        """tokens (B, T) int64 -> logits (B, T, V) of each token's successor.
+
+        With a cache the tokens stand behind those it holds, see them, and are added to it (any T >= 1).
+        Raises ConfigError where the positions or the cache end before the tokens do.
+        """
+        return self.head(self.hidden(tokens, cache))
+
+    def hidden(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
+        """tokens (B, T) int64 -> (B, T, C): the stream after the last norm, from which `head` makes logits."""
+        start = 0
+        if cache is not None:
+            cache.check_room(tokens)
+            start = cache.length
+        T = tokens.shape[1]
+        self._check_positions(start, T)
+
+        x = self.token_embedding(tokens)  # (B, T, C)
+        x = self.dropout(self.position.embed(x, start))
+        signals = self.position.signals(x, start)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, signals, None if cache is None else cache.layers[layer])  # (B, T, C)
+        if cache is not None:
+            cache.length += T
+        return self.final_norm(x)
+
+    def loss(self, tokens: Tensor, targets: Tensor, reduction: Literal["mean", "none"] = "mean") -> Tensor:
+        """Cross-entropy in nats per token, in float32 whatever the dtype of the model or of autocast.
+
+        tokens and targets are (B, T) int64, targets[:, t] the successor of tokens[:, t]; targets of -1 are
+        ignored. "mean" gives a scalar over the others, "none" gives (B, T) with 0 where ignored.
+        """
+        logits = self(tokens).float()  # (B, T, V)
+        loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction=reduction)
+        return loss if reduction == "mean" else loss.view_as(targets)
+
+    def _check_positions(self, start: int, T: int) -> None:
+        limit = self.max_positions
+        if limit is not None and start + T > limit:
+            raise ConfigError(
+                f"{start + T} tokens are more than block_size={limit}, the most that "
+                f"position={self.config.position} can tell apart"
+            )

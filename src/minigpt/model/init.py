@@ -1,0 +1,50 @@
+"""The values that a new model starts from."""
+
+import math
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from minigpt.model.attention import Attention
+from minigpt.model.feedforward import FeedForward
+from minigpt.model.positions import LearnedPosition
+
+if TYPE_CHECKING:
+    from minigpt.model.gpt import GPT
+
+STD = 0.02
+
+
+def initialise(model: "GPT") -> None:
+    """Draw every weight anew, from torch's global generator.
+
+    Normal distributions of mean 0 (Radford et al. 2019, section 2.3, and its code):
+
+        weight                                    standard deviation
+        token_embedding, head                     0.02
+        position (learned)                        0.02 (GPT-2's code has 0.01; transformers' has this)
+        attention.qkv, feedforward.up and .gate   0.02
+        attention.output, feedforward.down        0.02 / sqrt(2 n_layer)
+        biases                                    all 0
+        norms                                     weight 1, bias 0 (set where they are made)
+
+    The stream is the sum of 2 n_layer residual branches; drawing them narrower keeps its variance free of depth.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            draw(module, STD)
+        elif isinstance(module, nn.Embedding | LearnedPosition):
+            nn.init.normal_(module.weight, std=STD)
+    residual_std = STD / math.sqrt(2 * max(model.config.n_layer, 1))
+    for module in model.modules():
+        if isinstance(module, Attention):
+            draw(module.output, residual_std)
+        elif isinstance(module, FeedForward):
+            draw(module.down, residual_std)
+
+
+def draw(linear: nn.Linear, std: float) -> None:
+    """Weights from a normal distribution of deviation `std`, biases 0."""
+    nn.init.normal_(linear.weight, std=std)
+    if linear.bias is not None:
+        nn.init.zeros_(linear.bias)

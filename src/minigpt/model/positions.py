@@ -1,0 +1,160 @@
+"""Positions: five ways to tell the model where a token stands."""
+
+# ruff: noqa: ARG002 - the base class takes what its subclasses need
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from minigpt.model.config import GPTConfig, PositionName
+
+
+class PositionSignals(NamedTuple):
+    """What attention needs to know about positions; computed once a forward pass, used by every layer."""
+
+    start: int
+    """Position of the first token: the number of tokens already in the cache."""
+    rotation: Tensor | None
+    """(2, T, D/2): cosines and sines that turn queries and keys."""
+    bias: Tensor | None
+    """(1, H, T, S): added to the attention scores; already -inf where a key lies in the future."""
+
+
+class Position(nn.Module):
+    """No positions at all (`none`), and the base of the other kinds: each overrides one of the three methods.
+
+    Without any position a causal transformer still tells order apart, since token t attends to t + 1 tokens
+    (Haviv et al. 2022).
+    """
+
+    max_positions: int | None = None
+    """How many positions this kind can express; None is without limit."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+
+    def embed(self, x: Tensor, start: int) -> Tensor:
+        """Token embeddings (B, T, C) of positions start..start+T-1 -> the same with their positions."""
+        return x
+
+    def rotation(self, x: Tensor, start: int) -> Tensor | None:
+        """Cosines and sines (2, T, D/2) for `rotate`, on the device of x (B, T, C)."""
+        return None
+
+    def bias(self, x: Tensor, start: int) -> Tensor | None:
+        """Bias (1, H, T, S) of the attention scores, S = start + T, in the dtype of x (B, T, C)."""
+        return None
+
+    def signals(self, x: Tensor, start: int) -> PositionSignals:
+        """What the layers need, for T tokens x (B, T, C) that begin at position `start`."""
+        return PositionSignals(start, self.rotation(x, start), self.bias(x, start))
+
+
+class LearnedPosition(Position):
+    """One trained vector for each of block_size positions (GPT-2; Vaswani et al. 2017, section 3.5)."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__(config)
+        self.weight = nn.Parameter(torch.empty(config.block_size, config.n_embd))
+        self.max_positions = config.block_size
+
+    def embed(self, x: Tensor, start: int) -> Tensor:
+        return x + self.weight[start : start + x.shape[1]]  # (B, T, C) + (T, C)
+
+
+class SinusoidalPosition(Position):
+    """Fixed sines and cosines added to the embedding (Vaswani et al. 2017, section 3.5).
+
+    The embedding is multiplied by sqrt(C) first (section 3.4): drawn with deviation 0.02 it would otherwise
+    drown in waves of amplitude 1.
+    """
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__(config)
+        self.embedding_scale = math.sqrt(config.n_embd)
+
+    def embed(self, x: Tensor, start: int) -> Tensor:
+        T, C = x.shape[1:]
+        return x * self.embedding_scale + sinusoids(start, T, C, x.device).to(x.dtype)  # (B, T, C) + (T, C)
+
+
+class RotaryPosition(Position):
+    """Turns queries and keys by an angle that grows with the position (RoPE; Su et al. 2021, section 3.4).
+
+    The dot product of a query and a key then depends on their distance alone.
+    """
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__(config)
+        self.head_width = config.head_width
+        self.base = config.rotary_base
+
+    def rotation(self, x: Tensor, start: int) -> Tensor:
+        angle = angles(start, x.shape[1], self.head_width, self.base, x.device)  # (T, D/2)
+        return torch.stack((angle.cos(), angle.sin()))  # (2, T, D/2)
+
+
+class AlibiPosition(Position):
+    """Lowers each score by slope * distance, a slope a head (ALiBi; Press et al. 2022, section 3)."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__(config)
+        self.slopes = alibi_slopes(config.n_head)
+
+    def bias(self, x: Tensor, start: int) -> Tensor:
+        S = start + x.shape[1]
+        key = torch.arange(S, device=x.device)  # (S,)
+        query = key[start:, None]  # (T, 1)
+        distance = (key - query).to(x.dtype)  # (T, S), negative in the past
+        distance = distance.masked_fill(key > query, -math.inf)
+        slopes = torch.tensor(self.slopes, dtype=x.dtype, device=x.device)  # (H,)
+        return slopes[None, :, None, None] * distance  # (1, H, T, S)
+
+
+POSITIONS: dict[PositionName, type[Position]] = {
+    "none": Position,
+    "learned": LearnedPosition,
+    "sinusoidal": SinusoidalPosition,
+    "rotary": RotaryPosition,
+    "alibi": AlibiPosition,
+}
+
+
+def angles(start: int, T: int, width: int, base: float, device: torch.device) -> Tensor:
+    """(T, width/2) float32: position / base^(2i/width), of the sinusoids and of the rotary turns alike."""
+    position = torch.arange(start, start + T, device=device, dtype=torch.float32)  # (T,)
+    exponent = torch.arange(0, width, 2, device=device, dtype=torch.float32) / width  # (width/2,)
+    frequency = 1.0 / base**exponent
+    return position[:, None] * frequency  # (T, width/2)
+
+
+def sinusoids(start: int, T: int, C: int, device: torch.device) -> Tensor:
+    """(T, C) float32: sin in the even channels, cos in the odd ones (Vaswani et al. 2017, section 3.5)."""
+    angle = angles(start, T, C, 10000.0, device)  # (T, C/2)
+    return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1)  # (T, C/2, 2) -> (T, C)
+
+
+def rotate(x: Tensor, rotation: Tensor) -> Tensor:
+    """Turn the pairs (x[i], x[i + D/2]) of queries or keys x (B, H, T, D) by the angles of (2, T, D/2).
+
+    The paper pairs neighbours (x[2i], x[2i+1]); pairing the two halves is the same up to a fixed permutation
+    of channels, and is the convention of Llama's published weights in `transformers`.
+    Worked out in float32, returned in the dtype of x.
+    """
+    cos, sin = rotation  # (T, D/2) each
+    first, second = x.chunk(2, dim=-1)  # (B, H, T, D/2) each
+    turned = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)  # (B, H, T, D)
+    return turned.to(x.dtype)
+
+
+def alibi_slopes(n_head: int) -> list[float]:
+    """One slope a head: 2^(-8/n), 2^(-16/n), ..., 2^-8 for n = n_head a power of two.
+
+    Otherwise those of the next lower power of two, then every other one of the next higher power, as in the
+    code that the paper's authors published.
+    """
+    below = 2 ** math.floor(math.log2(n_head))
+    slopes = [2 ** (-8 * (i + 1) / below) for i in range(below)]
+    between = [2 ** (-8 * (i + 1) / (2 * below)) for i in range(0, 2 * below, 2)]
+    return slopes + between[: n_head - below]

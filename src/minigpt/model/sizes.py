@@ -1,0 +1,134 @@
+"""Sizes in closed form: parameters, FLOPs per token, bytes of activations and of the cache (no torch here)."""
+
+from minigpt.model.config import GATED_ACTIVATIONS, GPTConfig
+
+INDEX_BYTES = 8
+"""A token id is an int64."""
+
+
+def parameter_count(config: GPTConfig) -> int:
+    """Number of trained values; a tied output layer counts once, with the token embedding."""
+    return sum(parameters_by_part(config).values())
+
+
+def parameters_by_part(config: GPTConfig) -> dict[str, int]:
+    """Parameters of each part of the model, over all layers.
+
+        token_embedding   V C
+        position          T C                                        only learned positions
+        attention         L (C (C + 2 Hkv D) + C C) + biases         + 2 L D with qk_norm
+        feedforward       L * 2 C F + biases                         3 C F for the gated activations
+        norms             (2 L + 1) C, twice that with biases        2 L instead of 2 L + 1 for post-norm
+        head              V C                                        0 when tied
+
+    A linear layer has as many biases as outputs; of the norms only layernorm has any.
+    """
+    C, F, L = config.n_embd, config.ff_width, config.n_layer
+    qkv_width = C + 2 * config.kv_heads * config.head_width
+    n_up = 2 if config.activation in GATED_ACTIVATIONS else 1  # gate and up, or up alone
+
+    attention = C * qkv_width + C * C + config.bias * (qkv_width + C) + config.qk_norm * 2 * config.head_width
+    feedforward = (n_up + 1) * C * F + config.bias * (n_up * F + C)
+    norm = C * (2 if config.norm == "layernorm" and config.bias else 1)
+    return {
+        "token_embedding": config.vocab_size * C,
+        "position": config.block_size * C if config.position == "learned" else 0,
+        "attention": L * attention,
+        "feedforward": L * feedforward,
+        "norms": norm * (2 * L + (config.norm_placement == "pre")),
+        "head": 0 if config.tie_embeddings else config.vocab_size * C,
+    }
+
+
+def forward_flops_per_token(config: GPTConfig) -> int:
+    """Floating-point operations of one token's forward pass in a full window of block_size, matrix products alone.
+
+    A product with an (m, n) matrix costs m n multiplications and as many additions for each token: 2 N over
+    all N weights that are multiplied with, the output layer among them (tied or not), the embeddings not, as
+    they are looked up. Each query meets T keys in each layer, C multiplications and additions for the scores
+    and C for the weighted sum: 4 L C T. That half of these are masked away is not subtracted, as is usual
+    (Kaplan et al. 2020, table 1; Chowdhery et al. 2022, appendix B).
+    """
+    C, F, L = config.n_embd, config.ff_width, config.n_layer
+    qkv_width = C + 2 * config.kv_heads * config.head_width
+    n_matrices = 3 if config.activation in GATED_ACTIVATIONS else 2
+    multiplied = L * (C * qkv_width + C * C + n_matrices * C * F) + C * config.vocab_size
+    return 2 * multiplied + 4 * L * C * config.block_size
+
+
+def flops_per_token(config: GPTConfig) -> int:
+    """Floating-point operations of training on one token: 6 N + 12 L C T in the words of the forward pass.
+
+    The backward pass costs twice the forward pass, one product for the gradient of each factor. What a kernel
+    computes a second time to save memory is not counted: it is no progress.
+    """
+    return 3 * forward_flops_per_token(config)
+
+
+def cache_bytes(config: GPTConfig, batch_size: int, length: int, bytes_per_element: int = 4) -> int:
+    """Bytes of a KVCache: a key and a value of Hkv D numbers for each position, layer and sequence."""
+    numbers = 2 * config.n_layer * config.kv_heads * config.head_width
+    return batch_size * length * numbers * bytes_per_element
+
+
+def activation_bytes(config: GPTConfig, batch_size: int, bytes_per_element: int = 4) -> int:
+    """Bytes that autograd keeps of `loss` on a batch of full windows, for the backward pass to read.
+
+    Parameters are not counted, and a tensor that several operations keep is counted once. The count is that
+    of torch on a CPU (two or more sequences). A GPU keeps less in places: dropout masks of one byte, and no
+    attention weights for fused attention with dropout, which no CPU kernel has. With bytes_per_element=2
+    (bfloat16) it is an estimate, since norms and loss stay in float32.
+    """
+    T, C, V = config.block_size, config.n_embd, config.vocab_size
+    dropped = C if config.dropout > 0 else 0  # the mask of one (B, T, C) dropout
+    block = _attention_numbers(config) + _feedforward_numbers(config) + 2 * _norm_numbers(config, C) + 2 * dropped
+    final_norm = _norm_numbers(config, C) if config.norm_placement == "pre" else 0
+    head_and_loss = C + V  # the input of the head; the log-probabilities
+    per_token = dropped + config.n_layer * block + final_norm + head_and_loss
+    numbers = batch_size * T * per_token + _position_numbers(config)
+    tokens_and_targets = 2 * batch_size * T * INDEX_BYTES
+    return numbers * bytes_per_element + tokens_and_targets
+
+
+def _norm_numbers(config: GPTConfig, width: int) -> int:
+    """Kept for one vector: its input, and layernorm's mean and deviation, or rmsnorm's scale and scaled input."""
+    return width + 2 if config.norm == "layernorm" else 2 * width + 1
+
+
+def _attention_numbers(config: GPTConfig) -> int:
+    """Kept by one layer's attention for one token, the norm before it not counted."""
+    C, H, T = config.n_embd, config.n_head, config.block_size
+    kv_width = config.kv_heads * config.head_width
+    qkv_width = C + 2 * kv_width
+    inputs = C + C  # of the linear layers qkv and output
+    qk_norm = C + kv_width + H + config.kv_heads if config.qk_norm else 0  # both scaled, and their scales
+    if config.attention == "explicit" or config.dropout > 0:
+        weights = 3 * H * T if config.dropout > 0 else H * T  # the softmax; with dropout its mask and result too
+        projected = qkv_width if config.qk_norm else 0  # what the norms of queries and keys read
+        return inputs + qk_norm + projected + 3 * C + weights  # q, k, v, spread over all heads, in a row each
+    # The kernel keeps q, k, v, its output (the input of `output`, counted above), and one sum for each row.
+    # q and k are parts of the projection, unless something changed them on the way.
+    changed = C + kv_width if config.qk_norm or config.position == "rotary" else 0
+    return inputs + qk_norm + qkv_width + changed + H
+
+
+def _feedforward_numbers(config: GPTConfig) -> int:
+    """Kept by one layer's feed-forward for one token, the norm before it not counted."""
+    C, F = config.n_embd, config.ff_width
+    if config.activation in GATED_ACTIVATIONS:
+        return C + 4 * F  # gate(x), activation(gate(x)), up(x), their product
+    if config.activation == "relu":
+        return C + F  # relu keeps its output, which is the input of `down`
+    return C + 2 * F  # what the activation reads (relu2: squares), and the input of `down`
+
+
+def _position_numbers(config: GPTConfig) -> int:
+    """Kept once for all sequences and layers."""
+    T = config.block_size
+    if config.n_layer == 0:
+        return 0
+    if config.position == "rotary":
+        return T * config.head_width  # cosines and sines
+    if config.position == "alibi" and config.attention == "fused" and config.dropout == 0:
+        return config.n_head * T * T  # the bias
+    return 0

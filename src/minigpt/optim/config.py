@@ -1,0 +1,59 @@
+"""The optimizer's settings."""
+
+from dataclasses import dataclass, fields
+from typing import Literal, get_args
+
+from minigpt.errors import ConfigError, did_you_mean
+
+ScheduleName = Literal["constant", "linear", "cosine", "wsd"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """AdamW and the learning rate over the steps. One step is one update of the weights, whatever the accumulation."""
+
+    lr: float = 3e-3
+    """Peak learning rate, reached after the warm-up."""
+    schedule: ScheduleName = "cosine"
+    """Learning rate after the warm-up: constant, linear or cosine decay to min_lr over the whole run, or wsd
+    (stable, then decay)."""
+    min_lr: float = 3e-4
+    """Learning rate at the last step (ignored by, and refused with, the constant schedule unless left alone)."""
+    warmup_steps: int = 100
+    """Steps of linear warm-up from lr / warmup_steps to lr."""
+    decay_fraction: float = 0.2
+    """The last part of the run over which wsd decays."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    """Decay rates of AdamW's averages of the gradient and of its square."""
+    eps: float = 1e-8
+    """Added to the denominator of AdamW's update."""
+    weight_decay: float = 0.1
+    """Decoupled weight decay on matrices and embeddings; biases and gains of norms never decay."""
+
+    def __post_init__(self) -> None:
+        """Check every value; raises ConfigError with the value and the rule."""
+        if self.schedule not in get_args(ScheduleName):
+            choices = get_args(ScheduleName)
+            raise ConfigError(
+                f"optim.schedule={self.schedule} must be one of {', '.join(choices)}"
+                f"{did_you_mean(str(self.schedule), choices)}"
+            )
+        rules = [
+            ("lr", self.lr > 0, "be more than 0"),
+            ("min_lr", self.min_lr >= 0, "not be negative"),
+            ("warmup_steps", self.warmup_steps >= 0, "not be negative"),
+            ("decay_fraction", 0 < self.decay_fraction <= 1, "lie in (0, 1]"),
+            ("betas", all(0 <= beta < 1 for beta in self.betas), "lie in [0, 1)"),
+            ("eps", self.eps > 0, "be more than 0"),
+            ("weight_decay", self.weight_decay >= 0, "not be negative"),
+        ]
+        for name, holds, rule in rules:
+            if not holds:  # also catches nan, for which every comparison is false
+                raise ConfigError(f"optim.{name}={getattr(self, name)} must {rule}")
+        default = {field.name: field.default for field in fields(self)}
+        for name, schedules in {"min_lr": ("linear", "cosine", "wsd"), "decay_fraction": ("wsd",)}.items():
+            if getattr(self, name) != default[name] and self.schedule not in schedules:
+                raise ConfigError(
+                    f"optim.{name}={getattr(self, name)} has no effect with optim.schedule={self.schedule}: "
+                    f"leave it at {default[name]}, or choose {' or '.join(schedules)}"
+                )

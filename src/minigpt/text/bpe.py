@@ -1,0 +1,218 @@
+"""Byte-level BPE: trained and run by the `tokenizers` library, or read from a tokenizer.json."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minigpt.errors import ConfigError, DataError
+from minigpt.text.pieces import cut_text
+from minigpt.text.tokenizers import END_OF_TEXT, check_ids, fingerprint_of, utf8
+
+# The names under which published vocabularies keep the token that closes a document.
+_END_NAMES = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<|eos|>", "[EOS]")
+_BATCH_CHARACTERS = 1 << 18
+"""Texts go to the library in batches of about this size: its Encoding objects weigh some 100 bytes a token."""
+_CHUNK_CHARACTERS = 1 << 15
+_GPT2_REPOSITORIES = ("openai-community/gpt2", "gpt2")
+
+
+class LibraryTokenizer:
+    """A tokenizer of the `tokenizers` library whose tokens stand for fixed bytes: byte-level BPE, or SentencePiece's kind.
+
+    Ordinary text never turns into special tokens, nothing is added at its ends, truncated or padded. A tokenizer that
+    forgets (lower-cases, drops spaces) keeps no bytes to count and is refused by the kind of its decoder.
+    """
+
+    kind = "bpe"
+
+    def __init__(self, text: str, source: str = "tokenizer") -> None:
+        from tokenizers import Tokenizer as Library
+
+        try:
+            self._library = Library.from_str(text)
+        except Exception as error:  # the library raises bare Exception
+            raise DataError(f"{source}: not a tokenizer.json that the tokenizers library can open: {error}") from None
+        self._library.encode_special_tokens = True
+        self._library.no_truncation()
+        self._library.no_padding()
+        self._json = self._library.to_str()
+        self.fingerprint = fingerprint_of(self._json)
+        fields = json.loads(self._json)
+        self._bytes = _bytes_of_tokens(self._library, fields, source)
+        self.vocab_size = len(self._bytes)
+        ends = (self._library.token_to_id(name) for name in _END_NAMES)
+        self.end_of_text: int | None = next((end for end in ends if end is not None), None)
+        self._may_cut = _is_gpt2_split(fields)
+
+    def encode(self, text: str) -> list[int]:
+        utf8(text)
+        ids: list[int] = self._library.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """As `encode`; long texts are cut where that changes no token (see `pieces.cut_text`), so memory stays bounded."""
+        parts: list[list[np.ndarray]] = [[] for _ in texts]
+        for batch in _batches(texts, self._may_cut):
+            encodings = self._library.encode_batch_fast([part for _, part in batch], add_special_tokens=False)
+            for (index, _), encoding in zip(batch, encodings, strict=True):
+                parts[index].append(np.array(encoding.ids, dtype=np.uint32))
+        return [np.concatenate(part) if part else np.zeros(0, dtype=np.uint32) for part in parts]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return self.decode_bytes(ids).decode("utf-8", errors="replace")
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        return b"".join(self._bytes[token] for token in check_ids(ids, self.vocab_size))
+
+    def token_bytes(self) -> np.ndarray:
+        return np.array([len(spelt) for spelt in self._bytes], dtype=np.int64)
+
+    def to_json(self) -> str:
+        return self._json
+
+
+def train_bpe(documents: Iterable[str], vocab_size: int) -> LibraryTokenizer:
+    """Byte-level BPE (Sennrich et al. 2016; on bytes: Radford et al. 2019, 2.2) with GPT-2's way of splitting words.
+
+    256 bytes and `<|endoftext|>` come first, then the merges. A small text may have fewer pairs to merge than
+    `vocab_size` asks for; the vocabulary is then smaller.
+    """
+    if vocab_size < 257:
+        raise ConfigError(f"vocab_size={vocab_size} must be at least 257 for bpe: 256 bytes and {END_OF_TEXT}")
+    from tokenizers import pre_tokenizers, trainers
+
+    library = _byte_level(None)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[END_OF_TEXT],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    library.train_from_iterator(documents, trainer)
+    return LibraryTokenizer(library.to_str(), "the trained tokenizer")
+
+
+def gpt2_tokenizer() -> LibraryTokenizer:
+    """GPT-2's tokenizer from the Hugging Face cache of this machine; the network is never asked."""
+    from huggingface_hub import try_to_load_from_cache
+
+    for repository in _GPT2_REPOSITORIES:
+        for name in ("tokenizer.json", "vocab.json"):
+            found = try_to_load_from_cache(repository, name)
+            if isinstance(found, str) and (name == "tokenizer.json" or (Path(found).parent / "merges.txt").exists()):
+                return tokenizer_from_folder(Path(found).parent)
+    raise DataError(
+        "the gpt2 tokenizer is not in this machine's Hugging Face cache: fetch it with `hf download openai-community/gpt2"
+        " vocab.json merges.txt`, or name a folder that holds vocab.json and merges.txt as the tokenizer"
+    )
+
+
+def tokenizer_from_folder(folder: Path) -> LibraryTokenizer:
+    """The tokenizer in `folder`: tokenizer.json, or GPT-2's pair vocab.json + merges.txt (encoder.json + vocab.bpe)."""
+    from tokenizers import models
+
+    path = folder / "tokenizer.json"
+    try:
+        if path.exists():
+            return LibraryTokenizer(path.read_text(encoding="utf-8"), str(path))
+        for vocabulary, merges in (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe")):
+            path = folder / vocabulary
+            if path.exists() and (folder / merges).exists():
+                library = _byte_level(models.BPE.from_file(str(path), str(folder / merges)))
+                library.add_special_tokens([END_OF_TEXT])
+                return LibraryTokenizer(library.to_str(), str(folder))
+    except DataError:
+        raise
+    except Exception as error:  # the library raises bare Exception
+        raise DataError(f"{path}: cannot be read as a tokenizer: {error}") from None
+    raise DataError(f"{folder}: no tokenizer there: neither tokenizer.json nor vocab.json with merges.txt")
+
+
+def _byte_level(model: Any) -> Any:
+    from tokenizers import Tokenizer as Library
+    from tokenizers import decoders, models, pre_tokenizers
+
+    library = Library(model if model is not None else models.BPE())
+    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    library.decoder = decoders.ByteLevel()
+    return library
+
+
+def _batches(texts: Sequence[str], may_cut: bool) -> Iterator[list[tuple[int, str]]]:
+    """Groups of (index of the text, stretch of it) of a bounded number of characters, in order."""
+    batch: list[tuple[int, str]] = []
+    size = 0
+    for index, text in enumerate(texts):
+        utf8(text)
+        for part in cut_text(text, _CHUNK_CHARACTERS) if may_cut else [text]:
+            batch.append((index, part))
+            size += len(part)
+            if size >= _BATCH_CHARACTERS:
+                yield batch
+                batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _is_gpt2_split(fields: dict[str, Any]) -> bool:
+    """Whether the text is split into words by GPT-2's pattern and nothing else, so that `cut_text` changes no token."""
+    splitter = fields.get("pre_tokenizer") or {}
+    is_byte_level = splitter.get("type") == "ByteLevel" and splitter.get("use_regex", True)
+    return bool(is_byte_level and not splitter["add_prefix_space"] and fields.get("normalizer") is None)
+
+
+def _bytes_of_tokens(library: Any, fields: dict[str, Any], source: str) -> list[bytes]:
+    """What each id stands for; ids that the vocabulary leaves out, and special tokens, stand for nothing."""
+    spell = _speller(fields, source)
+    vocabulary: dict[str, int] = library.get_vocab(with_added_tokens=True)
+    if not vocabulary:
+        raise DataError(f"{source}: the tokenizer's vocabulary is empty")
+    spelt = [b""] * (max(vocabulary.values()) + 1)
+    added = library.get_added_tokens_decoder()
+    for token, index in vocabulary.items():
+        if index in added:
+            spelt[index] = b"" if added[index].special else token.encode("utf-8")
+        else:
+            spelt[index] = spell(token)
+    return spelt
+
+
+def _speller(fields: dict[str, Any], source: str) -> Any:
+    """The function from a token's name to its bytes, by the kind of decoder in the file."""
+    decoder = fields.get("decoder") or {}
+    kinds = [decoder.get("type"), *(step.get("type") for step in decoder.get("decoders", []))]
+    if "ByteLevel" in kinds:
+        return _spell_byte_level
+    if "Metaspace" in kinds or "ByteFallback" in kinds:
+        return _spell_sentencepiece
+    raise DataError(
+        f"{source}: its decoder is {decoder.get('type', 'missing')}, and a token must stand for fixed bytes: byte-level BPE"
+        " (decoder ByteLevel) and SentencePiece's kind (Metaspace, ByteFallback) do"
+    )
+
+
+def _byte_of_letter() -> dict[str, int]:
+    """GPT-2's alphabet: printable Latin-1 bytes are themselves, the 68 others the letters from U+0100 on, in order."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
+
+
+_BYTE_OF_LETTER = _byte_of_letter()
+
+
+def _spell_byte_level(token: str) -> bytes:
+    return b"".join(
+        bytes([_BYTE_OF_LETTER[letter]]) if letter in _BYTE_OF_LETTER else letter.encode("utf-8") for letter in token
+    )
+
+
+def _spell_sentencepiece(token: str) -> bytes:
+    """SentencePiece writes a space as U+2581, and a byte without a token of its own as <0xNN>."""
+    if re.fullmatch(r"<0x[0-9A-Fa-f]{2}>", token):
+        return bytes([int(token[3:5], 16)])
+    return token.replace("\u2581", " ").encode("utf-8")

@@ -1,0 +1,79 @@
+"""Reading .gz and .zst files block by block, so that a damaged or cut-off one is told in one line."""
+
+import zlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from minigpt.errors import DataError
+
+COMPRESSED_SUFFIXES = (".gz", ".zst")
+_BLOCK_BYTES = 1 << 16
+
+
+class Stream(AbstractContextManager["Stream"], Protocol):
+    """What reading a corpus needs of an open file."""
+
+    def read(self, size: int, /) -> bytes:
+        """About `size` bytes, nothing only at the end."""
+
+
+def is_compressed(path: Path) -> bool:
+    return path.suffix.lower() in COMPRESSED_SUFFIXES
+
+
+def open_stream(path: Path) -> Stream:
+    """Open a file to read its plain content. DataError if it needs a library that is not installed."""
+    if path.suffix.lower() == ".gz":
+        return _Decompressed(path, "gzip", lambda: zlib.decompressobj(wbits=31), zlib.error)
+    if path.suffix.lower() == ".zst":
+        try:
+            import zstandard
+        except ImportError:
+            raise DataError(f"{path}: reading Zstandard needs zstandard: pip install 'minigpt[data]'") from None
+        return _Decompressed(path, "Zstandard", zstandard.ZstdDecompressor().decompressobj, zstandard.ZstdError)
+    return path.open("rb")
+
+
+class _Decompressed:
+    """A compressed file, frame after frame (gzip calls them members). The last one must be complete."""
+
+    def __init__(self, path: Path, kind: str, new_frame: Callable[[], Any], error: type[Exception]) -> None:
+        self._path = path
+        self._kind = kind
+        self._new_frame = new_frame
+        self._error = error
+        self._file = path.open("rb")
+        self._frame: Any = None
+        self._waiting = b""
+
+    def read(self, size: int, /) -> bytes:
+        """The next block as it comes out: its size depends on how well it was compressed, not on `size`."""
+        while True:
+            data = self._waiting or self._file.read(min(size, _BLOCK_BYTES))
+            self._waiting = b""
+            if not data:
+                if self._frame is not None:
+                    raise DataError(f"{self._path}: cut short: its {self._kind} data end too early")
+                return b""
+            try:
+                self._frame = self._frame or self._new_frame()
+                plain: bytes = self._frame.decompress(data)
+            except self._error as error:
+                raise DataError(f"{self._path}: not {self._kind} data, or damaged: {error}") from None
+            if self._frame.eof:
+                # Some writers pad a gzip file with zeros, which are not the beginning of a member.
+                rest = self._frame.unused_data
+                self._waiting, self._frame = (rest.lstrip(b"\0") if self._kind == "gzip" else rest), None
+            if plain:
+                return plain
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()

@@ -1,0 +1,50 @@
+"""What turns a corpus into shards, as plain values: no numpy, no tokenizers, so that a command line can check it early."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from minigpt.errors import ConfigError, did_you_mean
+
+SplitName = Literal["auto", "documents", "position"]
+LEAST_BPE_VOCABULARY = 257
+"""The 256 bytes and the end of text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareOptions:
+    """The corpus, its tokenizer and its split. `workers` is the only field that changes nothing about the result."""
+
+    corpus: str
+    """python, shakespeare, a file, folder, glob, .jsonl or .parquet; or a folder that `minigpt prepare` wrote."""
+    tokenizer: str
+    """byte, char, bpe, gpt2, the path of a tokenizer.json, or a folder that holds one."""
+    vocab_size: int = 1024
+    """Tokens that a bpe tokenizer learns."""
+    val_fraction: float = 0.1
+    """Share of the text that is held out for validation."""
+    split: SplitName = "auto"
+    """Hold out whole documents, or the end of the text (position); auto: documents where there are several."""
+    text_field: str = "text"
+    """Field or column with the text in .jsonl and .parquet files."""
+    unknown: bool = False
+    """char only: keep a token for characters that the corpus lacks."""
+    workers: int = 1
+    """Processes that share the work. Each runs the BPE library on its share of the processor's cores."""
+
+    def __post_init__(self) -> None:
+        """Check every value; raises ConfigError with the value and the rule."""
+        if not 0 < self.val_fraction < 1:
+            raise ConfigError(f"val_fraction={self.val_fraction} must lie between 0 and 1")
+        choices = get_args(SplitName)
+        if self.split not in choices:
+            raise ConfigError(
+                f"split={self.split} must be one of {', '.join(choices)}{did_you_mean(str(self.split), choices)}"
+            )
+        if self.workers < 1:
+            raise ConfigError(f"workers={self.workers} must be at least 1")
+        if self.tokenizer == "bpe" and self.vocab_size < LEAST_BPE_VOCABULARY:
+            raise ConfigError(
+                f"vocab_size={self.vocab_size} must be at least {LEAST_BPE_VOCABULARY} for bpe: 256 bytes and the end of text"
+            )
+        if self.unknown and self.tokenizer != "char":
+            raise ConfigError(f"unknown=true is for tokenizer=char; with tokenizer={self.tokenizer} it has no effect")

@@ -1,0 +1,133 @@
+"""Worker processes that import nothing of the program that starts them, and never outlive it.
+
+`multiprocessing` either forks (which torch's and the tokenizers' threads do not survive) or imports the caller's main module
+again (which then has to be guarded, and loads torch once more). Here a worker is `python -m minigpt.text.processes`. It
+reads (function, arguments) from its standard input, answers on its standard output, and ends when its input does: also
+when the parent was killed.
+"""
+
+import os
+import pickle
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Self
+
+from minigpt.errors import DataError, MinigptError
+
+
+class WorkerPool:
+    """`n_workers` processes, started at the first task. Leaving the context kills them, whatever they do.
+
+    Each worker belongs to one thread here, which hands it a task and waits for the answer.
+    """
+
+    def __init__(self, n_workers: int) -> None:
+        self._n_workers = n_workers
+        self._idle: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
+        self._started: list[subprocess.Popen[bytes]] = []
+        self._threads = ThreadPoolExecutor(n_workers, thread_name_prefix="minigpt-worker")
+
+    def map(self, function: Callable[..., Any], tasks: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+        """`function(*task)` for each task, in order of the tasks; a few tasks are read ahead, never all.
+
+        `function` is one that a module defines. The first task that fails ends it all with its error, so which error is
+        seen does not depend on the number of workers.
+        """
+        waiting: deque[Future[Any]] = deque()
+        for task in tasks:
+            waiting.append(self._threads.submit(self._run, function, task))
+            if len(waiting) > 2 * self._n_workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    def __enter__(self) -> Self:
+        # Started here, by the main thread: a worker made in a thread would be missed by a Ctrl-C in between.
+        for _ in range(self._n_workers):
+            self._started.append(_start_worker(self._n_workers))
+            self._idle.put(self._started[-1])
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in self._started:
+            worker.kill()
+        for worker in self._started:
+            worker.wait()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        for worker in self._started:
+            for pipe in (worker.stdin, worker.stdout):
+                try:
+                    assert pipe is not None
+                    pipe.close()
+                except OSError:  # what was still to be written to a dead worker
+                    pass
+
+    def _run(self, function: Callable[..., Any], task: tuple[Any, ...]) -> Any:
+        worker = self._idle.get()
+        try:
+            assert worker.stdin is not None and worker.stdout is not None
+            pickle.dump((function, task), worker.stdin, protocol=pickle.HIGHEST_PROTOCOL)
+            worker.stdin.flush()
+            succeeded, answer = pickle.load(worker.stdout)
+        except (OSError, EOFError, pickle.UnpicklingError):
+            code = worker.wait()
+            how = f"signal {-code}" if code < 0 else f"exit code {code}"
+            raise DataError(f"a worker process ended unexpectedly ({how}); was there too little memory?") from None
+        finally:
+            self._idle.put(worker)
+        if succeeded:
+            return answer
+        raise answer
+
+
+def _start_worker(n_workers: int) -> "subprocess.Popen[bytes]":
+    """A worker that finds the same modules as this process and shares the processor's cores with the other workers."""
+    threads = max(1, (os.cpu_count() or 1) // n_workers)
+    shared = {"RAYON_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "true" if threads > 1 else "false"}
+    modules = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
+    environment = {**shared, **os.environ, "PYTHONPATH": modules}
+    # -P: the current folder comes first only if it does here, so that no file of the user's shadows a module.
+    command = [sys.executable, "-P", "-m", "minigpt.text.processes"]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+
+
+def _serve() -> None:
+    """A worker's life: one task after another until it is killed or its parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints must not get between the answers
+    tasks: queue.SimpleQueue[tuple[Callable[..., Any], tuple[Any, ...]]] = queue.SimpleQueue()
+    threading.Thread(target=_read_tasks, args=(tasks,), daemon=True).start()
+    while True:
+        function, task = tasks.get()
+        try:
+            answer = (True, function(*task))
+        except (MinigptError, OSError) as error:
+            answer = (False, error)
+        except BaseException as error:
+            answer = (False, RuntimeError(f"in a worker process: {error!r}\n{traceback.format_exc()}"))
+        pickle.dump(answer, answers, protocol=pickle.HIGHEST_PROTOCOL)
+        answers.flush()
+
+
+def _read_tasks(tasks: "queue.SimpleQueue[Any]") -> None:
+    """In a thread of its own, so that the end of the input, which is the end of the parent, stops even a running task."""
+    while True:
+        try:
+            tasks.put(pickle.load(sys.stdin.buffer))
+        except (EOFError, pickle.UnpicklingError):
+            os._exit(1)
+
+
+if __name__ == "__main__":
+    _serve()

@@ -1,0 +1,214 @@
+"""Shards: memory-mapped files of tokens, with a header that says what they are and a checksum that says they are whole.
+
+offset  bytes  content (little-endian)
+     0      8  magic, b"minigpt\\n"
+     8      2  version of this layout
+    10      2  bytes per token: 1, 2 or 4 (uint8, uint16, uint32)
+    12      4  zero
+    16      8  number of tokens
+    24      8  number of document starts
+    32     32  sha256 of the tokenizer's JSON
+    64     32  sha256 of everything behind the header, then of its bytes 0 to 64
+    96    160  zero
+   256         tokens; zeros up to a multiple of 8; document starts, uint64: positions of tokens in this shard
+"""
+
+import hashlib
+import struct
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from minigpt.errors import DataError
+from minigpt.files import atomic_path
+from minigpt.text.cache import recall, remember
+
+MAGIC = b"minigpt\n"
+VERSION = 1
+HEADER_BYTES = 256
+SHARD_TOKENS = 1 << 26
+_FIELDS = struct.Struct("<8sHHIQQ32s")
+_DTYPES = {1: np.dtype("<u1"), 2: np.dtype("<u2"), 4: np.dtype("<u4")}
+
+
+@dataclass(frozen=True)
+class ShardHeader:
+    """What the header of a shard says."""
+
+    dtype: np.dtype
+    n_tokens: int
+    n_documents: int
+    tokenizer: str
+    """The tokenizer's fingerprint, hex."""
+    checksum: str
+    """sha256 in hex."""
+
+    @property
+    def starts_offset(self) -> int:
+        tokens = self.n_tokens * self.dtype.itemsize
+        return HEADER_BYTES + tokens + -tokens % 8
+
+    @property
+    def file_bytes(self) -> int:
+        return self.starts_offset + 8 * self.n_documents
+
+
+def token_dtype(vocab_size: int) -> np.dtype:
+    """The narrowest of uint8, uint16 and uint32 that holds every id of a vocabulary."""
+    return _DTYPES[1 if vocab_size <= 1 << 8 else 2 if vocab_size <= 1 << 16 else 4]
+
+
+def read_header(path: Path) -> ShardHeader:
+    """The header of a shard, checked against the file's size. DataError names the value found and the one expected."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(HEADER_BYTES)
+        size = path.stat().st_size
+    except FileNotFoundError:
+        raise DataError(f"{path}: this shard is missing") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    if raw[:8] != MAGIC[: len(raw)] or not raw:
+        raise DataError(f"{path}: not a shard: it begins with {raw[:8]!r}, expected {MAGIC!r}")
+    if len(raw) < HEADER_BYTES:
+        raise DataError(f"{path}: cut short: {len(raw)} bytes, expected a header of {HEADER_BYTES}")
+    _, version, width, _, n_tokens, n_documents, tokenizer = _FIELDS.unpack_from(raw)
+    if version != VERSION:
+        raise DataError(f"{path}: shard version {version}, expected {VERSION}; prepare the corpus again")
+    if width not in _DTYPES:
+        raise DataError(f"{path}: damaged header: {width} bytes per token, expected 1, 2 or 4")
+    header = ShardHeader(_DTYPES[width], n_tokens, n_documents, tokenizer.hex(), raw[64:96].hex())
+    if size != header.file_bytes:
+        counts = f"{n_tokens} tokens and {n_documents} documents"
+        raise DataError(f"{path}: {size} bytes, expected {header.file_bytes} for the {counts} of its header")
+    return header
+
+
+def open_shard(path: Path, verify: bool = False) -> np.memmap:
+    """(n_tokens,) the tokens of a shard, mapped and read-only. `verify` checks its checksum, once for each state of the file."""
+    header = read_header(path)
+    if verify:
+        verify_shard(path, header)
+    if not header.n_tokens:
+        raise DataError(f"{path}: this shard holds no tokens")
+    return np.memmap(path, dtype=header.dtype, mode="r", offset=HEADER_BYTES, shape=(header.n_tokens,))
+
+
+def open_document_starts(path: Path) -> np.ndarray:
+    """(n_documents,) uint64: the positions in the shard at which a document begins, ascending."""
+    header = read_header(path)
+    if not header.n_documents:
+        return np.zeros(0, dtype="<u8")
+    return np.memmap(path, dtype="<u8", mode="r", offset=header.starts_offset, shape=(header.n_documents,))
+
+
+def verify_shard(path: Path, header: ShardHeader) -> None:
+    """DataError unless the checksum fits; that it does is remembered for the file's present state (see text/cache.py)."""
+    if recall("shard", path) == header.checksum:
+        return
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        fields = file.read(HEADER_BYTES)[:64]
+        while block := file.read(1 << 20):
+            digest.update(block)
+        digest.update(fields)
+    if digest.hexdigest() != header.checksum:
+        raise DataError(f"{path}: damaged: its content has checksum {digest.hexdigest()}, expected {header.checksum}")
+    remember("shard", path, header.checksum)
+
+
+class ShardWriter:
+    """Writes tokens to `folder/STEM-00000.bin`, `STEM-00001.bin`, ... of at most `shard_tokens` each.
+
+    Each file appears under its name only when it is whole. Used as a context manager; leaving it closes the last one.
+    Without tokens there is no file. Memory: where the documents of one shard begin.
+    """
+
+    def __init__(
+        self, folder: Path, stem: str, vocab_size: int, tokenizer: str, shard_tokens: int = SHARD_TOKENS
+    ) -> None:
+        self.paths: list[Path] = []
+        self._folder = folder
+        self._stem = stem
+        self._dtype = token_dtype(vocab_size)
+        self._tokenizer = tokenizer
+        self._shard_tokens = shard_tokens
+        self._current: _OpenShard | None = None
+
+    def append(self, tokens: np.ndarray, starts: np.ndarray) -> None:
+        """Add `tokens` (n,); `starts` are the positions in them, ascending, at which documents begin."""
+        while len(tokens):
+            if self._current is None:
+                self.paths.append(self._folder / f"{self._stem}-{len(self.paths):05d}.bin")
+                self._current = _OpenShard(self.paths[-1], self._dtype, self._tokenizer)
+            room = self._shard_tokens - self._current.n_tokens
+            inside = int(np.searchsorted(starts, room))
+            self._current.write(tokens[:room], starts[:inside])
+            tokens, starts = tokens[room:], starts[inside:] - room
+            if self._current.n_tokens == self._shard_tokens:
+                self._finish()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._finish()
+        elif self._current is not None:
+            self._current.discard()
+
+    def _finish(self) -> None:
+        if self._current is not None:
+            self._current.finish()
+            self._current = None
+
+
+class _OpenShard:
+    """One shard while it is written: the tokens go straight to a temporary file, the header last."""
+
+    def __init__(self, path: Path, dtype: np.dtype, tokenizer: str) -> None:
+        self.n_tokens = 0
+        self._dtype = dtype
+        self._tokenizer = bytes.fromhex(tokenizer)
+        self._starts: list[np.ndarray] = []
+        self._digest = hashlib.sha256()
+        self._path = path
+        with ExitStack() as stack:
+            self._file = stack.enter_context(stack.enter_context(atomic_path(path)).open("wb"))
+            self._file.write(bytes(HEADER_BYTES))
+            self._stack = stack.pop_all()
+
+    def write(self, tokens: np.ndarray, starts: np.ndarray) -> None:
+        self._write(tokens.astype(self._dtype).tobytes())
+        self._starts.append(starts.astype("<u8") + np.uint64(self.n_tokens))
+        self.n_tokens += len(tokens)
+
+    def finish(self) -> None:
+        with self._stack:
+            starts = np.concatenate(self._starts)
+            self._write(bytes(-self.n_tokens * self._dtype.itemsize % 8))
+            self._write(starts.tobytes())
+            fields = _FIELDS.pack(MAGIC, VERSION, self._dtype.itemsize, 0, self.n_tokens, len(starts), self._tokenizer)
+            self._digest.update(fields)
+            self._file.seek(0)
+            self._file.write(fields + self._digest.digest())
+        remember("shard", self._path, self._digest.hexdigest())
+
+    def discard(self) -> None:
+        """Remove the temporary file; nothing appears under the shard's name."""
+        with suppress(_Discarded), self._stack:
+            raise _Discarded
+
+    def _write(self, data: bytes) -> None:
+        self._digest.update(data)
+        self._file.write(data)
+
+
+class _Discarded(Exception):
+    """Tells the open file's context managers that it is not to be kept."""

@@ -1,0 +1,249 @@
+"""One protocol for tokenizers, and the two that need no training: bytes and characters."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from minigpt.errors import ConfigError, DataError, did_you_mean
+
+END_OF_TEXT = "<|endoftext|>"
+UNKNOWN = "<unk>"
+TOKENIZER_NAMES = ("byte", "char", "bpe", "gpt2")
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """Text to token ids and back. Ids run from 0 to vocab_size - 1, and each stands for a fixed string of bytes."""
+
+    kind: str
+    """`byte`, `char` or `bpe` (whatever the `tokenizers` library runs)."""
+    vocab_size: int
+    end_of_text: int | None
+    """The id that closes a document, if this vocabulary has one."""
+    fingerprint: str
+    """sha256 of `to_json()` in hex: tokenizers with equal fingerprints encode alike."""
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of an ordinary text: a special token's name in it is text like any other. DataError if impossible."""
+
+    def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """As `encode` for each text, as integer arrays: the fast road for whole corpora."""
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of `ids`; bytes that are not UTF-8 (a model may write such) become U+FFFD."""
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        """The bytes of `ids`; special tokens stand for none. DataError for an id outside the vocabulary."""
+
+    def token_bytes(self) -> np.ndarray:
+        """(V,) int64: how many bytes of text each id stands for, 0 for special tokens."""
+
+    def to_json(self) -> str:
+        """Everything needed to make this tokenizer again: `tokenizer_from_json` reads it."""
+
+
+class ByteTokenizer:
+    """The 256 bytes of UTF-8, and one more id for the end of a document."""
+
+    kind = "byte"
+    vocab_size = 257
+    end_of_text: int | None = 256
+
+    def __init__(self) -> None:
+        self.fingerprint = fingerprint_of(self.to_json())
+
+    def encode(self, text: str) -> list[int]:
+        return list(utf8(text))
+
+    def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
+        return [np.frombuffer(utf8(text), dtype=np.uint8) for text in texts]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return self.decode_bytes(ids).decode("utf-8", errors="replace")
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        checked = check_ids(ids, self.vocab_size)
+        return bytes(checked[checked != self.end_of_text].astype(np.uint8))
+
+    def token_bytes(self) -> np.ndarray:
+        return np.array([1] * 256 + [0], dtype=np.int64)
+
+    def to_json(self) -> str:
+        return json.dumps({"minigpt_tokenizer": "byte"})
+
+
+class CharTokenizer:
+    """One id for each character of a corpus, in the order of their code points.
+
+    `<|endoftext|>` follows them when the corpus has several documents, and `<unk>` when asked for. Without `<unk>`, a
+    character outside the vocabulary is an error. `<unk>` is written as U+FFFD and, as a special token, counts no bytes.
+    """
+
+    kind = "char"
+
+    def __init__(self, characters: Iterable[str], *, end_of_text: bool, unknown: bool) -> None:
+        self.characters = sorted(set(characters))
+        self.end_of_text: int | None = len(self.characters) if end_of_text else None
+        self.unknown: int | None = len(self.characters) + end_of_text if unknown else None
+        self.vocab_size = len(self.characters) + end_of_text + unknown
+        self._table: np.ndarray | None = None
+        spelt = [character.encode("utf-8") for character in self.characters]
+        self._bytes = spelt + [b""] * end_of_text + ["\ufffd".encode()] * unknown
+        self.fingerprint = fingerprint_of(self.to_json())
+
+    def encode(self, text: str) -> list[int]:
+        ids: list[int] = self.encode_batch([text])[0].tolist()
+        return ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
+        return [self._encode(text) for text in texts]
+
+    def _encode(self, text: str) -> np.ndarray:
+        # Lone surrogates are let through here, so that they are reported as what they are: characters not known.
+        code_points = np.frombuffer(text.encode("utf-32-le", errors="surrogatepass"), dtype=np.uint32)
+        ids = self._id_of_code_point()[code_points]
+        if self.unknown is None and ids.size and ids.min() < 0:
+            strange = sorted({chr(point) for point in np.unique(code_points[ids < 0])})
+            shown = ", ".join(repr(character) for character in strange[:5])
+            more = f" and {len(strange) - 5} more" if len(strange) > 5 else ""
+            raise DataError(
+                f"the text holds {int((ids < 0).sum())} character(s) outside the vocabulary of "
+                f"{len(self.characters)}: {shown}{more}; a tokenizer made with `unknown` would take them as {UNKNOWN}"
+            )
+        return ids
+
+    def _id_of_code_point(self) -> np.ndarray:
+        """(0x110000,) int32, made at the first use: the id of every code point, -1 (or that of `<unk>`) elsewhere."""
+        if self._table is None:
+            table = np.full(0x110000, -1 if self.unknown is None else self.unknown, dtype=np.int32)
+            table[[ord(character) for character in self.characters]] = np.arange(len(self.characters))
+            self._table = table
+        return self._table
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return self.decode_bytes(ids).decode("utf-8", errors="replace")
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        return b"".join(self._bytes[token] for token in check_ids(ids, self.vocab_size))
+
+    def token_bytes(self) -> np.ndarray:
+        lengths = np.array([len(spelt) for spelt in self._bytes], dtype=np.int64)
+        lengths[len(self.characters) :] = 0
+        return lengths
+
+    def to_json(self) -> str:
+        fields = {
+            "minigpt_tokenizer": "char",
+            "characters": "".join(self.characters),
+            "end_of_text": self.end_of_text is not None,
+            "unknown": self.unknown is not None,
+        }
+        return json.dumps(fields)
+
+
+def tokenizer_from_json(text: str, source: str = "tokenizer") -> Tokenizer:
+    """The tokenizer whose `to_json()` gave `text`, or a `tokenizer.json` of the `tokenizers` library. `source` is for errors."""
+    try:
+        fields: Any = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{source}: not a tokenizer file: not JSON ({error})") from None
+    kind = fields.get("minigpt_tokenizer") if isinstance(fields, dict) else None
+    if kind == "byte":
+        return ByteTokenizer()
+    if kind == "char":
+        return _char_from_fields(fields, source)
+    if isinstance(fields, dict) and "model" in fields:
+        from minigpt.text.bpe import LibraryTokenizer
+
+        return LibraryTokenizer(text, source)
+    raise DataError(
+        f"{source}: not a tokenizer file: it has neither `minigpt_tokenizer` nor a tokenizer.json's `model`"
+    )
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    """Read one tokenizer file: ours, or any `tokenizer.json` whose tokens stand for bytes."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise DataError(f"{path}: no such tokenizer file{did_you_mean(path.name, names)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as a tokenizer file: {error}") from None
+    return tokenizer_from_json(text, str(path))
+
+
+def find_tokenizer(name: str) -> Tokenizer:
+    """A tokenizer that exists already: `byte`, `gpt2`, a tokenizer file, or a folder that holds one. DataError if none."""
+    if name == "byte":
+        return ByteTokenizer()
+    from minigpt.text.bpe import gpt2_tokenizer, tokenizer_from_folder
+
+    if name == "gpt2":
+        return gpt2_tokenizer()
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return tokenizer_from_folder(path)
+    if not path.exists() and path.name == name and not path.suffix:
+        choices = ", ".join(TOKENIZER_NAMES)
+        near = did_you_mean(name, TOKENIZER_NAMES)
+        raise DataError(f"tokenizer={name!r} is neither one of {choices} nor a tokenizer file{near}")
+    return load_tokenizer(path)
+
+
+def train_tokenizer(name: str, documents: Iterable[str], vocab_size: int, unknown: bool) -> Tokenizer:
+    """Make a tokenizer from documents: `byte` (nothing to learn), `char` or `bpe`. `vocab_size` is for bpe alone."""
+    if name == "byte":
+        return ByteTokenizer()
+    if name == "char":
+        characters: set[str] = set()
+        count = 0
+        for document in documents:
+            characters.update(document)
+            count += 1
+        return CharTokenizer(characters, end_of_text=count > 1, unknown=unknown)
+    if name == "bpe":
+        from minigpt.text.bpe import train_bpe
+
+        return train_bpe(documents, vocab_size)
+    raise ConfigError(f"tokenizer={name!r} cannot be trained: byte, char and bpe can")
+
+
+def utf8(text: str) -> bytes:
+    """`text` as UTF-8. DataError for half a surrogate pair, which no UTF-8 text can hold."""
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        code = ord(text[error.start])
+        raise DataError(
+            f"the text holds U+{code:04X} at character {error.start}, half a surrogate pair, which UTF-8 cannot hold"
+        ) from None
+
+
+def check_ids(ids: Iterable[int], vocab_size: int) -> np.ndarray:
+    """`ids` as an int64 array, all of them inside the vocabulary. DataError names the first that is not."""
+    array = np.fromiter((int(token) for token in ids), dtype=np.int64)
+    outside = (array < 0) | (array >= vocab_size)
+    if outside.any():
+        raise DataError(
+            f"token {array[outside][0]} is not in the vocabulary: its {vocab_size} ids go from 0 to {vocab_size - 1}"
+        )
+    return array
+
+
+def fingerprint_of(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def _char_from_fields(fields: dict[str, Any], source: str) -> CharTokenizer:
+    characters, end_of_text, unknown = fields.get("characters"), fields.get("end_of_text"), fields.get("unknown")
+    if not (isinstance(characters, str) and isinstance(end_of_text, bool) and isinstance(unknown, bool)):
+        raise DataError(
+            f"{source}: a character tokenizer needs `characters` (text), `end_of_text` and `unknown` (true or false)"
+        )
+    utf8(characters)
+    return CharTokenizer(characters, end_of_text=end_of_text, unknown=unknown)

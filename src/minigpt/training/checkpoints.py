@@ -1,0 +1,127 @@
+"""Checkpoints: the newest few, the best one, written whole or not at all."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+from minigpt.checkpoint import BEST_NAME, FORMAT, step_name, step_paths
+from minigpt.errors import CheckpointError
+from minigpt.files import atomic_path
+from minigpt.training.clock import TrainingClock
+from minigpt.training.guard import check_weights
+from minigpt.training.position import EveryStep
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Write a checkpoint beside its name, sync it, rename it: a kill or a full disk never leaves half of one."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write `checkpoint` to `path`; raises CheckpointError when the disk does not take it."""
+        target = Path(path)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(target) as temporary:
+                torch.save(checkpoint, temporary)
+        except (OSError, RuntimeError) as error:  # torch.save tells of a full disk by a RuntimeError
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            raise CheckpointError(f"cannot write the checkpoint {target}: {reason}") from error
+
+
+class Checkpoints(EveryStep, Checkpoint):
+    """Save every N optimizer steps and at the last one; keep the newest few and the one of the lowest validation loss.
+
+    Being a `Checkpoint`, it is called after all other callbacks: the validation of a step is in the checkpoint of that
+    step. `header` goes into each checkpoint, so that the file alone says how to use the weights.
+    """
+
+    def __init__(self, folder: Path, *, every: int, keep: int, header: dict[str, Any], clock: TrainingClock) -> None:
+        super().__init__()
+        self.folder = folder
+        self.every = every
+        self.keep = keep
+        self.header = header
+        self.clock = clock
+        self.saved = -1
+        """The step of the newest checkpoint."""
+        self.best_loss: float | None = None
+        self.best_step: int | None = None
+        self._validated: tuple[int, float] | None = None
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note the fresh loss."""
+        self._validated = (trainer.global_step, float(trainer.callback_metrics["val_loss"]))
+
+    def on_step(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
+        """Save what is due at this step."""
+        if step % self.every == 0 or step == trainer.max_steps:
+            self.save(trainer)
+        self._keep_best(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save at the end of a run that was stopped early."""
+        if self.saved != trainer.global_step:
+            self.save(trainer)
+        self._keep_best(trainer)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add what makes the file self-contained."""
+        loss = self.val_loss(trainer.global_step)
+        checkpoint["minigpt"] = {"format": FORMAT, "step": trainer.global_step, "val_loss": loss, **self.header}
+
+    def val_loss(self, step: int) -> float | None:
+        """The validation loss at `step`, if there was a validation."""
+        return self._validated[1] if self._validated is not None and self._validated[0] == step else None
+
+    def save(self, trainer: Trainer) -> None:
+        """Write the checkpoint of this step, then let go of the oldest."""
+        check_weights(trainer)
+        with self.clock.pause():
+            for logger in trainer.loggers:  # curves up to this step must not be lost: a resumed run begins after it
+                logger.save()
+            trainer.save_checkpoint(self._path(trainer, step_name(trainer.global_step)))
+            self.saved = trainer.global_step
+            if trainer.is_global_zero and self.keep:
+                for old in step_paths(self.folder)[: -self.keep]:
+                    old.unlink()
+
+    def _keep_best(self, trainer: Trainer) -> None:
+        """Put the checkpoint of this step under the name of the best one, if it is the best."""
+        step = trainer.global_step
+        loss = self.val_loss(step)
+        if loss is None or (self.best_loss is not None and loss >= self.best_loss):
+            return
+        self.best_loss, self.best_step = loss, step
+        if self.saved == step:
+            if trainer.is_global_zero:
+                _link(self.folder / step_name(step), self.folder / BEST_NAME)
+        else:
+            check_weights(trainer)
+            with self.clock.pause():
+                trainer.save_checkpoint(self._path(trainer, BEST_NAME))
+
+    def _path(self, trainer: Trainer, name: str) -> str:
+        """The path of a checkpoint, the same on every rank: only rank 0 knows for sure which folder the run took."""
+        return trainer.strategy.broadcast(str(self.folder / name))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best loss so far, which a resumed run must beat."""
+        return {"best_loss": self.best_loss, "best_step": self.best_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from the best loss so far."""
+        self.best_loss, self.best_step = state_dict["best_loss"], state_dict["best_step"]
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give `source` a second name, `target`, in one step; a copy where the file system has no links."""
+    with atomic_path(target) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)

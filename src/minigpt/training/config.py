@@ -1,0 +1,153 @@
+"""The settings of a run and of its data. No lightning, no torch: the command line checks them before it imports
+either."""
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import PurePath
+from typing import Any
+
+from minigpt.errors import ConfigError
+from minigpt.optim.config import OptimConfig
+from minigpt.text.options import PrepareOptions, SplitKind
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Where a run lives and how often it looks up. Every cadence counts optimizer steps, whatever the accumulation."""
+
+    name: str = "base"
+    """Name of the run; its folder is ROOT/NAME, or NAME-2, NAME-3, ... where that is taken."""
+    root: str = "runs"
+    """Folder that holds the runs."""
+    log_every: int = 10
+    """Steps between two points of the training curves."""
+    eval_every: int = 100
+    """Steps between two validations; there is always one at the last step."""
+    eval_batches: int = 10
+    """Batches of the validation split that a validation reads: always the same first ones."""
+    save_every: int = 100
+    """Steps between two checkpoints; there is always one at the last step."""
+    keep: int = 3
+    """Newest checkpoints to keep beside the best one (0: all)."""
+    sample_every: int = 100
+    """Steps between two sampled texts in TensorBoard (0: none)."""
+    sample_prompt: str = "def "
+    """Beginning of the sampled texts."""
+    compile: bool = False
+    """Compile the model with torch.compile: slow to start, faster on a GPU."""
+
+    def __post_init__(self) -> None:
+        """Check every value; raises ConfigError with the value and the rule."""
+        if not self.name or self.name != PurePath(self.name).name or self.name in {".", ".."}:
+            raise ConfigError(f"run.name={self.name!r} must be a plain folder name; the folder above it is run.root")
+        for name in ("log_every", "eval_every", "eval_batches", "save_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"run.{name}={getattr(self, name)} must be at least 1")
+        for name in ("keep", "sample_every"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"run.{name}={getattr(self, name)} must not be negative")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which text, cut into which tokens, in batches of which size."""
+
+    corpus: str = "python"
+    """python (the standard library), shakespeare, a file, folder, glob, .jsonl or .parquet, or a prepared folder."""
+    tokenizer: str = "bpe"
+    """byte, char, bpe (trained on the corpus), gpt2, or a tokenizer.json."""
+    vocab_size: int = 1024
+    """Tokens that a bpe tokenizer learns; the other tokenizers bring their own number."""
+    vocab_multiple: int = 1
+    """The model's vocabulary is the tokenizer's, padded up to a multiple of this: 64 is faster on a GPU."""
+    batch_size: int = 32
+    """Windows in a batch, those of all devices together."""
+    val_fraction: float = 0.1
+    """Share of the text that is held out for validation."""
+    split: SplitKind = "auto"
+    """Hold out whole documents, or the end of the text (position); auto: documents where there are several."""
+    text_field: str = "text"
+    """Field or column with the text in .jsonl and .parquet files."""
+    unknown: bool = False
+    """char only: keep one token for characters that the corpus lacks, instead of refusing them."""
+    num_workers: int = 0
+    """Processes that prepare the text and then load batches; the batches are the same for any number."""
+
+    def __post_init__(self) -> None:
+        """Check every value; raises ConfigError with the value and the rule."""
+        for name in ("batch_size", "vocab_multiple"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"data.{name}={getattr(self, name)} must be at least 1")
+        if self.num_workers < 0:
+            raise ConfigError(f"data.num_workers={self.num_workers} must not be negative")
+        if not 0 < self.val_fraction < 1:
+            raise ConfigError(f"data.val_fraction={self.val_fraction} must lie between 0 and 1")
+        default = {field.name: field.default for field in fields(self)}
+        for name, tokenizer in {"vocab_size": "bpe", "unknown": "char"}.items():
+            if getattr(self, name) != default[name] and self.tokenizer != tokenizer:
+                raise ConfigError(
+                    f"data.{name}={getattr(self, name)} has no effect with data.tokenizer={self.tokenizer}: "
+                    f"leave it at {default[name]}, or choose {tokenizer}"
+                )
+
+    def prepare_options(self) -> PrepareOptions:
+        """What turns the corpus into shards."""
+        return PrepareOptions(
+            corpus=self.corpus,
+            tokenizer=self.tokenizer,
+            vocab_size=self.vocab_size,
+            val_fraction=self.val_fraction,
+            split=self.split,
+            text_field=self.text_field,
+            unknown=self.unknown,
+            workers=max(1, self.num_workers),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as a checkpoint keeps them."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One experiment: what one YAML file says, resolved and checked."""
+
+    seed_everything: int
+    run: RunConfig
+    model: dict[str, Any]
+    """The fields of GPTConfig but `vocab_size`, which is the tokenizer's."""
+    optim: OptimConfig
+    data: DataConfig
+    trainer: dict[str, Any]
+    """Arguments of Lightning's Trainer, objects where the YAML names a class."""
+    yaml: str
+    """All of it as YAML, for the run's config.yaml."""
+
+
+TRAINER_DEFAULTS: dict[str, Any] = {
+    "max_steps": 1000,
+    "accelerator": "auto",
+    "devices": "auto",
+    "precision": "32-true",
+    "gradient_clip_val": 1.0,
+    "accumulate_grad_batches": 1,
+}
+"""Where a run's Trainer differs from Lightning's own defaults, or where base.yaml wants the value to be seen."""
+
+TRAINER_OWNED: dict[str, str] = {
+    "max_epochs": "trainer.max_steps says how long a run is",
+    "min_epochs": "a run is one endless pass; trainer.max_steps says how long",
+    "val_check_interval": "run.eval_every says how often to validate, in optimizer steps",
+    "check_val_every_n_epoch": "run.eval_every says how often to validate, in optimizer steps",
+    "limit_val_batches": "run.eval_batches says how many batches a validation reads",
+    "limit_train_batches": "trainer.max_steps says how long a run is",
+    "num_sanity_val_steps": "run.eval_every says how often to validate, in optimizer steps",
+    "overfit_batches": "a small text in data.corpus does it",
+    "fast_dev_run": "trainer.max_steps=2 does it, with checkpoints and curves",
+    "log_every_n_steps": "run.log_every says how often to log, in optimizer steps",
+    "enable_checkpointing": "run.save_every and run.keep say which checkpoints there are",
+    "enable_model_summary": "the table at the start says it shorter",
+    "default_root_dir": "run.root and run.name say where a run lives",
+    "use_distributed_sampler": "the batches are a function of the step and the rank already",
+    "reload_dataloaders_every_n_epochs": "a run is one endless pass",
+}
+"""Arguments of Lightning's Trainer that minigpt sets itself, each with what to use instead."""

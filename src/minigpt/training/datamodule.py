@@ -1,0 +1,93 @@
+"""The LightningDataModule: prepare the corpus once, stream its batches, and know which one comes next."""
+
+from collections.abc import Callable
+from typing import Any
+
+import lightning.pytorch as pl
+from torch.utils.data import DataLoader
+
+from minigpt.batches import Batch, EndlessSteps, TrainBatches, TrainOrder, ValidationBatches, Windows
+from minigpt.text.prepare import prepare_cached
+from minigpt.text.prepared import Prepared
+from minigpt.text.tokenizers import Tokenizer
+from minigpt.training.config import DataConfig
+from minigpt.training.position import batches_done
+
+
+class TokenDataModule(pl.LightningDataModule):
+    """Batches of a prepared corpus for the Lightning Trainer.
+
+    The training stream has no end and no state: the batch to begin with is `batches_done`, and which windows it holds
+    is a pure function of its number. Validation reads the same first `eval_batches` batches each time.
+    """
+
+    def __init__(
+        self,
+        config: DataConfig,
+        *,
+        block_size: int,
+        eval_batches: int = 10,
+        seed: int = 0,
+        prepared: Prepared | None = None,
+        tokenizer: Tokenizer | None = None,
+        progress: Callable[..., Any] | bool = False,
+    ) -> None:
+        """`prepared` is data at hand; without it `prepare_data` prepares `config.corpus`, with `tokenizer` if one is
+        given."""
+        super().__init__()
+        self.config = config
+        self.block_size = block_size
+        self.eval_batches = eval_batches
+        self.seed = seed
+        self.tokenizer = tokenizer
+        self.progress = progress
+        self.prepared = prepared
+
+    def prepare_data(self) -> None:
+        """Turn the corpus into shards, once on each machine; the second time they are found in the cache."""
+        if self.prepared is None:
+            prepare_cached(self.config.prepare_options(), progress=self.progress, tokenizer=self.tokenizer)
+
+    def setup(self, stage: str) -> None:
+        """Open the shards and cut them into windows."""
+        if self.prepared is None:
+            self.prepared = prepare_cached(self.config.prepare_options(), progress=False, tokenizer=self.tokenizer)
+        name = f"data.corpus={self.config.corpus}"
+        self.train_windows = Windows(self.prepared.train.shards, self.block_size, name=f"the training part of {name}")
+        self.val_windows = Windows(self.prepared.val.shards, self.block_size, name=f"the validation part of {name}")
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """The endless stream from the batch where the run stands."""
+        assert self.trainer is not None
+        batches = TrainBatches(
+            TrainOrder(self.train_windows, self.seed),
+            self.config.batch_size,
+            rank=self.trainer.global_rank,
+            world=self.trainer.world_size,
+        )
+        return self._loader(batches, EndlessSteps(batches_done(self.trainer)))
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """The first batches of the validation split."""
+        assert self.trainer is not None
+        batches = ValidationBatches(
+            self.val_windows,
+            self.config.batch_size,
+            self.eval_batches,
+            rank=self.trainer.global_rank,
+            world=self.trainer.world_size,
+        )
+        return self._loader(batches, range(len(batches)))
+
+    def _loader(self, batches: Any, steps: Any) -> DataLoader[Batch]:
+        """A loader of ready batches: the sampler says which steps, the data set gathers each in one indexed copy."""
+        assert self.trainer is not None
+        workers = self.config.num_workers
+        return DataLoader(
+            batches,
+            batch_size=None,
+            sampler=steps,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=self.trainer.strategy.root_device.type == "cuda",
+        )

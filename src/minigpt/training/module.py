@@ -1,0 +1,87 @@
+"""The LightningModule: which loss is descended, by which optimizer, at which rate. The mathematics is in model/ and
+optim/."""
+
+from collections import deque
+from collections.abc import Callable
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch import Tensor
+
+from minigpt.batches import Batch
+from minigpt.model.gpt import GPT
+from minigpt.optim.config import OptimConfig
+from minigpt.optim.groups import apply_settings, build_optimizer
+from minigpt.optim.schedules import learning_rate
+from minigpt.training.metrics import LanguageModelMetrics
+from minigpt.training.position import batches_done, seed_dropout
+
+
+class GPTModule(pl.LightningModule):
+    """A GPT under training.
+
+    A batch is (x, y), both int64 (B, T), y being x one token on. The learning rate and the random numbers of dropout
+    are pure functions of the step, so a resumed run needs nothing but its counters.
+    """
+
+    def __init__(
+        self, gpt: GPT, optim: OptimConfig, token_bytes: np.ndarray, *, seed: int = 0, compiled: bool = False
+    ) -> None:
+        """`token_bytes` (V,) are the bytes that each token stands for; `compiled` runs the loss through
+        torch.compile."""
+        super().__init__()
+        self.gpt = gpt
+        self.optim = optim
+        self.seed = seed
+        self.metrics = LanguageModelMetrics(torch.from_numpy(token_bytes))
+        # Compiled is the function, not the module: the keys of the checkpoint stay those of the plain model.
+        self.loss: Callable[..., Tensor] = torch.compile(gpt.loss) if compiled else gpt.loss
+        self._micro_losses: deque[Tensor] = deque(maxlen=1)
+
+    @property
+    def step_loss(self) -> Tensor:
+        """Mean loss of the batches of the last optimizer step, on the device: reading it as a number waits for the
+        device."""
+        return torch.stack(tuple(self._micro_losses)).mean()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """One optimizer; Lightning steps, clips and accumulates."""
+        # The fused kernel unscales fp16 gradients itself, which would come after clipping.
+        return build_optimizer(self.gpt, self.optim, fused=self.trainer.precision != "16-mixed")
+
+    def on_train_start(self) -> None:
+        """Put the settings of this command, not those of a resumed checkpoint, into the optimizer."""
+        self._micro_losses = deque(maxlen=self.trainer.accumulate_grad_batches)
+        apply_settings(self._optimizer(), self.optim)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Set what is a function of the step: dropout's random numbers and the learning rate."""
+        seed_dropout(self.seed, self.global_rank, batches_done(self.trainer), self.device)
+        rate = learning_rate(self.trainer.global_step, self.trainer.max_steps, self.optim)
+        for group in self._optimizer().param_groups:
+            group["lr"] = rate
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Mean loss of the batch, nats per token."""
+        loss = self.loss(*batch)
+        self._micro_losses.append(loss.detach())
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin to count anew."""
+        self.metrics.reset()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count a batch; the numbers are put together once, at the end."""
+        tokens, targets = batch
+        self.metrics.update(self.loss(tokens, targets, reduction="none"), targets)
+
+    def on_validation_epoch_end(self) -> None:
+        """Offer `val_loss`, `val_perplexity` and `val_bits_per_byte` to callbacks (`monitor: val_loss`)."""
+        results = {f"val_{name}": value.float() for name, value in self.metrics.compute().items()}
+        # The curves are written by training/curves.py, with x = optimizer steps done.
+        self.log_dict(results, logger=False, sync_dist=False, rank_zero_only=False)
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        return self.trainer.optimizers[0]

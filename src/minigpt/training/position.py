@@ -1,0 +1,63 @@
+"""Where a run stands, and the random numbers that belong to that place."""
+
+from abc import ABC, abstractmethod
+from typing import cast
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loops.progress import _ProcessedTracker
+from lightning.pytorch.utilities import rank_zero_only
+
+from minigpt.batches import mix
+
+
+def batches_done(trainer: Trainer) -> int:
+    """Training batches that this run has worked off since its very beginning, resumes included.
+
+    Lightning counts them and keeps the count in every checkpoint. `total.processed` is the one of its counters that is
+    right at every moment that matters: at the start of a batch, at its end, and after an exception inside a step.
+    """
+    return cast(_ProcessedTracker, trainer.fit_loop.epoch_loop.batch_progress.total).processed
+
+
+def is_main_process() -> bool:
+    """Whether this process is the one that writes. Known before there is a Trainer, from the launcher's environment."""
+    return getattr(rank_zero_only, "rank", None) in {None, 0}
+
+
+def seed_dropout(seed: int, rank: int, batch: int, device: torch.device) -> None:
+    """Make the random numbers of training batch `batch` on `rank` a pure function of these three.
+
+    So nothing random needs saving: a resumed run drops what the straight one would. The generators are seeded directly,
+    1 microsecond, where torch.manual_seed takes 100.
+    """
+    value = int(mix(mix(mix(seed) ^ mix(rank)) ^ mix(batch)))
+    torch.default_generator.manual_seed(value)
+    if device.type == "cuda":
+        torch.cuda.default_generators[
+            torch.cuda.current_device() if device.index is None else device.index
+        ].manual_seed(value)
+    elif device.type == "mps":
+        torch.mps.manual_seed(value)
+
+
+class EveryStep(Callback, ABC):
+    """A callback that is called once an optimizer step, after it, whatever the accumulation: override `on_step`."""
+
+    _seen = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remember the step that a resumed run begins from."""
+        self._seen = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        """Call `on_step` if this batch completed an optimizer step."""
+        if trainer.global_step != self._seen:
+            self._seen = trainer.global_step
+            self.on_step(trainer, pl_module, trainer.global_step)
+
+    @abstractmethod
+    def on_step(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
+        """What is to be done when `step` optimizer steps are done."""

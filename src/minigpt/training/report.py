@@ -1,0 +1,66 @@
+"""What a run says at its start and at its end."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from minigpt.checkpoint import BEST_NAME
+from minigpt.model.config import GPTConfig
+from minigpt.model.sizes import parameter_count
+from minigpt.text.prepared import Prepared
+from minigpt.training.checkpoints import Checkpoints
+from minigpt.training.config import Experiment
+
+
+def tokens_per_step(experiment: Experiment, config: GPTConfig) -> int:
+    """Tokens that one optimizer step learns from, on all devices together."""
+    return experiment.data.batch_size * config.block_size * experiment.trainer["accumulate_grad_batches"]
+
+
+def print_start(
+    console: Console,
+    experiment: Experiment,
+    config: GPTConfig,
+    prepared: Prepared,
+    *,
+    device: str,
+    folder: Path,
+    step: int,
+) -> None:
+    """One short table: what is trained, on what, for how long, where."""
+    max_steps = experiment.trainer["max_steps"]
+    per_step = tokens_per_step(experiment, config)
+    trained, held_out = prepared.train.n_tokens, prepared.val.n_tokens
+    steps = f"{max_steps:,} of {per_step:,} tokens" + (f", from step {step:,}" if step else "")
+    corpus = f"{experiment.data.corpus} ({prepared.tokenizer.kind})"
+    rows = {
+        "model": f"{parameter_count(config):,} parameters, {config.n_layer} layers, vocabulary {config.vocab_size:,}",
+        "data": f"{corpus}: {trained:,} tokens to train on, {held_out:,} held out",
+        "steps": f"{steps} = {max_steps * per_step / trained:.2f} passes over the data",
+        "device": device,
+        "run": str(folder),
+    }
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in rows.items():
+        table.add_row(f"[bold]{name}[/bold]", value)
+    console.print(table, highlight=False)
+
+
+def print_end(console: Console, folder: Path, checkpoints: Checkpoints, sample: str | None, prompt: str) -> None:
+    """The last sample, the best checkpoint and its loss, and the commands that use it."""
+    if sample is not None:
+        console.print("\n[bold]a sample[/bold]")
+        console.print(sample, markup=False, highlight=False)
+    rows = {
+        "sample": f"minigpt generate {folder} --prompt {prompt!r}",
+        "measure": f"minigpt validate {folder}",
+        "curves": f"tensorboard --logdir {folder.parent}",
+    }
+    if checkpoints.best_loss is not None:
+        best = folder / "checkpoints" / BEST_NAME
+        outcome = f"step {checkpoints.best_step:,}, validation loss {checkpoints.best_loss:.4f}"
+        rows = {"best": f"{best} ({outcome})", **rows}
+    console.print()
+    for name, value in rows.items():
+        console.print(f"[bold]{name:<9}[/bold]{value}", highlight=False, soft_wrap=True)

@@ -1,0 +1,47 @@
+"""The folder of a run: taking a free one, finding the one to go on with, writing down what it is."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from minigpt.errors import CheckpointError, ConfigError, did_you_mean
+from minigpt.files import atomic_write
+
+
+def take_folder(root: Path, name: str) -> Path:
+    """Make and give ROOT/NAME, or the first of ROOT/NAME-2, ROOT/NAME-3, ... that does not exist yet."""
+    number = 1
+    while True:
+        folder = root / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            if not root.is_dir():
+                raise ConfigError(f"run.root={root} is not a folder") from None
+            number += 1
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ConfigError(f"the run folder {folder} cannot be made: {reason}; run.root says where") from error
+        else:
+            return folder
+
+
+def newest_run(root: Path, name: str) -> Path:
+    """The folder of that name with the highest number; raises CheckpointError if there is none."""
+    pattern = re.compile(re.escape(name) + r"(?:-(\d+))?")
+    found = {folder: pattern.fullmatch(folder.name) for folder in root.glob("*") if (folder / "config.yaml").exists()}
+    numbered = {folder: int(match[1] or 1) for folder, match in found.items() if match}
+    if not numbered:
+        near = did_you_mean(name, [folder.name for folder in found])
+        raise CheckpointError(f"--ckpt_path last: there is no run {name} in {root}{near}")
+    return max(numbered, key=lambda folder: numbered[folder])
+
+
+def write_run(folder: Path, *, config_yaml: str, tokenizer_json: str, provenance: dict[str, Any]) -> None:
+    """Write what a run is into its folder. Its provenance lists every session: the first one and each resume."""
+    path = folder / "provenance.json"
+    sessions = json.loads(path.read_text(encoding="utf-8"))["sessions"] if path.exists() else []
+    atomic_write(folder / "config.yaml", config_yaml)
+    atomic_write(folder / "tokenizer.json", tokenizer_json)
+    atomic_write(path, json.dumps({"sessions": [*sessions, provenance]}, indent=2) + "\n")

@@ -1,0 +1,57 @@
+"""Ctrl-C and SIGTERM: finish the step, save, stop."""
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+from lightning.pytorch import LightningModule, Trainer
+
+from minigpt.training.checkpoints import Checkpoints
+from minigpt.training.position import EveryStep
+
+
+class Stopped(Exception):  # noqa: N818  (not an error: what was asked for)
+    """A run was told to stop, and did at the end of a step, its checkpoint written."""
+
+    def __init__(self, signal_number: int, step: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signal_number).name} after step {step}")
+        self.signal_number = signal_number
+        self.step = step
+
+
+class StopOnSignal(EveryStep):
+    """Stop at a step's end after a signal: only there is the state exact, whatever the accumulation.
+
+    A second Ctrl-C does not wait for the step. With several processes the ranks agree first, at log steps, so that none
+    waits for one that has gone.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, every: int) -> None:
+        self.checkpoints = checkpoints
+        self.every = every
+        self.received: int | None = None
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Catch SIGINT and SIGTERM for the length of the block."""
+        before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            raise KeyboardInterrupt
+        self.received = number
+
+    def on_step(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
+        """Save and stop, if told so."""
+        told = self.received is not None
+        if trainer.world_size > 1:
+            told = step % self.every == 0 and trainer.strategy.reduce_boolean_decision(told, all=False)
+        if told:
+            self.checkpoints.on_train_end(trainer, pl_module)
+            raise Stopped(self.received or signal.SIGTERM, step)

@@ -1,0 +1,44 @@
+"""TensorBoard: the curves as scalars, the config and the samples as text, the settings with their final loss as
+hparams."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from torch.utils.tensorboard.summary import hparams
+
+
+class RunTensorBoard(TensorBoardLogger):
+    """Events straight in the run's folder, continued by a resumed run.
+
+    `resume_step` is the step of the checkpoint that a run goes on from: TensorBoard then forgets the points beyond it,
+    which the resumed run writes again.
+    """
+
+    def __init__(self, folder: Path, resume_step: int | None = None) -> None:
+        purge_step = None if resume_step is None else resume_step + 1
+        super().__init__(folder.parent, name=folder.name, version="", default_hp_metric=False, purge_step=purge_step)
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Flush the events. The settings are in config.yaml: Lightning's hparams.yaml beside it would say it twice."""
+        self.experiment.flush()
+
+    @rank_zero_only
+    def log_text(self, tag: str, text: str, step: int) -> None:
+        """Show `text` as it is, in a fixed-width font."""
+        indented = "\n".join(f"    {line}" for line in text.splitlines())
+        self.experiment.add_text(tag, indented, step)
+
+    @rank_zero_only
+    def log_outcome(self, settings: dict[str, Any], outcome: dict[str, float], step: int) -> None:
+        """Put the settings and what came out into the HPARAMS tab, which compares runs."""
+        plain = {
+            key: value if isinstance(value, bool | int | float | str) else str(value) for key, value in settings.items()
+        }
+        writer = self.experiment._get_file_writer()
+        for summary in hparams(plain, dict.fromkeys(outcome, 0.0)):
+            writer.add_summary(summary)
+        for name, value in outcome.items():
+            self.experiment.add_scalar(name, value, step)
