@@ -41,7 +41,14 @@ def random_gpt(config: GPTConfig, seed: int = 0) -> GPT:
 
 def reciting_gpt(successor: dict[int, int], vocab_size: int, **settings: Any) -> GPT:
     """A GPT without layers that is certain of what follows each id: a model whose texts are known beforehand."""
-    known = {"n_layer": 0, "n_head": 1, "n_embd": vocab_size, "position": "none", "tie_embeddings": False, "dropout": 0.0}
+    known = {
+        "n_layer": 0,
+        "n_head": 1,
+        "n_embd": vocab_size,
+        "position": "none",
+        "tie_embeddings": False,
+        "dropout": 0.0,
+    }
     model = GPT(GPTConfig(vocab_size=vocab_size, **known | settings)).eval()
     with torch.no_grad():
         model.token_embedding.weight.copy_(torch.eye(vocab_size))

@@ -88,7 +88,9 @@ def test_what_was_saved_is_read(tmp_path, kind, prefix):
 @pytest.mark.parametrize("position", get_args(PositionName))
 @pytest.mark.parametrize("activation", get_args(ActivationName)[::3])
 def test_every_kind_of_model_fits_its_own_checkpoint(tmp_path, tokenizer, position, activation):
-    config = tiny_config(position=position, activation=activation, norm="rmsnorm", qk_norm=True, n_kv_head=1, bias=False)
+    config = tiny_config(
+        position=position, activation=activation, norm="rmsnorm", qk_norm=True, n_kv_head=1, bias=False
+    )
     model = write_checkpoint(tmp_path / "a.ckpt", config, tokenizer)
     tokens = torch.arange(10)[None]
     assert torch.equal(build_model(read_checkpoint(tmp_path / "a.ckpt"))(tokens), model(tokens))

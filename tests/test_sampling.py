@@ -104,7 +104,9 @@ def test_min_p_keeps_what_is_at_least_p_times_as_likely_as_the_likeliest(p):
         assert kept(keep_min_p(row, p)) == expected
 
 
-@pytest.mark.parametrize("keep", [lambda x: keep_top_k(x, 3), lambda x: keep_top_p(x, 0.7), lambda x: keep_min_p(x, 0.2)])
+@pytest.mark.parametrize(
+    "keep", [lambda x: keep_top_k(x, 3), lambda x: keep_top_p(x, 0.7), lambda x: keep_min_p(x, 0.2)]
+)
 def test_filters_work_row_by_row(keep):
     rows = logit_rows()
     assert torch.equal(keep(rows.view(4, 10, 9)).view(40, 9), torch.stack([keep(row) for row in rows]))
@@ -115,7 +117,9 @@ def test_the_filters_come_in_the_documented_order():
     rows = logit_rows()
     expected = keep_min_p(keep_top_p(keep_top_k(apply_temperature(rows, 0.5), 6), 0.8), 0.3)
     assert torch.equal(shape_logits(rows, options), expected)
-    assert not torch.equal(keep_top_p(apply_temperature(rows, 0.5), 0.8), keep_top_p(rows, 0.8) / 0.5), "order matters here"
+    assert not torch.equal(keep_top_p(apply_temperature(rows, 0.5), 0.8), keep_top_p(rows, 0.8) / 0.5), (
+        "order matters here"
+    )
 
 
 # ----- the draw
@@ -360,7 +364,15 @@ def test_until_holds_back_only_what_may_begin_the_stop_text(pieces, stop):
 
 @pytest.mark.parametrize(
     ("stop", "expected"),
-    [("e", "bcd"), ("ef", "bcd"), ("bc", ""), ("b", ""), ("hab", "bcdefg"), ("zz", "bcdefghabcdefghabcde"), (None, "bcdefghabcdefghabcde")],
+    [
+        ("e", "bcd"),
+        ("ef", "bcd"),
+        ("bc", ""),
+        ("b", ""),
+        ("hab", "bcdefg"),
+        ("zz", "bcdefghabcdefghabcde"),
+        (None, "bcdefghabcdefghabcde"),
+    ],
 )
 @pytest.mark.parametrize("use_cache", [True, False])
 def test_generated_text_ends_before_the_stop_text(stop, expected, use_cache):

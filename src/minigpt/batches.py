@@ -62,7 +62,7 @@ class TrainOrder:
 
     Each pass also cuts the text at other places: a shard's windows are shifted by an offset drawn for the pass, so that
     what stands at a window's edge in one pass has its context in another. The windows of one pass stay disjoint; the
-    offset leaves out fewer than `block_size` tokens at the ends of each shard.
+    offset leaves out fewer than two windows at the ends of each shard.
     """
 
     def __init__(self, windows: Windows, seed: int) -> None:
@@ -71,7 +71,7 @@ class TrainOrder:
         lengths = np.array([len(shard) for shard in windows.shards], dtype=np.int64)
         # The last window of a shard is given up where that makes room to shift the others.
         self.counts = np.maximum(1, (lengths - windows.block_size) // windows.block_size)
-        self.slack = np.minimum(windows.block_size - 1, lengths - 1 - self.counts * windows.block_size)
+        self.slack = lengths - 1 - self.counts * windows.block_size
         self.ends = np.cumsum(self.counts)
         self._kept: tuple[int, np.ndarray, np.ndarray] = (-1, np.empty(0), np.empty(0))
 

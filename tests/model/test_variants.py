@@ -59,16 +59,25 @@ def test_explicit_attention_equals_fused_with_gradients(variant):
     assert all(gradient.abs().max() > 0 for gradient in gradients[0])
 
 
-@pytest.mark.parametrize("attention", ["fused", "explicit"])
-@every_variant
-def test_cached_equals_uncached(variant, attention):
-    model = small_model(**variant, attention=attention)
+def check_cached_equals_uncached(model: GPT) -> None:
     tokens = random_tokens(model.config)
     expected = model(tokens)
     for pieces in ([1] * 12, [5, 1, 4, 2], [12]):
         cache = KVCache(model.config, batch_size=3, max_length=12, dtype=torch.float64)
         logits = torch.cat([model(piece, cache) for piece in tokens.split(pieces, dim=1)], dim=1)
         torch.testing.assert_close(logits, expected, rtol=0, atol=1e-12)
+
+
+@every_variant
+@torch.no_grad()
+def test_cached_equals_uncached(variant):
+    check_cached_equals_uncached(small_model(**variant))
+
+
+@few_variants
+@torch.no_grad()
+def test_cached_equals_uncached_in_explicit_attention(variant):
+    check_cached_equals_uncached(small_model(**variant, attention="explicit"))
 
 
 @few_variants

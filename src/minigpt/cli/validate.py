@@ -6,6 +6,7 @@ import math
 import sys
 from argparse import SUPPRESS
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minigpt.errors import ConfigError, DataError
@@ -50,13 +51,11 @@ def run(args: argparse.Namespace) -> int:
     if args.batch_size < 1:
         raise ConfigError(f"batch_size={args.batch_size} must be a whole number, 1 or more")
     from minigpt.api import load
-    from minigpt.text.prepare import prepare_cached
 
     loaded = load(args.run, device=args.device, prefer=args.prefer)
     overrides = {name: value for name, value in vars(args).items() if name in {"corpus", "text_field"}}
     options = prepare_options(loaded.checkpoint, overrides)
-    prepared = prepare_cached(options, progress=sys.stderr.isatty(), tokenizer=loaded.tokenizer)
-    check_tokenizer(loaded.checkpoint, prepared, options.corpus)
+    prepared = open_corpus(loaded.checkpoint, options)
     if "corpus" not in overrides:
         note_changed_corpus(loaded.checkpoint, prepared, options.corpus)
     shards = prepared.val.shards if args.split == "val" else prepared.train.shards
@@ -76,13 +75,22 @@ def prepare_options(checkpoint: "Checkpoint", overrides: dict[str, str]) -> Prep
     return PrepareOptions(**values)
 
 
-def check_tokenizer(checkpoint: "Checkpoint", prepared: "Prepared", corpus: str) -> None:
-    """Refuse a prepared folder whose tokens mean something else."""
-    if prepared.tokenizer.fingerprint != checkpoint.tokenizer.fingerprint:
+def open_corpus(checkpoint: "Checkpoint", options: PrepareOptions) -> "Prepared":
+    """The corpus in the tokens of `checkpoint`; a prepared folder keeps the split that it was prepared with."""
+    from minigpt.text.prepare import prepare_cached
+    from minigpt.text.prepared import is_prepared, open_prepared
+
+    folder = Path(options.corpus).expanduser()
+    if not is_prepared(folder):
+        return prepare_cached(options, progress=sys.stderr.isatty(), tokenizer=checkpoint.tokenizer)
+    prepared = open_prepared(folder)
+    theirs, ours = prepared.tokenizer, checkpoint.tokenizer
+    if theirs.fingerprint != ours.fingerprint:
         raise DataError(
-            f"{corpus} was prepared with another tokenizer ({prepared.tokenizer.kind}, {prepared.tokenizer.vocab_size} "
-            f"tokens) than {checkpoint.path} ({checkpoint.tokenizer.kind}, {checkpoint.tokenizer.vocab_size} tokens)"
+            f"{folder} was prepared with another tokenizer ({theirs.kind}, {theirs.vocab_size} tokens) than that of "
+            f"{checkpoint.path} ({ours.kind}, {ours.vocab_size} tokens)"
         )
+    return prepared
 
 
 def note_changed_corpus(checkpoint: "Checkpoint", prepared: "Prepared", corpus: str) -> None:

@@ -49,12 +49,12 @@ class Attention(nn.Module):
         """x (B, T, C) -> queries (B, H, T, D), keys and values (B, Hkv, T, D), normalised and turned."""
         B, T, _ = x.shape
         H, Hkv, D = self.n_head, self.kv_heads, self.head_width
-        qkv = self.qkv(x).view(B, T, H + 2 * Hkv, D).transpose(1, 2)  # (B, H + 2 Hkv, T, D)
-        q, k, v = qkv.split((H, Hkv, Hkv), dim=1)
+        qkv = self.qkv(x).view(B, T, H + 2 * Hkv, D)  # the heads of q, of k and of v side by side
+        q, k, v = qkv.split((H, Hkv, Hkv), dim=2)  # (B, T, H, D), (B, T, Hkv, D) twice
         q, k = self.query_norm(q), self.key_norm(k)
         if signals.rotation is not None:
             q, k = rotate(q, signals.rotation), rotate(k, signals.rotation)
-        return q, k, v
+        return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
 
 
 class AttentionFunction(Protocol):

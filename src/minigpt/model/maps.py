@@ -22,9 +22,7 @@ def attention_maps(model: GPT, tokens: Tensor) -> Tensor:
         q, k, _ = attention.project(x, signals)
         maps.append(attention_weights(q, k, signals.bias))  # (B, H, T, T)
 
-    hooks = [
-        module.register_forward_pre_hook(look) for module in model.modules() if isinstance(module, Attention)
-    ]
+    hooks = [module.register_forward_pre_hook(look) for module in model.modules() if isinstance(module, Attention)]
     try:
         model.hidden(tokens)
     finally:

@@ -16,7 +16,7 @@ class PositionSignals(NamedTuple):
     start: int
     """Position of the first token: the number of tokens already in the cache."""
     rotation: Tensor | None
-    """(2, T, D/2): cosines and sines that turn queries and keys."""
+    """(2, T, 1, D/2): cosines and sines that turn queries and keys."""
     bias: Tensor | None
     """(1, H, T, S): added to the attention scores; already -inf where a key lies in the future."""
 
@@ -39,7 +39,7 @@ class Position(nn.Module):
         return x
 
     def rotation(self, x: Tensor, start: int) -> Tensor | None:
-        """Cosines and sines (2, T, D/2) for `rotate`, on the device of x (B, T, C)."""
+        """Cosines and sines (2, T, 1, D/2) for `rotate`, on the device of x (B, T, C)."""
         return None
 
     def bias(self, x: Tensor, start: int) -> Tensor | None:
@@ -92,7 +92,7 @@ class RotaryPosition(Position):
 
     def rotation(self, x: Tensor, start: int) -> Tensor:
         angle = angles(start, x.shape[1], self.head_width, self.base, x.device)  # (T, D/2)
-        return torch.stack((angle.cos(), angle.sin()))  # (2, T, D/2)
+        return torch.stack((angle.cos(), angle.sin())).unsqueeze(2)  # (2, T, 1, D/2), the same for every head
 
 
 class AlibiPosition(Position):
@@ -136,15 +136,15 @@ def sinusoids(start: int, T: int, C: int, device: torch.device) -> Tensor:
 
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Turn the pairs (x[i], x[i + D/2]) of queries or keys x (B, H, T, D) by the angles of (2, T, D/2).
+    """Turn the pairs (x[i], x[i + D/2]) of queries or keys x (B, T, H, D) by the angles of (2, T, 1, D/2).
 
     The paper pairs neighbours (x[2i], x[2i+1]); pairing the two halves is the same up to a fixed permutation
     of channels, and is the convention of Llama's published weights in `transformers`.
     Worked out in float32, returned in the dtype of x.
     """
-    cos, sin = rotation  # (T, D/2) each
-    first, second = x.chunk(2, dim=-1)  # (B, H, T, D/2) each
-    turned = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)  # (B, H, T, D)
+    cos, sin = rotation  # (T, 1, D/2) each
+    first, second = x.chunk(2, dim=-1)  # (B, T, H, D/2) each
+    turned = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)  # (B, T, H, D)
     return turned.to(x.dtype)
 
 

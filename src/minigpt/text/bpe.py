@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 
 from minigpt.errors import ConfigError, DataError
-from minigpt.text.pieces import cut_text
+from minigpt.text.options import LEAST_BPE_VOCABULARY
 from minigpt.text.tokenizers import END_OF_TEXT, check_ids, fingerprint_of, utf8
+from minigpt.text.words import WordEncoder
 
 # The names under which published vocabularies keep the token that closes a document.
 _END_NAMES = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<|eos|>", "[EOS]")
 _BATCH_CHARACTERS = 1 << 18
 """Texts go to the library in batches of about this size: its Encoding objects weigh some 100 bytes a token."""
-_CHUNK_CHARACTERS = 1 << 15
 _GPT2_REPOSITORIES = ("openai-community/gpt2", "gpt2")
 
 
 class LibraryTokenizer:
-    """A tokenizer of the `tokenizers` library whose tokens stand for fixed bytes: byte-level BPE, or SentencePiece's kind.
+    """A tokenizer of the `tokenizers` library whose tokens stand for fixed bytes: byte-level, or SentencePiece's kind.
 
     Ordinary text never turns into special tokens, nothing is added at its ends, truncated or padded. A tokenizer that
     forgets (lower-cases, drops spaces) keeps no bytes to count and is refused by the kind of its decoder.
@@ -46,7 +46,7 @@ class LibraryTokenizer:
         self.vocab_size = len(self._bytes)
         ends = (self._library.token_to_id(name) for name in _END_NAMES)
         self.end_of_text: int | None = next((end for end in ends if end is not None), None)
-        self._may_cut = _is_gpt2_split(fields)
+        self._words = WordEncoder(self._encode_in_library) if _splits_as_gpt2(self._library, fields) else None
 
     def encode(self, text: str) -> list[int]:
         utf8(text)
@@ -54,13 +54,15 @@ class LibraryTokenizer:
         return ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """As `encode`; long texts are cut where that changes no token (see `pieces.cut_text`), so memory stays bounded."""
-        parts: list[list[np.ndarray]] = [[] for _ in texts]
-        for batch in _batches(texts, self._may_cut):
-            encodings = self._library.encode_batch_fast([part for _, part in batch], add_special_tokens=False)
-            for (index, _), encoding in zip(batch, encodings, strict=True):
-                parts[index].append(np.array(encoding.ids, dtype=np.uint32))
-        return [np.concatenate(part) if part else np.zeros(0, dtype=np.uint32) for part in parts]
+        """As `encode`. Where words are split as GPT-2 does it, each distinct one is handed to the library once."""
+        for text in texts:
+            utf8(text)
+        if self._words is not None:
+            return [self._words.encode(text) for text in texts]
+        return [np.array(ids, dtype=np.uint32) for batch in _batches(texts) for ids in self._encode_in_library(batch)]
+
+    def _encode_in_library(self, texts: Sequence[str]) -> list[list[int]]:
+        return [encoding.ids for encoding in self._library.encode_batch_fast(texts, add_special_tokens=False)]
 
     def decode(self, ids: Iterable[int]) -> str:
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
@@ -81,8 +83,8 @@ def train_bpe(documents: Iterable[str], vocab_size: int) -> LibraryTokenizer:
     256 bytes and `<|endoftext|>` come first, then the merges. A small text may have fewer pairs to merge than
     `vocab_size` asks for; the vocabulary is then smaller.
     """
-    if vocab_size < 257:
-        raise ConfigError(f"vocab_size={vocab_size} must be at least 257 for bpe: 256 bytes and {END_OF_TEXT}")
+    if vocab_size < LEAST_BPE_VOCABULARY:
+        raise ConfigError(f"vocab_size={vocab_size} must be at least {LEAST_BPE_VOCABULARY} for bpe")
     from tokenizers import pre_tokenizers, trainers
 
     library = _byte_level(None)
@@ -106,8 +108,8 @@ def gpt2_tokenizer() -> LibraryTokenizer:
             if isinstance(found, str) and (name == "tokenizer.json" or (Path(found).parent / "merges.txt").exists()):
                 return tokenizer_from_folder(Path(found).parent)
     raise DataError(
-        "the gpt2 tokenizer is not in this machine's Hugging Face cache: fetch it with `hf download openai-community/gpt2"
-        " vocab.json merges.txt`, or name a folder that holds vocab.json and merges.txt as the tokenizer"
+        "tokenizer=gpt2 is not in this machine's Hugging Face cache: fetch it with `hf download openai-community/gpt2 "
+        "vocab.json merges.txt`, or give a folder that holds vocab.json and merges.txt as the tokenizer"
     )
 
 
@@ -142,27 +144,28 @@ def _byte_level(model: Any) -> Any:
     return library
 
 
-def _batches(texts: Sequence[str], may_cut: bool) -> Iterator[list[tuple[int, str]]]:
-    """Groups of (index of the text, stretch of it) of a bounded number of characters, in order."""
-    batch: list[tuple[int, str]] = []
+def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
+    """Groups of texts of a bounded size, in order; a longer text is one."""
+    batch: list[str] = []
     size = 0
-    for index, text in enumerate(texts):
-        utf8(text)
-        for part in cut_text(text, _CHUNK_CHARACTERS) if may_cut else [text]:
-            batch.append((index, part))
-            size += len(part)
-            if size >= _BATCH_CHARACTERS:
-                yield batch
-                batch, size = [], 0
+    for text in texts:
+        batch.append(text)
+        size += len(text)
+        if size >= _BATCH_CHARACTERS:
+            yield batch
+            batch, size = [], 0
     if batch:
         yield batch
 
 
-def _is_gpt2_split(fields: dict[str, Any]) -> bool:
-    """Whether the text is split into words by GPT-2's pattern and nothing else, so that `cut_text` changes no token."""
+def _splits_as_gpt2(library: Any, fields: dict[str, Any]) -> bool:
+    """Whether texts are split into words by GPT-2's pattern and by nothing else."""
     splitter = fields.get("pre_tokenizer") or {}
-    is_byte_level = splitter.get("type") == "ByteLevel" and splitter.get("use_regex", True)
-    return bool(is_byte_level and not splitter["add_prefix_space"] and fields.get("normalizer") is None)
+    if splitter.get("type") != "ByteLevel" or not splitter.get("use_regex", True) or splitter["add_prefix_space"]:
+        return False
+    return fields.get("normalizer") is None and all(
+        token.special for token in library.get_added_tokens_decoder().values()
+    )
 
 
 def _bytes_of_tokens(library: Any, fields: dict[str, Any], source: str) -> list[bytes]:
@@ -190,8 +193,8 @@ def _speller(fields: dict[str, Any], source: str) -> Any:
     if "Metaspace" in kinds or "ByteFallback" in kinds:
         return _spell_sentencepiece
     raise DataError(
-        f"{source}: its decoder is {decoder.get('type', 'missing')}, and a token must stand for fixed bytes: byte-level BPE"
-        " (decoder ByteLevel) and SentencePiece's kind (Metaspace, ByteFallback) do"
+        f"{source}: each token must stand for fixed bytes, as with the decoders ByteLevel, Metaspace and ByteFallback; "
+        f"this tokenizer's decoder is {decoder.get('type', 'missing')}"
     )
 
 

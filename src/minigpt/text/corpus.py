@@ -14,30 +14,14 @@ from urllib.request import Request, urlopen
 from minigpt.errors import DataError, did_you_mean
 from minigpt.files import atomic_write
 from minigpt.text.cache import cache_root, file_state, recall, remember
+from minigpt.text.compression import is_compressed
 from minigpt.text.pieces import PIECE_BYTES
 from minigpt.text.sources import LINE_SUFFIXES, ROW_SUFFIXES, Span, inner_suffix, kind_of, read_span, spans_of_file
 
 PROSE_SUFFIXES = (".txt", ".text", ".md", ".markdown", ".rst", ".tex", ".org", ".adoc")
 CODE_SUFFIXES = (
-    *(
-        ".py",
-        ".pyi",
-        ".c",
-        ".h",
-        ".cc",
-        ".cpp",
-        ".hpp",
-        ".cs",
-        ".go",
-        ".hs",
-        ".java",
-        ".jl",
-        ".js",
-        ".kt",
-        ".lua",
-        ".ml",
-    ),
-    *(".php", ".pl", ".r", ".rb", ".rs", ".scala", ".sh", ".sql", ".swift", ".ts"),
+    *(".c", ".cc", ".cpp", ".cs", ".go", ".h", ".hpp", ".hs", ".java", ".jl", ".js", ".kt", ".lua", ".ml", ".php"),
+    *(".pl", ".py", ".pyi", ".r", ".rb", ".rs", ".scala", ".sh", ".sql", ".swift", ".ts"),
 )
 FOLDER_SUFFIXES = (*PROSE_SUFFIXES, *CODE_SUFFIXES, *LINE_SUFFIXES, *ROW_SUFFIXES)
 """What is taken from a folder, each also with .gz or .zst behind it. JSON, HTML and data tables are not prose."""
@@ -76,7 +60,7 @@ class Corpus:
         total = hashlib.sha256()
         for path in self.files:
             how = kind_of(path) if kind_of(path) == "text" else f"{kind_of(path)} {self.text_field}"
-            total.update(f"{how} {path.suffix.lower() in ('.gz', '.zst')} {_sha256(path)}\n".encode())
+            total.update(f"{how} {is_compressed(path)} {_sha256(path)}\n".encode())
         return total.hexdigest()
 
     def state(self) -> list[tuple[int, int]]:
@@ -110,10 +94,10 @@ class Corpus:
 
 
 def open_corpus(spec: str, text_field: str = "text") -> Corpus:
-    """The corpus that `spec` names: `python`, `shakespeare`, a file, a folder or a glob. DataError if there is no text in it.
+    """The corpus that `spec` names: `python`, `shakespeare`, a file, a folder or a glob. DataError if there is none.
 
-    A file named like a named corpus is `./python`. In a folder, hidden files are left out, and those whose suffix is none
-    of FOLDER_SUFFIXES; a single file or a glob's matches are read whatever their names.
+    A file named like a named corpus is `./python`. In a folder, hidden files are left out, and those whose suffix is
+    none of FOLDER_SUFFIXES; a single file or a glob's matches are read whatever their names.
     """
     if spec == "python":
         return _python_corpus()
@@ -141,7 +125,7 @@ def open_corpus(spec: str, text_field: str = "text") -> Corpus:
 
 
 def _python_corpus() -> Corpus:
-    """Every module of the running interpreter's standard library, without tests and without what is installed beside it."""
+    """Every module of the running interpreter's standard library, without its tests and what is installed beside it."""
     root = Path(sysconfig.get_paths()["stdlib"])
     files: list[Path] = []
     for folder, folders, names in os.walk(root):
@@ -184,14 +168,14 @@ def _files_of_folder(folder: Path) -> list[Path]:
         visible = [Path(where, name) for name in names if not name.startswith(".")]
         files += [path for path in visible if inner_suffix(path) in FOLDER_SUFFIXES and path.is_file()]
     if not files:
-        raise DataError(
-            f"{folder}: no text files in this folder (looked for {' '.join(FOLDER_SUFFIXES)}, also .gz and .zst)"
-        )
+        looked_for = f"looked for {' '.join(FOLDER_SUFFIXES)}, each also with .gz or .zst"
+        raise DataError(f"{folder}: no text files in this folder ({looked_for})")
     return sorted(files, key=lambda path: path.relative_to(folder).parts)
 
 
 def _files_of_glob(pattern: str) -> list[Path]:
-    found = glob.iglob(str(Path(pattern).expanduser()), recursive=True)
+    # Path.glob takes no absolute patterns.
+    found = glob.glob(str(Path(pattern).expanduser()), recursive=True)  # noqa: PTH207
     files = sorted(path for path in map(Path, found) if path.is_file())
     if not files:
         raise DataError(f"corpus {pattern}: the pattern matches no file")

@@ -1,9 +1,9 @@
-"""The three passes over a corpus: look at every piece, learn a vocabulary, turn every piece into tokens and join them."""
+"""The three passes over a corpus: look at every piece, learn a vocabulary, turn pieces into tokens and join them."""
 
 import functools
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -17,15 +17,15 @@ from minigpt.text.corpus import Corpus
 from minigpt.text.pieces import cut_text
 from minigpt.text.processes import WorkerPool
 from minigpt.text.progress import Progress
-from minigpt.text.shards import ShardWriter, open_document_starts, open_shard
-from minigpt.text.sources import Span, read_span
-from minigpt.text.splitting import PieceSummary, SplitName, SplitRule, summarise_piece
-from minigpt.text.tokenizers import Tokenizer, load_tokenizer, tokenizer_from_json
+from minigpt.text.shards import ShardWriter, checksum_of, open_document_starts, open_shard, read_header
+from minigpt.text.sources import Fragment, Span, read_span
+from minigpt.text.splitting import SIDES, PieceSummary, Side, SplitRule, Survey, summarise_piece
+from minigpt.text.tokenizers import Tokenizer, load_tokenizer
 
-SPLITS: tuple[SplitName, ...] = ("train", "val")
 BPE_SAMPLE_BYTES = 100 << 20
 """BPE learns from about this much text at most, in pieces spread evenly over the training part."""
-_WORD_RUN = 1 << 15
+_SAMPLE_CHARACTERS = 1 << 15
+_NO_LIMIT = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -38,137 +38,144 @@ class Job:
     report: Progress
 
 
-class PieceTokens(NamedTuple):
-    """One piece, tokenised: the files of its splits (one has no file if it got no token) and their bytes of text."""
-
-    files: dict[str, str]
-    n_bytes: dict[str, int]
-
-
-def summarise_corpus(job: Job, with_characters: bool) -> list[PieceSummary]:
+def survey_corpus(job: Job, with_characters: bool) -> Survey:
     """Pass 1: read everything once, check it, count it."""
-    kept = job.work / "summaries.json"
+    kept = job.work / "survey.json"
     if kept.exists():
-        return [PieceSummary(*fields) for fields in json.loads(kept.read_text(encoding="utf-8"))]
+        return Survey([PieceSummary(*fields) for fields in json.loads(kept.read_text(encoding="utf-8"))])
     summaries: list[PieceSummary] = []
-    total, done = job.corpus.n_bytes, 0
+    on_disk, done = job.corpus.n_bytes, 0
     tasks = ((piece, with_characters) for piece in job.corpus.pieces())
     for summary in job.pool.map(summarise_piece, tasks):
         summaries.append(summary)
         done += summary.n_bytes
-        job.report("reading", done, max(done, total))
+        job.report("reading", done, max(done, on_disk))
     atomic_write(kept, json.dumps(summaries))
-    return summaries
+    return Survey(summaries)
 
 
-def learn_vocabulary(job: Job, vocab_size: int, summaries: Sequence[PieceSummary], rule: SplitRule) -> Tokenizer:
-    """Pass 2, for bpe: learn it from a bounded sample of the training part, in a worker, so that Ctrl-C can stop it."""
+def learn_vocabulary(job: Job, vocab_size: int, survey: Survey, rule: SplitRule) -> Tokenizer:
+    """Pass 2, for bpe alone: learn from a bounded sample of the training part.
+
+    In one process, which uses all cores, gives its memory back, and can be killed by Ctrl-C whatever it does.
+    """
     kept = job.work / "bpe.json"
     if not kept.exists():
         job.report("learning the vocabulary", 0, 0)
-        every = max(1, math.ceil(sum(summary.n_bytes for summary in summaries) / BPE_SAMPLE_BYTES))
-        task = (job.corpus, every, _offsets(summaries), rule, vocab_size)
-        [learnt] = job.pool.map(_learn_from_sample, [task])
+        every = max(1, math.ceil(survey.n_bytes / BPE_SAMPLE_BYTES))
+        with WorkerPool(1) as pool:
+            task = (job.corpus, every, survey.offsets, rule, vocab_size)
+            [learnt] = pool.map(_learn_from_sample, [task])
         atomic_write(kept, learnt)
     return load_tokenizer(kept)
 
 
-def encode_corpus(
-    job: Job, summaries: Sequence[PieceSummary], rule: SplitRule, tokenizer: Tokenizer, out: Path, stem: str
-) -> tuple[dict[str, list[Path]], dict[str, int]]:
-    """Pass 3: the shards of each split in `out`, named `SPLIT-STEM-NUMBER.bin`, and each split's bytes of text."""
-    closes = sum(summary.n_documents for summary in summaries) > 1
-    tokenizer_file = job.work / f"tokenizer-{tokenizer.fingerprint[:16]}.json"
-    atomic_write(tokenizer_file, tokenizer.to_json())
-    offsets = _offsets(summaries)
-    tasks = (
-        (piece, offsets[number], rule, tokenizer_file, closes, job.work, number)
-        for number, piece in enumerate(job.corpus.pieces())
-    )
-    total, done = sum(summary.n_bytes for summary in summaries), 0
-    pieces: list[PieceTokens] = []
-    for piece in job.pool.map(_encode_piece, tasks):
-        pieces.append(piece)
-        done += sum(piece.n_bytes.values())
+class EncodedCorpus(NamedTuple):
+    """The shards of each side, in order, how many tokens they hold, and the bytes of their text."""
+
+    shards: dict[Side, list[Path]]
+    n_tokens: dict[Side, int]
+    n_bytes: dict[Side, int]
+
+
+def encode_corpus(job: Job, survey: Survey, rule: SplitRule, tokenizer: Tokenizer, out: Path) -> EncodedCorpus:
+    """Pass 3: write the shards into `out`. Their names differ from those of another content that may be there."""
+    file = job.work / "tokenizer.json"
+    atomic_write(file, tokenizer.to_json())
+    encoder = _PieceEncoder(file, rule, tokenizer.end_of_text if survey.n_documents > 1 else None, job.work)
+    offsets = survey.offsets
+    tasks = ((encoder, number, offsets[number], piece) for number, piece in enumerate(job.corpus.pieces()))
+    total, done = survey.n_bytes, 0
+    pieces: list[_EncodedPiece] = []
+    for encoded in job.pool.map(_encode_piece, tasks):
+        pieces.append(encoded)
+        done += sum(encoded.n_bytes)
         job.report("tokenising", done, total)
-    shards = {}
-    for split in SPLITS:
-        with ShardWriter(out, f"{split}-{stem}", tokenizer.vocab_size, tokenizer.fingerprint) as writer:
-            for piece in pieces:
-                if split in piece.files:
-                    path = job.work / piece.files[split]
-                    writer.append(open_shard(path), open_document_starts(path))
-        shards[split] = writer.paths
-    return shards, {split: sum(piece.n_bytes[split] for piece in pieces) for split in SPLITS}
-
-
-def _offsets(summaries: Sequence[PieceSummary]) -> list[int]:
-    """Where the text of each piece begins in the text of the corpus, in bytes."""
-    sizes = [summary.n_bytes for summary in summaries]
-    return [0, *np.cumsum(sizes, dtype=np.int64).tolist()][:-1]
+    shards: dict[Side, list[Path]] = {}
+    for index, side in enumerate(SIDES):
+        with ShardWriter(out, f"{side}-{job.work.name[:8]}", tokenizer.vocab_size, tokenizer.fingerprint) as writer:
+            for path in (job.work / piece.files[index] for piece in pieces if piece.files[index]):
+                writer.append(open_shard(path), open_document_starts(path))
+        shards[side] = writer.paths
+    n_tokens = {side: sum(read_header(path).n_tokens for path in shards[side]) for side in SIDES}
+    n_bytes = {side: sum(piece.n_bytes[index] for piece in pieces) for index, side in enumerate(SIDES)}
+    return EncodedCorpus(shards, n_tokens, n_bytes)
 
 
 def _learn_from_sample(corpus: Corpus, every: int, offsets: list[int], rule: SplitRule, vocab_size: int) -> str:
-    """In a worker. Every `every`-th piece; validation text teaches nothing."""
+    """In a worker: the vocabulary of every `every`-th piece, as JSON. Validation text teaches nothing."""
 
-    def documents() -> Iterator[str]:
+    def texts() -> Iterator[str]:
         for number, piece in enumerate(corpus.pieces()):
             if number % every == 0:
-                fragments = (fragment for span in piece for fragment in read_span(span))
-                for split, fragment in rule.apply(fragments, offsets[number]):
-                    if split == "train":
-                        # The library collects some hundred texts before it counts their words: short ones, please.
-                        yield from cut_text(fragment.text, _WORD_RUN)
+                for side, fragment in rule.apply(_read(piece), offsets[number]):
+                    if side == "train":
+                        # The library collects some hundred texts before it counts their words: short ones, then.
+                        yield from cut_text(fragment.text, _SAMPLE_CHARACTERS)
 
-    return train_bpe(documents(), vocab_size).to_json()
+    return train_bpe(texts(), vocab_size).to_json()
 
 
-def _encode_piece(
-    piece: tuple[Span, ...], offset: int, rule: SplitRule, tokenizer_file: Path, closes: bool, work: Path, number: int
-) -> PieceTokens:
-    """In a worker. The note beside a piece's files is written last and says that they are finished."""
-    tokenizer = _tokenizer(tokenizer_file)
-    note = work / f"piece-{number:06d}-{tokenizer.fingerprint[:16]}.json"
-    finished = _read_note(note, work)
+@dataclass(frozen=True)
+class _PieceEncoder:
+    """What is the same for all pieces of a corpus."""
+
+    tokenizer_file: Path
+    rule: SplitRule
+    end_of_text: int | None
+    """What closes each document, if anything does."""
+    work: Path
+
+
+class _EncodedPiece(NamedTuple):
+    """For each of SIDES: the name of the file with the tokens (empty if there are none) and the bytes of their text."""
+
+    files: list[str]
+    n_bytes: list[int]
+
+
+def _encode_piece(encoder: _PieceEncoder, number: int, offset: int, piece: tuple[Span, ...]) -> _EncodedPiece:
+    """In a worker: write the tokens of one piece. The note beside them is written last: they are whole then."""
+    note = encoder.work / f"piece-{number:06d}.json"
+    finished = _read_note(note)
     if finished is not None:
         return finished
-    texts: dict[SplitName, list[str]] = {split: [] for split in SPLITS}
-    begins: dict[SplitName, list[bool]] = {split: [] for split in SPLITS}
-    ends: dict[SplitName, list[bool]] = {split: [] for split in SPLITS}
-    fragments = (fragment for span in piece for fragment in read_span(span))
-    for split, fragment in rule.apply(fragments, offset):
-        texts[split].append(fragment.text)
-        begins[split].append(fragment.begins)
-        ends[split].append(fragment.ends and closes and tokenizer.end_of_text is not None)
-    files = {}
-    for split in SPLITS:
-        with ShardWriter(
-            work, f"piece-{number:06d}-{split}", tokenizer.vocab_size, tokenizer.fingerprint, 1 << 62
-        ) as writer:
-            for ids, is_begin, is_end in zip(
-                tokenizer.encode_batch(texts[split]), begins[split], ends[split], strict=True
+    tokenizer = _tokenizer(encoder.tokenizer_file)
+    sorted_out: dict[Side, list[Fragment]] = {side: [] for side in SIDES}
+    for side, fragment in encoder.rule.apply(_read(piece), offset):
+        sorted_out[side].append(fragment)
+    encoded = _EncodedPiece([], [])
+    for side, fragments in sorted_out.items():
+        stem = f"{note.stem}-{side}"
+        with ShardWriter(encoder.work, stem, tokenizer.vocab_size, tokenizer.fingerprint, _NO_LIMIT) as writer:
+            for fragment, ids in zip(
+                fragments, tokenizer.encode_batch([fragment.text for fragment in fragments]), strict=True
             ):
-                tokens = np.append(ids, tokenizer.end_of_text) if is_end else ids
-                writer.append(tokens, np.zeros(int(is_begin), dtype=np.int64))
-        if writer.paths:
-            files[split] = writer.paths[0].name
-    n_bytes = {split: sum(len(text.encode("utf-8")) for text in texts[split]) for split in SPLITS}
-    result = PieceTokens(files, n_bytes)
-    atomic_write(note, json.dumps(result))
-    return result
+                is_closed = fragment.ends and encoder.end_of_text is not None
+                tokens = np.append(ids, encoder.end_of_text or 0) if is_closed else ids
+                writer.append(tokens, np.zeros(int(fragment.begins), dtype=np.int64))
+        encoded.files.append(writer.paths[0].name if writer.paths else "")
+        encoded.n_bytes.append(sum(len(fragment.text.encode("utf-8")) for fragment in fragments))
+    atomic_write(note, json.dumps(encoded))
+    return encoded
 
 
-def _read_note(note: Path, work: Path) -> PieceTokens | None:
+def _read_note(note: Path) -> _EncodedPiece | None:
     """What an earlier run finished, if it is still whole."""
     try:
-        finished = PieceTokens(*json.loads(note.read_text(encoding="utf-8")))
-        for name in finished.files.values():
-            open_shard(work / name, verify=True)
+        finished = _EncodedPiece(*json.loads(note.read_text(encoding="utf-8")))
+        paths = [note.parent / name for name in finished.files if name]
+        is_whole = all(checksum_of(path) == read_header(path).checksum for path in paths)
     except (OSError, ValueError, TypeError, DataError):
         return None
-    return finished
+    return finished if is_whole else None
+
+
+def _read(piece: tuple[Span, ...]) -> Iterator[Fragment]:
+    for span in piece:
+        yield from read_span(span)
 
 
 @functools.lru_cache(maxsize=1)
-def _tokenizer(path: Path) -> Tokenizer:
-    return tokenizer_from_json(path.read_text(encoding="utf-8"), str(path))
+def _tokenizer(file: Path) -> Tokenizer:
+    return load_tokenizer(file)

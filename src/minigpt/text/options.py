@@ -1,4 +1,4 @@
-"""What turns a corpus into shards, as plain values: no numpy, no tokenizers, so that a command line can check it early."""
+"""What turns a corpus into shards, as plain values: no numpy, no tokenizers, so that a command line checks it early."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -43,8 +43,6 @@ class PrepareOptions:
         if self.workers < 1:
             raise ConfigError(f"workers={self.workers} must be at least 1")
         if self.tokenizer == "bpe" and self.vocab_size < LEAST_BPE_VOCABULARY:
-            raise ConfigError(
-                f"vocab_size={self.vocab_size} must be at least {LEAST_BPE_VOCABULARY} for bpe: 256 bytes and the end of text"
-            )
+            raise ConfigError(f"vocab_size={self.vocab_size} must be at least {LEAST_BPE_VOCABULARY} for bpe")
         if self.unknown and self.tokenizer != "char":
             raise ConfigError(f"unknown=true is for tokenizer=char; with tokenizer={self.tokenizer} it has no effect")

@@ -17,12 +17,12 @@ _LAST_WORD_END = re.compile(rf"(?s).*[^{SPACE}](?=[{SPACE}])")
 
 
 def safe_cut(window: str) -> int:
-    """The last place in `window` where a text may be cut, 0 < place < len(window), for a window of two characters or more.
+    """The last place in `window` where a text may be cut: 0 < place < len(window), whose length is 2 at least.
 
-    GPT-2 splits a text by `'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+` (Radford et
-    al. 2019, the released encoder). This never joins what is no space with a space after it, and looks ahead only
-    from a space: a cut between the two leaves every word, and so every token, as it was. The end of a line after a
-    letter or digit comes first, for there the patterns of later models break, too. Only a text without spaces is
+    GPT-2 splits a text by `'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+` (the
+    released encoder of Radford et al. 2019). This never joins what is no space with a space after it, and looks ahead
+    only from a space: a cut between the two leaves every word, and so every token, as it was. The end of a line after
+    a letter or digit comes first, for there the patterns of later models break, too. Only a text without spaces is
     cut anywhere.
     """
     found = _LAST_LINE_END.match(window) or _LAST_WORD_END.match(window)

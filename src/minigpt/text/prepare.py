@@ -16,27 +16,18 @@ from minigpt.errors import DataError
 from minigpt.files import remove_leftovers
 from minigpt.text.cache import cache_root
 from minigpt.text.corpus import Corpus, open_corpus
-from minigpt.text.encoding import Job, encode_corpus, learn_vocabulary, summarise_corpus
+from minigpt.text.encoding import Job, encode_corpus, learn_vocabulary, survey_corpus
 from minigpt.text.options import PrepareOptions
-from minigpt.text.prepared import (
-    SPLITS,
-    Prepared,
-    TokenSplit,
-    is_prepared,
-    open_prepared,
-    read_index,
-    write_index,
-)
+from minigpt.text.prepared import Prepared, TokenSplit, is_prepared, open_prepared, read_index, write_index
 from minigpt.text.processes import WorkerPool
 from minigpt.text.progress import Progress, reporting
-from minigpt.text.shards import read_header
-from minigpt.text.splitting import choose_rule
+from minigpt.text.splitting import SIDES, choose_rule
 from minigpt.text.tokenizers import CharTokenizer, Tokenizer, find_tokenizer
 
 __all__ = ["PrepareOptions", "Prepared", "TokenSplit", "open_prepared", "prepare", "prepare_cached"]
 
 _RECIPE = 1
-"""Part of every cache key: raised when the same options come to give other tokens."""
+"""Part of every key: raised when the same options come to give other tokens."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +38,20 @@ class _Recipe:
     corpus: Corpus
     state: list[tuple[int, int]]
     tokenizer: Tokenizer | None
-    key: str
-    """sha256 (hex) of all that decides the result."""
+    content: str
+    """The corpus' fingerprint."""
+
+    def key(self, tokenised_by: str | None = None) -> str:
+        """sha256 (hex) of all that decides the result."""
+        fields = [_RECIPE, self.content, tokenised_by or self._tokenised_by()]
+        fields += [str(self.options.val_fraction), self.options.split]
+        return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
+
+    def _tokenised_by(self) -> str:
+        if self.tokenizer is not None:
+            return self.tokenizer.fingerprint
+        asked = self.options
+        return f"bpe {asked.vocab_size}" if asked.tokenizer == "bpe" else f"char {asked.unknown}"
 
 
 def prepare(
@@ -61,7 +64,7 @@ def prepare(
     the one that the options name. DataError for whatever is wrong with the corpus, the tokenizer or the folder.
     """
     with _one_line_errors(out):
-        return _make(_recipe(options, tokenizer), out, progress)
+        return _make(_look_up(options, tokenizer), out, progress)
 
 
 def prepare_cached(
@@ -73,83 +76,85 @@ def prepare_cached(
 ) -> Prepared:
     """As `prepare`, into a folder of the cache that is named after the content: the second time it is only opened.
 
-    An edited text has another name, so it is never mixed up with what it was. A folder that `minigpt prepare`
-    wrote may stand for the corpus; options that contradict it are a DataError.
+    An edited text has another name, so it is never mixed up with what it was. A folder that `minigpt prepare` wrote
+    may stand for the corpus; options that contradict it are a DataError. `cache` stands for `cache_root()`.
     """
     folder = Path(options.corpus).expanduser()
-    if is_prepared(folder):
-        return _open_as_corpus(options, folder, tokenizer)
-    root = cache if cache is not None else cache_root()
+    root = (cache_root() if cache is None else cache) / "data"
     with _one_line_errors(root):
-        recipe = _recipe(options, tokenizer)
-        label = recipe.tokenizer.kind if recipe.tokenizer else options.tokenizer
+        if is_prepared(folder):
+            return _open_as_corpus(options, folder, tokenizer)
+        recipe = _look_up(options, tokenizer)
         name = re.sub(r"[^A-Za-z0-9_.]+", "_", recipe.corpus.name)[:60]
-        return _make(recipe, root / "data" / f"{name}-{label}-{recipe.key[:16]}", progress)
+        for made in sorted(root.glob(f"{name}-*")):
+            if _holds(made, recipe.key()):  # also what was made when the tokenizer was still to be learnt
+                return open_prepared(made)
+        label = recipe.tokenizer.kind if recipe.tokenizer else options.tokenizer
+        return _make(recipe, root / f"{name}-{label}-{recipe.key()[:16]}", progress)
 
 
-def _recipe(options: PrepareOptions, tokenizer: Tokenizer | None) -> _Recipe:
+def _look_up(options: PrepareOptions, tokenizer: Tokenizer | None) -> _Recipe:
     corpus = open_corpus(options.corpus, options.text_field)
-    state = corpus.state()
-    if tokenizer is None and options.tokenizer not in ("char", "bpe"):
-        tokenizer = find_tokenizer(options.tokenizer)
-    if tokenizer is not None:
-        tokenised_by = tokenizer.fingerprint
-    else:
-        tokenised_by = f"bpe {options.vocab_size}" if options.tokenizer == "bpe" else f"char {options.unknown}"
-    fields = [_RECIPE, corpus.fingerprint(), tokenised_by, options.val_fraction, options.split]
-    return _Recipe(options, corpus, state, tokenizer, hashlib.sha256(json.dumps(fields).encode()).hexdigest())
+    if tokenizer is None:
+        tokenizer = _existing_tokenizer(options)
+    return _Recipe(options, corpus, corpus.state(), tokenizer, corpus.fingerprint())
+
+
+def _existing_tokenizer(options: PrepareOptions) -> Tokenizer | None:
+    """The tokenizer that the options name, unless it is to be made from the corpus."""
+    return None if options.tokenizer in ("char", "bpe") else find_tokenizer(options.tokenizer)
 
 
 def _make(recipe: _Recipe, out: Path, progress: Progress | bool) -> Prepared:
-    if _holds(out, recipe.key):
-        return open_prepared(out)
-    _check_folder(out)
-    out.mkdir(parents=True, exist_ok=True)
-    with FileLock(out / ".lock"):
-        if not _holds(out, recipe.key):  # unless another process made it while this one waited
-            _make_locked(recipe, out, progress)
+    if not _holds(out, recipe.key()):
+        _check_folder(out)
+        out.mkdir(parents=True, exist_ok=True)
+        with FileLock(out / ".lock"):
+            if not _holds(out, recipe.key()):  # unless another process made it while this one waited
+                _write_shards(recipe, out, progress)
     return open_prepared(out)
 
 
-def _make_locked(recipe: _Recipe, out: Path, progress: Progress | bool) -> None:
-    options, work = recipe.options, out / ".work" / recipe.key[:16]
-    for other in (out / ".work").glob("*"):
-        if other != work:
-            shutil.rmtree(other)  # of another content: it cannot be gone on with
-    work.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(work)
-    remove_leftovers(out)
+def _write_shards(recipe: _Recipe, out: Path, progress: Progress | bool) -> None:
+    options, key = recipe.options, recipe.key()
+    work = _work_folder(out, key)
     with reporting(progress) as report, WorkerPool(options.workers) as pool:
         job = Job(recipe.corpus, work, pool, report)
         tokenizer = recipe.tokenizer
-        summaries = summarise_corpus(job, with_characters=tokenizer is None and options.tokenizer == "char")
-        rule = choose_rule(options.split, options.val_fraction, summaries, options.corpus)
+        survey = survey_corpus(job, with_characters=tokenizer is None and options.tokenizer == "char")
+        rule = choose_rule(options.split, options.val_fraction, survey, options.corpus)
         if tokenizer is None and options.tokenizer == "char":
-            several = sum(summary.n_documents for summary in summaries) > 1
-            characters = "".join(summary.characters for summary in summaries)
-            tokenizer = CharTokenizer(characters, end_of_text=several, unknown=options.unknown)
+            characters = "".join(piece.characters for piece in survey.pieces)
+            tokenizer = CharTokenizer(characters, end_of_text=survey.n_documents > 1, unknown=options.unknown)
         elif tokenizer is None:
-            tokenizer = learn_vocabulary(job, options.vocab_size, summaries, rule)
-        shards, n_bytes = encode_corpus(job, summaries, rule, tokenizer, out, recipe.key[:8])
+            tokenizer = learn_vocabulary(job, options.vocab_size, survey, rule)
+        encoded = encode_corpus(job, survey, rule, tokenizer, out)
     if recipe.corpus.state() != recipe.state:
         shutil.rmtree(work)
         raise DataError(f"corpus {options.corpus}: changed while it was prepared; run again")
-    _check_length(options, shards)
+    for side, n_tokens in encoded.n_tokens.items():
+        if n_tokens < 2:
+            share = f"(val_fraction={options.val_fraction})"
+            raise DataError(
+                f"corpus {options.corpus}: too short: {n_tokens} token(s) for the {side} split {share}, not 2"
+            )
     meta = {
-        "key": recipe.key,
+        # The second key finds these shards again when the tokenizer is given, not learnt: to validate, to go on.
+        "keys": [key, recipe.key(tokenizer.fingerprint)],
         "corpus": options.corpus,
         "tokenizer": options.tokenizer,
         "vocab_size": options.vocab_size if options.tokenizer == "bpe" else tokenizer.vocab_size,
         "val_fraction": options.val_fraction,
         "split": options.split,
+        "split_by": rule.kind,
         "unknown": options.unknown,
     }
-    write_index(out, tokenizer, shards, n_bytes, meta)
+    write_index(out, tokenizer, encoded.shards, encoded.n_bytes, meta)
     _remove_others(out)
 
 
 def _holds(folder: Path, key: str) -> bool:
-    return is_prepared(folder) and read_index(folder).get("meta", {}).get("key") == key
+    return is_prepared(folder) and key in read_index(folder).get("meta", {}).get("keys", [])
 
 
 def _check_folder(out: Path) -> None:
@@ -159,23 +164,25 @@ def _check_folder(out: Path) -> None:
     if out.is_dir() and not is_prepared(out) and not (out / ".work").exists():
         strange = sorted(entry.name for entry in out.iterdir() if entry.name != ".lock")
         if strange:
-            raise DataError(f"{out}: holds other files ({strange[0]}, for one); give an empty or a new folder")
+            raise DataError(f"{out}: holds other files ({strange[0]}, for one); give a new or an empty folder")
 
 
-def _check_length(options: PrepareOptions, shards: dict[str, list[Path]]) -> None:
-    for split, paths in shards.items():
-        n_tokens = sum(read_header(path).n_tokens for path in paths)
-        if n_tokens < 2:
-            raise DataError(
-                f"corpus {options.corpus}: too short: {n_tokens} token(s) for the {split} split "
-                f"(val_fraction={options.val_fraction}), which needs 2 or more"
-            )
+def _work_folder(out: Path, key: str) -> Path:
+    """Where finished pieces wait. What was begun for another content cannot be gone on with."""
+    work = out / ".work" / key[:16]
+    for other in (out / ".work").glob("*"):
+        if other != work:
+            shutil.rmtree(other)
+    work.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(work)
+    remove_leftovers(out)
+    return work
 
 
 def _remove_others(out: Path) -> None:
     """Remove what the index does not name: the work that is done, and shards of an earlier content."""
     index = read_index(out)
-    named = {index["tokenizer"], *(name for split in SPLITS for name in index[split]["shards"])}
+    named = {index["tokenizer"], *(name for side in SIDES for name in index[side]["shards"])}
     for path in [*out.glob("*.bin"), *out.glob("tokenizer-*.json")]:
         if path.name not in named:
             path.unlink()
@@ -185,22 +192,23 @@ def _remove_others(out: Path) -> None:
 def _open_as_corpus(options: PrepareOptions, folder: Path, tokenizer: Tokenizer | None) -> Prepared:
     """A prepared folder in place of a corpus. What the options ask for must be what the folder was made with."""
     prepared = open_prepared(folder)
-    if tokenizer is None and options.tokenizer not in ("char", "bpe"):
-        tokenizer = find_tokenizer(options.tokenizer)
-    if tokenizer is not None and tokenizer.fingerprint != prepared.tokenizer.fingerprint:
-        found, wanted = prepared.tokenizer, tokenizer
-        raise DataError(
-            f"{folder}: prepared with another tokenizer: {found.kind} of {found.vocab_size} ids "
-            f"({found.fingerprint[:16]}), expected {wanted.kind} of {wanted.vocab_size} ({wanted.fingerprint[:16]})"
-        )
     asked: dict[str, Any] = {"val_fraction": options.val_fraction, "split": options.split}
     if tokenizer is None:
         asked["tokenizer"] = options.tokenizer
-        asked |= {"vocab_size": options.vocab_size} if options.tokenizer == "bpe" else {"unknown": options.unknown}
+        if options.tokenizer in ("char", "bpe"):
+            name = "vocab_size" if options.tokenizer == "bpe" else "unknown"
+            asked[name] = getattr(options, name)
     wrong = [name for name, value in asked.items() if prepared.meta.get(name) != value]
     if wrong:
         differences = ", ".join(f"{name}={prepared.meta.get(name)} (asked for: {asked[name]})" for name in wrong)
         raise DataError(f"{folder}: prepared with {differences}; ask for the same, or prepare the corpus again")
+    wanted = tokenizer or _existing_tokenizer(options)
+    if wanted is not None and wanted.fingerprint != prepared.tokenizer.fingerprint:
+        found = prepared.tokenizer
+        raise DataError(
+            f"{folder}: prepared with another tokenizer: {found.kind} with {found.vocab_size} ids "
+            f"({found.fingerprint[:16]}), asked for: {wanted.kind} with {wanted.vocab_size} ({wanted.fingerprint[:16]})"
+        )
     return prepared
 
 
@@ -210,5 +218,6 @@ def _one_line_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        where = error.filename or folder
-        raise DataError(f"{where}: {error.strerror or error} (while preparing into {folder})") from None
+        raise DataError(
+            f"{error.filename or folder}: {error.strerror or error}, while preparing into {folder}"
+        ) from None

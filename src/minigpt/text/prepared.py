@@ -1,8 +1,8 @@
-"""A prepared folder: the tokenizer, the shards of both splits, and the index that was written last."""
+"""A prepared folder: the tokenizer, the shards of both splits, and the index, which is written last."""
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,13 @@ import numpy as np
 
 from minigpt.errors import DataError
 from minigpt.files import atomic_write
+from minigpt.text.cache import remember
 from minigpt.text.shards import open_document_starts, open_shard, read_header
+from minigpt.text.splitting import SIDES, Side
 from minigpt.text.tokenizers import Tokenizer, load_tokenizer
 
 INDEX_NAME = "index.json"
 FORMAT = "minigpt prepared text 1"
-SPLITS = ("train", "val")
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class TokenSplit:
     shards: list[np.ndarray]
     """Each (n,) uint8, uint16 or uint32, memory-mapped and read-only. No window crosses from one to the next."""
     document_starts: list[np.ndarray]
-    """For each shard (k,) uint64, ascending: where in it a document begins. The first token of a later shard need not be one."""
+    """For each shard (k,) uint64, ascending: where in it a document begins. A later shard may begin inside one."""
     n_tokens: int
     n_documents: int
     n_bytes: int
@@ -42,9 +43,9 @@ class Prepared:
     train: TokenSplit
     val: TokenSplit
     fingerprint: str
-    """sha256 (hex) of the tokenizer and of every shard of both splits, wherever the folder lies and however it was made."""
+    """sha256 (hex) of the tokenizer and the tokens of both splits, wherever the folder lies and however it was made."""
     meta: dict[str, Any]
-    """How it was made: corpus, tokenizer, vocab_size, val_fraction, split (documents or position), key."""
+    """How it was made: the options, and `split_by`: what split=auto came to mean, documents or position."""
 
 
 def is_prepared(folder: Path) -> bool:
@@ -53,42 +54,29 @@ def is_prepared(folder: Path) -> bool:
 
 
 def write_index(
-    folder: Path, tokenizer: Tokenizer, shards: dict[str, Sequence[Path]], n_bytes: dict[str, int], meta: dict[str, Any]
+    folder: Path,
+    tokenizer: Tokenizer,
+    shards: Mapping[Side, Sequence[Path]],
+    n_bytes: Mapping[Side, int],
+    meta: dict[str, Any],
 ) -> None:
     """Make the shards in `folder` one prepared corpus: the index names them, and readers believe only the index."""
-    index: dict[str, Any] = {
-        "format": FORMAT,
-        "tokenizer": f"tokenizer-{tokenizer.fingerprint[:16]}.json",
-        "meta": meta,
-    }
-    for split in SPLITS:
-        headers = [read_header(path) for path in shards[split]]
-        index[split] = {
-            "n_bytes": n_bytes[split],
+    tokenizer_file = f"tokenizer-{tokenizer.fingerprint[:16]}.json"
+    index: dict[str, Any] = {"format": FORMAT, "tokenizer": tokenizer_file, "meta": meta}
+    for side in SIDES:
+        headers = [read_header(path) for path in shards[side]]
+        for path, header in zip(shards[side], headers, strict=True):
+            remember("shard", path, header.checksum)  # they were summed while they were written
+        index[side] = {
+            "n_bytes": n_bytes[side],
             "n_tokens": sum(header.n_tokens for header in headers),
             "n_documents": sum(header.n_documents for header in headers),
-            "shards": [path.name for path in shards[split]],
+            "shards": [path.name for path in shards[side]],
             "checksums": [header.checksum for header in headers],
         }
     index["fingerprint"] = _fingerprint(tokenizer, index)
-    atomic_write(folder / index["tokenizer"], tokenizer.to_json())
+    atomic_write(folder / tokenizer_file, tokenizer.to_json())
     atomic_write(folder / INDEX_NAME, json.dumps(index, indent=1) + "\n")
-
-
-def open_prepared(folder: Path) -> Prepared:
-    """Open what `prepare` wrote. Checksums are read once for each state of a file. DataError if anything is not as written."""
-    index = read_index(folder)
-    try:
-        tokenizer = load_tokenizer(folder / index["tokenizer"])
-        train, val = (_open_split(folder, index[split], tokenizer) for split in SPLITS)
-        meta, fingerprint = index["meta"], index["fingerprint"]
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{folder / INDEX_NAME}: damaged: {error} is missing or of the wrong kind") from None
-    if fingerprint != _fingerprint(tokenizer, index):
-        raise DataError(
-            f"{folder / INDEX_NAME}: its fingerprint does not fit its tokenizer and shards; prepare it again"
-        )
-    return Prepared(folder, tokenizer, train, val, fingerprint, meta)
 
 
 def read_index(folder: Path) -> dict[str, Any]:
@@ -98,7 +86,7 @@ def read_index(folder: Path) -> dict[str, Any]:
         index = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(
-            f"{folder}: not a prepared corpus: it has no {INDEX_NAME} (`minigpt prepare` writes one)"
+            f"{folder}: not a prepared corpus: no {INDEX_NAME} in it (`minigpt prepare` writes one)"
         ) from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
@@ -110,15 +98,35 @@ def read_index(folder: Path) -> dict[str, Any]:
     return dict(index)
 
 
+def open_prepared(folder: Path) -> Prepared:
+    """Open what `prepare` wrote. DataError if anything is not as it was written.
+
+    The checksum of a shard is compared once for each state of the file, so that the next time is instant.
+    """
+    index = read_index(folder)
+    try:
+        tokenizer = load_tokenizer(folder / index["tokenizer"])
+        train, val = (_open_split(folder, index[side], tokenizer) for side in SIDES)
+        prepared = Prepared(folder, tokenizer, train, val, index["fingerprint"], index["meta"])
+        expected = _fingerprint(tokenizer, index)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{folder / INDEX_NAME}: damaged: {error!r}") from None
+    if prepared.fingerprint != expected:
+        raise DataError(
+            f"{folder / INDEX_NAME}: damaged: its fingerprint is {prepared.fingerprint}, expected {expected}"
+        )
+    return prepared
+
+
 def _open_split(folder: Path, entry: dict[str, Any], tokenizer: Tokenizer) -> TokenSplit:
     paths = [folder / name for name in entry["shards"]]
     for path, checksum in zip(paths, entry["checksums"], strict=True):
         header = read_header(path)
         if header.tokenizer != tokenizer.fingerprint:
-            short = f"{header.tokenizer[:16]}, expected {tokenizer.fingerprint[:16]}"
-            raise DataError(f"{path}: made with another tokenizer: its fingerprint is {short}")
+            found, expected = header.tokenizer[:16], tokenizer.fingerprint[:16]
+            raise DataError(f"{path}: made with another tokenizer: its fingerprint is {found}, expected {expected}")
         if header.checksum != checksum:
-            raise DataError(f"{path}: another shard than the index names: {header.checksum}, expected {checksum}")
+            raise DataError(f"{path}: not the shard of the index: checksum {header.checksum}, expected {checksum}")
     return TokenSplit(
         shards=[open_shard(path, verify=True) for path in paths],
         document_starts=[open_document_starts(path) for path in paths],
@@ -129,5 +137,5 @@ def _open_split(folder: Path, entry: dict[str, Any], tokenizer: Tokenizer) -> To
 
 
 def _fingerprint(tokenizer: Tokenizer, index: dict[str, Any]) -> str:
-    content = [tokenizer.fingerprint, *(index[split]["checksums"] for split in SPLITS)]
+    content = [tokenizer.fingerprint, *(index[side]["checksums"] for side in SIDES)]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()

@@ -1,9 +1,9 @@
 """Worker processes that import nothing of the program that starts them, and never outlive it.
 
-`multiprocessing` either forks (which torch's and the tokenizers' threads do not survive) or imports the caller's main module
-again (which then has to be guarded, and loads torch once more). Here a worker is `python -m minigpt.text.processes`. It
-reads (function, arguments) from its standard input, answers on its standard output, and ends when its input does: also
-when the parent was killed.
+`multiprocessing` either forks (which torch's and the tokenizers' threads do not survive) or imports the caller's main
+module again (which then has to be guarded, and loads torch once more). Here a worker is `python -m
+minigpt.text.processes`. It reads (function, arguments) from its standard input, answers on its standard output, and
+ends when its input does: also when the parent was killed.
 """
 
 import os
@@ -17,6 +17,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,7 +25,7 @@ from minigpt.errors import DataError, MinigptError
 
 
 class WorkerPool:
-    """`n_workers` processes, started at the first task. Leaving the context kills them, whatever they do.
+    """`n_workers` processes. Leaving the context kills them, whatever they do.
 
     Each worker belongs to one thread here, which hands it a task and waits for the answer.
     """
@@ -42,15 +43,26 @@ class WorkerPool:
         seen does not depend on the number of workers.
         """
         waiting: deque[Future[Any]] = deque()
-        for task in tasks:
-            waiting.append(self._threads.submit(self._run, function, task))
+        coming = iter(tasks)
+        while (answer := self._submit_next(function, coming)) is not None:
+            waiting.append(answer)
             if len(waiting) > 2 * self._n_workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
+    def _submit_next(self, function: Callable[..., Any], tasks: Iterator[tuple[Any, ...]]) -> "Future[Any] | None":
+        """The answer to come of the next task. If reading that task fails, its error is the answer: it has its turn."""
+        try:
+            return self._threads.submit(self._run, function, next(tasks))
+        except StopIteration:
+            return None
+        except Exception as error:
+            failed: Future[Any] = Future()
+            failed.set_exception(error)
+            return failed
+
     def __enter__(self) -> Self:
-        # Started here, by the main thread: a worker made in a thread would be missed by a Ctrl-C in between.
         for _ in range(self._n_workers):
             self._started.append(_start_worker(self._n_workers))
             self._idle.put(self._started[-1])
@@ -74,8 +86,9 @@ class WorkerPool:
 
     def _run(self, function: Callable[..., Any], task: tuple[Any, ...]) -> Any:
         worker = self._idle.get()
+        assert worker.stdin is not None
+        assert worker.stdout is not None
         try:
-            assert worker.stdin is not None and worker.stdout is not None
             pickle.dump((function, task), worker.stdin, protocol=pickle.HIGHEST_PROTOCOL)
             worker.stdin.flush()
             succeeded, answer = pickle.load(worker.stdout)
@@ -94,7 +107,7 @@ def _start_worker(n_workers: int) -> "subprocess.Popen[bytes]":
     """A worker that finds the same modules as this process and shares the processor's cores with the other workers."""
     threads = max(1, (os.cpu_count() or 1) // n_workers)
     shared = {"RAYON_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "true" if threads > 1 else "false"}
-    modules = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
+    modules = os.pathsep.join(folder or str(Path.cwd()) for folder in sys.path)
     environment = {**shared, **os.environ, "PYTHONPATH": modules}
     # -P: the current folder comes first only if it does here, so that no file of the user's shadows a module.
     command = [sys.executable, "-P", "-m", "minigpt.text.processes"]
@@ -121,7 +134,7 @@ def _serve() -> None:
 
 
 def _read_tasks(tasks: "queue.SimpleQueue[Any]") -> None:
-    """In a thread of its own, so that the end of the input, which is the end of the parent, stops even a running task."""
+    """In a thread of its own: the end of the input, which is the end of the parent, then stops even a running task."""
     while True:
         try:
             tasks.put(pickle.load(sys.stdin.buffer))

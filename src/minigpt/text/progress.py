@@ -17,7 +17,11 @@ def reporting(progress: Progress | bool) -> Iterator[Progress]:
         with _bar() as report:
             yield report
     else:
-        yield lambda stage, done, total: None
+        yield _say_nothing
+
+
+def _say_nothing(stage: str, done: int, total: int) -> None:
+    """Nobody is looking."""
 
 
 @contextmanager

@@ -32,7 +32,7 @@ VERSION = 1
 HEADER_BYTES = 256
 SHARD_TOKENS = 1 << 26
 _FIELDS = struct.Struct("<8sHHIQQ32s")
-_DTYPES = {1: np.dtype("<u1"), 2: np.dtype("<u2"), 4: np.dtype("<u4")}
+_DTYPES: dict[int, np.dtype] = {1: np.dtype("<u1"), 2: np.dtype("<u2"), 4: np.dtype("<u4")}
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ def read_header(path: Path) -> ShardHeader:
         raise DataError(f"{path}: this shard is missing") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-    if raw[:8] != MAGIC[: len(raw)] or not raw:
-        raise DataError(f"{path}: not a shard: it begins with {raw[:8]!r}, expected {MAGIC!r}")
+    if raw[: len(MAGIC)] != MAGIC:
+        raise DataError(f"{path}: not a shard: it begins with {raw[: len(MAGIC)]!r}, expected {MAGIC!r}")
     if len(raw) < HEADER_BYTES:
         raise DataError(f"{path}: cut short: {len(raw)} bytes, expected a header of {HEADER_BYTES}")
     _, version, width, _, n_tokens, n_documents, tokenizer = _FIELDS.unpack_from(raw)
@@ -81,7 +81,9 @@ def read_header(path: Path) -> ShardHeader:
         raise DataError(f"{path}: shard version {version}, expected {VERSION}; prepare the corpus again")
     if width not in _DTYPES:
         raise DataError(f"{path}: damaged header: {width} bytes per token, expected 1, 2 or 4")
-    header = ShardHeader(_DTYPES[width], n_tokens, n_documents, tokenizer.hex(), raw[64:96].hex())
+    header = ShardHeader(
+        _DTYPES[width], n_tokens, n_documents, tokenizer.hex(), raw[_FIELDS.size : _FIELDS.size + 32].hex()
+    )
     if size != header.file_bytes:
         counts = f"{n_tokens} tokens and {n_documents} documents"
         raise DataError(f"{path}: {size} bytes, expected {header.file_bytes} for the {counts} of its header")
@@ -89,7 +91,7 @@ def read_header(path: Path) -> ShardHeader:
 
 
 def open_shard(path: Path, verify: bool = False) -> np.memmap:
-    """(n_tokens,) the tokens of a shard, mapped and read-only. `verify` checks its checksum, once for each state of the file."""
+    """(n_tokens,) the tokens of a shard, mapped and read-only. `verify`: check its checksum, too (see verify_shard)."""
     header = read_header(path)
     if verify:
         verify_shard(path, header)
@@ -107,18 +109,24 @@ def open_document_starts(path: Path) -> np.ndarray:
 
 
 def verify_shard(path: Path, header: ShardHeader) -> None:
-    """DataError unless the checksum fits; that it does is remembered for the file's present state (see text/cache.py)."""
+    """DataError unless the checksum fits. That it does is remembered, for the file's present state and this machine."""
     if recall("shard", path) == header.checksum:
         return
+    found = checksum_of(path)
+    if found != header.checksum:
+        raise DataError(f"{path}: damaged: its content has checksum {found}, expected {header.checksum}")
+    remember("shard", path, header.checksum)
+
+
+def checksum_of(path: Path) -> str:
+    """The checksum (hex) that the content of a shard has now."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        fields = file.read(HEADER_BYTES)[:64]
+        fields = file.read(HEADER_BYTES)[: _FIELDS.size]
         while block := file.read(1 << 20):
             digest.update(block)
         digest.update(fields)
-    if digest.hexdigest() != header.checksum:
-        raise DataError(f"{path}: damaged: its content has checksum {digest.hexdigest()}, expected {header.checksum}")
-    remember("shard", path, header.checksum)
+    return digest.hexdigest()
 
 
 class ShardWriter:
@@ -178,7 +186,7 @@ class _OpenShard:
         self._tokenizer = bytes.fromhex(tokenizer)
         self._starts: list[np.ndarray] = []
         self._digest = hashlib.sha256()
-        self._path = path
+
         with ExitStack() as stack:
             self._file = stack.enter_context(stack.enter_context(atomic_path(path)).open("wb"))
             self._file.write(bytes(HEADER_BYTES))
@@ -198,17 +206,16 @@ class _OpenShard:
             self._digest.update(fields)
             self._file.seek(0)
             self._file.write(fields + self._digest.digest())
-        remember("shard", self._path, self._digest.hexdigest())
 
     def discard(self) -> None:
         """Remove the temporary file; nothing appears under the shard's name."""
-        with suppress(_Discarded), self._stack:
-            raise _Discarded
+        with suppress(_DiscardedError), self._stack:
+            raise _DiscardedError
 
     def _write(self, data: bytes) -> None:
         self._digest.update(data)
         self._file.write(data)
 
 
-class _Discarded(Exception):
+class _DiscardedError(Exception):
     """Tells the open file's context managers that it is not to be kept."""

@@ -21,7 +21,7 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """A stretch of one file. Of a plain file it is a range of bytes; of a compressed or Parquet file it holds the content."""
+    """A stretch of one file: a range of bytes of a plain one, the content itself of a compressed or Parquet file."""
 
     path: Path
     kind: SourceKind
@@ -85,7 +85,7 @@ def spans_of_file(path: Path, field: str = "text", skip_unreadable: bool = False
 def read_span(span: Span) -> Iterator[Fragment]:
     """The documents in a span, or its fragment of one; none that is without text. DataError names file and place.
 
-    Text is taken as it is: strict UTF-8, with its own line ends. Only a byte order mark at the beginning of a file is dropped.
+    Text is taken as it is: strict UTF-8, with its own line ends. A byte order mark at a file's beginning is dropped.
     """
     if isinstance(span.held, tuple):
         texts = iter(span.held)
@@ -144,7 +144,9 @@ def _read_range(span: Span) -> bytes:
         file.seek(span.start)
         data = file.read(span.size)
     if len(data) != span.size:
-        raise DataError(f"{span.path}: changed while it was read: it has become shorter than {span.start + span.size} bytes")
+        raise DataError(
+            f"{span.path}: changed while it was read: it has become shorter than {span.start + span.size} bytes"
+        )
     return data
 
 
@@ -156,7 +158,9 @@ def _read_text(span: Span, data: bytes) -> Iterator[Fragment]:
             return
         place = span.start + error.start
         hint = " (is it UTF-16?)" if span.start == 0 and data[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
-        raise DataError(f"{span.path}: not UTF-8 text: byte 0x{data[error.start]:02x} at offset {place}{hint}") from None
+        raise DataError(
+            f"{span.path}: not UTF-8 text: byte 0x{data[error.start]:02x} at offset {place}{hint}"
+        ) from None
     nul = data.find(b"\0")
     if nul >= 0 and not span.skip_unreadable:
         raise DataError(f"{span.path}: binary, not text: a NUL byte at offset {span.start + nul}")
@@ -194,7 +198,9 @@ def _text_of_line(line: bytes, field: str, place: str) -> str:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         code = ord(text[error.start])
-        raise DataError(f"{place}: the text holds U+{code:04X}, half a surrogate pair, which UTF-8 cannot hold") from None
+        raise DataError(
+            f"{place}: the text holds U+{code:04X}, half a surrogate pair, which UTF-8 cannot hold"
+        ) from None
     return text
 
 

@@ -2,18 +2,21 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from minigpt.errors import DataError
+from minigpt.text.options import SplitName
 from minigpt.text.sources import Fragment, Span, read_span
 
-SplitName = Literal["train", "val"]
+Side = Literal["train", "val"]
+SIDES: tuple[Side, ...] = ("train", "val")
 
 
 class PieceSummary(NamedTuple):
-    """What must be known of a piece before any piece can be tokenised."""
+    """What must be known of every piece before any can be tokenised."""
 
     n_documents: int
     n_bytes: int
@@ -40,56 +43,73 @@ def summarise_piece(piece: Iterable[Span], with_characters: bool) -> PieceSummar
 
 
 @dataclass(frozen=True)
+class Survey:
+    """The summaries of all pieces, in order."""
+
+    pieces: list[PieceSummary]
+
+    @property
+    def n_documents(self) -> int:
+        return sum(piece.n_documents for piece in self.pieces)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of text, as UTF-8."""
+        return sum(piece.n_bytes for piece in self.pieces)
+
+    @property
+    def offsets(self) -> list[int]:
+        """Where the text of each piece begins in the text of the corpus, in bytes."""
+        return [0, *accumulate(piece.n_bytes for piece in self.pieces)][:-1]
+
+
+@dataclass(frozen=True)
 class SplitRule:
-    """`documents`: those whose key is below `limit` are for validation. `position`: what stands from byte `limit` on is."""
+    """What is for validation: `documents` whose key is below `limit`; by `position`: all from byte `limit` on."""
 
     kind: Literal["documents", "position"]
     limit: int
 
-    def apply(self, fragments: Iterable[Fragment], offset: int) -> Iterator[tuple[SplitName, Fragment]]:
-        """Sort fragments, the first of which stands `offset` bytes into the text of the corpus, into the two splits.
-
-        The document that a position falls into is parted at a character, and its second half begins a document.
-        """
+    def apply(self, fragments: Iterable[Fragment], offset: int) -> Iterator[tuple[Side, Fragment]]:
+        """Sort fragments, the first of which stands `offset` bytes into the text of the corpus, into the two sides."""
         for fragment in fragments:
             if self.kind == "documents":
                 yield ("val" if fragment.key < self.limit else "train"), fragment
-                continue
-            data = fragment.text.encode("utf-8")
-            cut = min(max(self.limit - offset, 0), len(data))
-            while 0 < cut < len(data) and data[cut] & 0xC0 == 0x80:
-                cut -= 1
-            if cut == len(data) or cut == 0:
-                begins = fragment.begins or offset == self.limit
-                yield ("train" if cut else "val"), fragment._replace(begins=begins)
             else:
-                yield "train", fragment._replace(text=data[:cut].decode("utf-8"), ends=False)
-                yield "val", fragment._replace(text=data[cut:].decode("utf-8"), begins=True)
-            offset += len(data)
+                data = fragment.text.encode("utf-8")
+                yield from self._part(fragment, data, offset)
+                offset += len(data)
+
+    def _part(self, fragment: Fragment, data: bytes, offset: int) -> Iterator[tuple[Side, Fragment]]:
+        """By position. A document that the limit falls into is parted at a character; its rest begins a document."""
+        cut = min(max(self.limit - offset, 0), len(data))
+        while 0 < cut < len(data) and data[cut] & 0xC0 == 0x80:
+            cut -= 1
+        if cut == len(data):
+            yield "train", fragment
+        elif cut == 0:
+            yield "val", fragment._replace(begins=fragment.begins or offset <= self.limit)
+        else:
+            yield "train", fragment._replace(text=data[:cut].decode("utf-8"), ends=False)
+            yield "val", fragment._replace(text=data[cut:].decode("utf-8"), begins=True)
 
 
-def choose_rule(
-    split: Literal["auto", "documents", "position"], val_fraction: float, summaries: Iterable[PieceSummary], corpus: str
-) -> SplitRule:
+def choose_rule(split: SplitName, val_fraction: float, survey: Survey, corpus: str) -> SplitRule:
     """The rule for a corpus. `auto`: by documents if there are several, else by position.
 
     By documents: a document's key, a hash of its text, decides, so the order of the documents does not matter and equal
-    documents stay together. If no document falls on a side, the one nearest to the limit is put there. By position: the
-    last `val_fraction` of the bytes, from the character on that the cut falls into.
+    documents stay together. If no document falls on one side, the one nearest to the limit is put there. By position:
+    the last `val_fraction` of the bytes, from the beginning of the character that the limit falls into.
     """
-    summaries = list(summaries)
-    n_documents = sum(summary.n_documents for summary in summaries)
+    n_documents = survey.n_documents
     if n_documents == 0:
         raise DataError(f"corpus {corpus}: no text in it")
     if split == "position" or (split == "auto" and n_documents == 1):
-        n_bytes = sum(summary.n_bytes for summary in summaries)
-        # Rounded first: 10 * (1 - 0.9) is a little less than 1.
-        return SplitRule("position", int(round(n_bytes * (1 - val_fraction), 6)))
-    least = min(summary.least_key for summary in summaries)
-    greatest = max(summary.greatest_key for summary in summaries)
+        return SplitRule("position", int(round(survey.n_bytes * (1 - val_fraction), 6)))  # 10 * (1 - 0.9) is below 1
     if n_documents == 1:
-        raise DataError(f"corpus {corpus}: it is one document, which split=documents cannot part; split=position can")
+        raise DataError(f"corpus {corpus}: one document, which split=documents cannot part; split=position can")
+    least = min(piece.least_key for piece in survey.pieces)
+    greatest = max(piece.greatest_key for piece in survey.pieces)
     if least == greatest:
-        raise DataError(f"corpus {corpus}: its {n_documents} documents are all the same: split=position can part them")
-    limit = int(val_fraction * 2.0**64)
-    return SplitRule("documents", min(max(limit, least + 1), greatest))
+        raise DataError(f"corpus {corpus}: its {n_documents} documents are all the same; split=position can part them")
+    return SplitRule("documents", min(max(int(val_fraction * 2.0**64), least + 1), greatest))

@@ -146,7 +146,7 @@ class CharTokenizer:
 
 
 def tokenizer_from_json(text: str, source: str = "tokenizer") -> Tokenizer:
-    """The tokenizer whose `to_json()` gave `text`, or a `tokenizer.json` of the `tokenizers` library. `source` is for errors."""
+    """The tokenizer whose `to_json()` gave `text`, or that of a `tokenizer.json`. `source` names it in errors."""
     try:
         fields: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -160,9 +160,7 @@ def tokenizer_from_json(text: str, source: str = "tokenizer") -> Tokenizer:
         from minigpt.text.bpe import LibraryTokenizer
 
         return LibraryTokenizer(text, source)
-    raise DataError(
-        f"{source}: not a tokenizer file: it has neither `minigpt_tokenizer` nor a tokenizer.json's `model`"
-    )
+    raise DataError(f"{source}: not a tokenizer file: neither `minigpt_tokenizer` nor a tokenizer.json's `model` in it")
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
@@ -178,7 +176,7 @@ def load_tokenizer(path: Path) -> Tokenizer:
 
 
 def find_tokenizer(name: str) -> Tokenizer:
-    """A tokenizer that exists already: `byte`, `gpt2`, a tokenizer file, or a folder that holds one. DataError if none."""
+    """A tokenizer that exists already: `byte`, `gpt2`, a tokenizer file, or a folder with one. DataError if none."""
     if name == "byte":
         return ByteTokenizer()
     from minigpt.text.bpe import gpt2_tokenizer, tokenizer_from_folder
@@ -230,7 +228,7 @@ def check_ids(ids: Iterable[int], vocab_size: int) -> np.ndarray:
     outside = (array < 0) | (array >= vocab_size)
     if outside.any():
         raise DataError(
-            f"token {array[outside][0]} is not in the vocabulary: its {vocab_size} ids go from 0 to {vocab_size - 1}"
+            f"token {array[outside][0]} is outside the vocabulary of {vocab_size}: ids go from 0 to {vocab_size - 1}"
         )
     return array
 
@@ -242,8 +240,6 @@ def fingerprint_of(text: str) -> str:
 def _char_from_fields(fields: dict[str, Any], source: str) -> CharTokenizer:
     characters, end_of_text, unknown = fields.get("characters"), fields.get("end_of_text"), fields.get("unknown")
     if not (isinstance(characters, str) and isinstance(end_of_text, bool) and isinstance(unknown, bool)):
-        raise DataError(
-            f"{source}: a character tokenizer needs `characters` (text), `end_of_text` and `unknown` (true or false)"
-        )
+        raise DataError(f"{source}: a char tokenizer needs `characters` (text), `end_of_text` and `unknown` (booleans)")
     utf8(characters)
     return CharTokenizer(characters, end_of_text=end_of_text, unknown=unknown)

@@ -7,7 +7,7 @@ from typing import Any
 
 from minigpt.errors import ConfigError
 from minigpt.optim.config import OptimConfig
-from minigpt.text.options import PrepareOptions, SplitKind
+from minigpt.text.options import PrepareOptions, SplitName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class DataConfig:
     """Windows in a batch, those of all devices together."""
     val_fraction: float = 0.1
     """Share of the text that is held out for validation."""
-    split: SplitKind = "auto"
+    split: SplitName = "auto"
     """Hold out whole documents, or the end of the text (position); auto: documents where there are several."""
     text_field: str = "text"
     """Field or column with the text in .jsonl and .parquet files."""
@@ -88,6 +88,7 @@ class DataConfig:
                     f"data.{name}={getattr(self, name)} has no effect with data.tokenizer={self.tokenizer}: "
                     f"leave it at {default[name]}, or choose {tokenizer}"
                 )
+        self.prepare_options()  # checks what it is made of
 
     def prepare_options(self) -> PrepareOptions:
         """What turns the corpus into shards."""

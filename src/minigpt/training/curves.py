@@ -1,8 +1,6 @@
 """The curves of a run: what stands in TensorBoard and metrics.csv, with x = optimizer steps done."""
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
-from torch import Tensor
 
 from minigpt.training.clock import TrainingClock
 from minigpt.training.module import GPTModule
@@ -22,21 +20,12 @@ class Curves(EveryStep):
         self.clock = clock
         self.latest: dict[str, float] = {}
         """The newest value of each curve, for the progress bar."""
-        self._grad_norm: Tensor | None = None
         self._mark = (0, 0.0)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         super().on_train_start(trainer, pl_module)
         self._mark = (trainer.global_step, self.clock.seconds())
-
-    def on_before_optimizer_step(
-        self, trainer: Trainer, pl_module: LightningModule, optimizer: torch.optim.Optimizer
-    ) -> None:
-        """Measure the gradient before it is clipped, if the step that it leads to is a log step."""
-        if self._due(trainer, trainer.global_step + 1):
-            gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
-            self._grad_norm = torch.nn.utils.get_total_norm(gradients)
 
     def on_step(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
         """Write the training curves of a log step."""
@@ -45,8 +34,8 @@ class Curves(EveryStep):
         assert isinstance(pl_module, GPTModule)
         loss = trainer.strategy.reduce(pl_module.step_loss, reduce_op="mean")
         values = {"train/loss": float(loss)}  # waits for the device, so the time below is true
-        if self._grad_norm is not None:
-            values["train/grad_norm"] = float(self._grad_norm)
+        if pl_module.grad_norm is not None:
+            values["train/grad_norm"] = float(pl_module.grad_norm)
         values["train/learning_rate"] = trainer.optimizers[0].param_groups[0]["lr"]
         now = self.clock.seconds()
         marked_step, marked_time = self._mark

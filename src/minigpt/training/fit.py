@@ -22,6 +22,7 @@ from minigpt.training.datamodule import TokenDataModule
 from minigpt.training.guard import FiniteGuard
 from minigpt.training.metrics_file import MetricsFile
 from minigpt.training.module import GPTModule
+from minigpt.training.outcome import Outcome
 from minigpt.training.position import is_main_process
 from minigpt.training.progress import ProgressBar
 from minigpt.training.provenance import describe
@@ -126,7 +127,6 @@ class Run:
             if self.stop.received is None:
                 raise
             return 128 + signal.SIGINT  # the second Ctrl-C
-        self._log_outcome()
         print_end(self.console, self.folder, self.checkpoints, self.samples.latest, run.sample_prompt)
         return 0
 
@@ -156,6 +156,12 @@ class Run:
             "data": self.experiment.data.to_dict(),
             "data_fingerprint": self.prepared.fingerprint,
         }
+        groups = {
+            "model": self.config.to_dict(),
+            "optim": vars(self.experiment.optim),
+            "data": vars(self.experiment.data),
+        }
+        settings = {f"{group}.{name}": value for group, values in groups.items() for name, value in values.items()}
         self.curves = Curves(run.log_every, tokens_per_step(self.experiment, self.config), clock)
         self.samples = Samples(run.sample_every, run.sample_prompt, self.prepared.tokenizer, clock)
         self.checkpoints = Checkpoints(
@@ -169,6 +175,7 @@ class Run:
             self.samples,
             self.checkpoints,  # Lightning calls it last
             self.stop,
+            Outcome(self.experiment.yaml, settings, self.checkpoints),
         ]
 
     def _build_trainer(self) -> pl.Trainer:
@@ -200,26 +207,6 @@ class Run:
         resume_step = self.start.step if self.start.folder else None
         ours = [RunTensorBoard(self.folder, resume_step), MetricsFile(self.folder / "metrics.csv", resume_step)]
         return [*ours, *(_listed(wanted) if wanted is not True else [])]
-
-    def _log_outcome(self) -> None:
-        """Put the config as text and the settings with their final loss into TensorBoard."""
-        best, last = self.checkpoints.best_loss, self.curves.latest.get("val/loss")
-        outcome = {
-            name: value
-            for name, value in (("final/best_val_loss", best), ("final/val_loss", last))
-            if value is not None
-        }
-        groups = {
-            "model": self.config.to_dict(),
-            "optim": vars(self.experiment.optim),
-            "data": vars(self.experiment.data),
-        }
-        settings = {f"{group}.{name}": value for group, values in groups.items() for name, value in values.items()}
-        for logger in self.trainer.loggers:
-            if isinstance(logger, RunTensorBoard):
-                logger.log_text("config", self.experiment.yaml, 0)
-                logger.log_outcome(settings, outcome, self.trainer.global_step)
-                logger.save()
 
     def _device(self) -> str:
         strategy, precision = self.trainer.strategy, self.trainer.precision

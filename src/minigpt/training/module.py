@@ -8,6 +8,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_norm
 
 from minigpt.batches import Batch
 from minigpt.model.gpt import GPT
@@ -37,6 +38,8 @@ class GPTModule(pl.LightningModule):
         self.metrics = LanguageModelMetrics(torch.from_numpy(token_bytes))
         # Compiled is the function, not the module: the keys of the checkpoint stay those of the plain model.
         self.loss: Callable[..., Tensor] = torch.compile(gpt.loss) if compiled else gpt.loss
+        self.grad_norm: Tensor | None = None
+        """Norm of the gradient of the last optimizer step before it was clipped, on the device."""
         self._micro_losses: deque[Tensor] = deque(maxlen=1)
 
     @property
@@ -49,6 +52,24 @@ class GPTModule(pl.LightningModule):
         """One optimizer; Lightning steps, clips and accumulates."""
         # The fused kernel unscales fp16 gradients itself, which would come after clipping.
         return build_optimizer(self.gpt, self.optim, fused=self.trainer.precision != "16-mixed")
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Measure the gradient, then clip it by `trainer.gradient_clip_val` and `trainer.gradient_clip_algorithm`.
+
+        Not left to Lightning, whose mixed precision refuses to clip before a fused optimizer: rightly under fp16, but
+        under bf16 nothing is scaled. The norm is needed for the curves anyway.
+        """
+        parameters = [parameter for parameter in self.parameters() if parameter.grad is not None]
+        self.grad_norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+        if gradient_clip_val and gradient_clip_algorithm == "value":
+            clip_grad_value_(parameters, gradient_clip_val)
+        elif gradient_clip_val:
+            clip_grads_with_norm_(parameters, gradient_clip_val, self.grad_norm)
 
     def on_train_start(self) -> None:
         """Put the settings of this command, not those of a resumed checkpoint, into the optimizer."""

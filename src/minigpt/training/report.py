@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from minigpt.checkpoint import BEST_NAME
 from minigpt.model.config import GPTConfig
@@ -41,17 +41,14 @@ def print_start(
         "device": device,
         "run": str(folder),
     }
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    for name, value in rows.items():
-        table.add_row(f"[bold]{name}[/bold]", value)
-    console.print(table, highlight=False)
+    _print_rows(console, rows)
 
 
 def print_end(console: Console, folder: Path, checkpoints: Checkpoints, sample: str | None, prompt: str) -> None:
     """The last sample, the best checkpoint and its loss, and the commands that use it."""
     if sample is not None:
         console.print("\n[bold]a sample[/bold]")
-        console.print(sample, markup=False, highlight=False)
+        console.print(Text(sample), soft_wrap=True)
     rows = {
         "sample": f"minigpt generate {folder} --prompt {prompt!r}",
         "measure": f"minigpt validate {folder}",
@@ -62,5 +59,10 @@ def print_end(console: Console, folder: Path, checkpoints: Checkpoints, sample: 
         outcome = f"step {checkpoints.best_step:,}, validation loss {checkpoints.best_loss:.4f}"
         rows = {"best": f"{best} ({outcome})", **rows}
     console.print()
+    _print_rows(console, rows)
+
+
+def _print_rows(console: Console, rows: dict[str, str]) -> None:
+    """One line each, never wrapped or cut: paths and commands are there to be copied."""
     for name, value in rows.items():
-        console.print(f"[bold]{name:<9}[/bold]{value}", highlight=False, soft_wrap=True)
+        console.print(Text.assemble((f"{name:<9}", "bold"), value), soft_wrap=True)

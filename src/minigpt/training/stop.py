@@ -10,6 +10,8 @@ from lightning.pytorch import LightningModule, Trainer
 from minigpt.training.checkpoints import Checkpoints
 from minigpt.training.position import EveryStep
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 class Stopped(Exception):  # noqa: N818  (not an error: what was asked for)
     """A run was told to stop, and did at the end of a step, its checkpoint written."""
@@ -35,12 +37,22 @@ class StopOnSignal(EveryStep):
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
         """Catch SIGINT and SIGTERM for the length of the block."""
-        before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.getsignal(number) for number in _SIGNALS}
+        self._listen()
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Listen again: Lightning has put its own handler of SIGTERM in, which stops amid an accumulation."""
+        super().on_train_start(trainer, pl_module)
+        self._listen()
+
+    def _listen(self) -> None:
+        for number in _SIGNALS:
+            signal.signal(number, self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:

@@ -34,11 +34,14 @@ class RunTensorBoard(TensorBoardLogger):
     @rank_zero_only
     def log_outcome(self, settings: dict[str, Any], outcome: dict[str, float], step: int) -> None:
         """Put the settings and what came out into the HPARAMS tab, which compares runs."""
-        plain = {
-            key: value if isinstance(value, bool | int | float | str) else str(value) for key, value in settings.items()
-        }
+        plain = {name: _plain(value) for name, value in settings.items()}
         writer = self.experiment._get_file_writer()
         for summary in hparams(plain, dict.fromkeys(outcome, 0.0)):
             writer.add_summary(summary)
         for name, value in outcome.items():
             self.experiment.add_scalar(name, value, step)
+
+
+def _plain(value: Any) -> Any:
+    """What the HPARAMS tab can show."""
+    return value if isinstance(value, bool | int | float | str) else str(value)

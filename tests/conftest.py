@@ -1,0 +1,24 @@
+"""What all tests share: a cache of their own, and a small text."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Two test processes on two cores: one thread each. Set before torch is imported, and inherited by commands under test.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nothing is read from or written to the user's cache."""
+    os.environ["MINIGPT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text of 20,000 characters that a small model can learn something from."""
+    path = tmp_path_factory.mktemp("corpus") / "text.txt"
+    lines = (f"line {n}: {n} and {n + 1} make {2 * n + 1}, and {n} times two is {2 * n}.\n" for n in range(1000))
+    path.write_text("".join(lines)[:20_000], encoding="utf-8")
+    return path

@@ -1,0 +1,29 @@
+"""Settings of the optimizer that cannot work are refused with the value and the rule."""
+
+import pytest
+
+from minigpt.errors import ConfigError
+from minigpt.optim.config import OptimConfig
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"lr": 0.0}, "optim.lr=0.0 must be more than 0"),
+        ({"lr": float("nan")}, "optim.lr=nan must be more than 0"),
+        ({"min_lr": -1.0}, "optim.min_lr=-1.0 must not be negative"),
+        ({"warmup_steps": -1}, "optim.warmup_steps=-1 must not be negative"),
+        ({"betas": (0.9, 1.0)}, r"optim.betas=\(0.9, 1.0\) must lie in \[0, 1\)"),
+        ({"schedule": "cosin"}, "optim.schedule=cosin must be one of .*, did you mean cosine?"),
+        ({"schedule": "constant", "min_lr": 0.1}, "optim.min_lr=0.1 has no effect with optim.schedule=constant"),
+        ({"decay_fraction": 0.5}, "optim.decay_fraction=0.5 has no effect with optim.schedule=cosine: .* choose wsd"),
+        ({"schedule": "wsd", "decay_fraction": 0.0}, r"optim.decay_fraction=0.0 must lie in \(0, 1\]"),
+    ],
+)
+def test_refused(settings: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        OptimConfig(**settings)
+
+
+def test_defaults_work() -> None:
+    assert OptimConfig().schedule == "cosine"

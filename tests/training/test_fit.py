@@ -1,0 +1,223 @@
+"""A run from its config to its last checkpoint: cadence, files, curves, and what it says."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from minigpt.checkpoint import build_model, last_checkpoint, read_checkpoint
+from minigpt.errors import ConfigError, DataError, TrainingError
+from minigpt.evaluation import evaluate
+from minigpt.text.prepare import prepare_cached
+from minigpt.training.fit import fit
+from minigpt.training.metrics_file import read_metrics
+
+from .tiny import assert_same_state, checkpoint, curve, tiny_experiment
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, corpus_file: Path) -> Path:
+    """The folder of a finished run."""
+    root = tmp_path_factory.mktemp("runs")
+    assert fit(tiny_experiment(root, corpus_file, run__sample_every=6), command=["minigpt", "fit"]) == 0
+    return root / "tiny"
+
+
+def test_validations_are_due_at_their_steps_and_at_the_last(run: Path) -> None:
+    assert [step for step, row in read_metrics(run / "metrics.csv").items() if "val/loss" in row] == [5, 10, 12]
+
+
+def test_checkpoints_newest_and_best_are_kept(run: Path) -> None:
+    names = sorted(path.name for path in (run / "checkpoints").iterdir())
+    assert names == ["best.ckpt", "step=00000004.ckpt", "step=00000008.ckpt", "step=00000012.ckpt"]
+    assert last_checkpoint(run) == run / "checkpoints" / "step=00000012.ckpt"
+
+
+def test_best_is_the_lowest_validation_loss(run: Path) -> None:
+    losses = {step: row["val/loss"] for step, row in read_metrics(run / "metrics.csv").items() if "val/loss" in row}
+    best = read_checkpoint(run / "checkpoints" / "best.ckpt")
+    assert best.val_loss == min(losses.values())
+    assert best.step == min(losses, key=lambda step: losses[step])
+
+
+def test_tensorboard_stands_at_the_same_steps_as_the_csv(run: Path) -> None:
+    rows = read_metrics(run / "metrics.csv")
+    for tag in (
+        "train/loss",
+        "val/loss",
+        "val/perplexity",
+        "val/bits_per_byte",
+        "train/learning_rate",
+        "train/grad_norm",
+    ):
+        points = curve(run, tag)
+        assert points == [(step, pytest.approx(row[tag], rel=1e-6)) for step, row in rows.items() if tag in row]
+    assert [step for step, _ in curve(run, "train/loss")] == [2, 4, 6, 8, 10, 12]
+
+
+def test_tensorboard_has_texts_and_the_outcome(run: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run))
+    events.Reload()
+    tags = events.Tags()
+    assert {"config/text_summary", "sample/text_summary"} <= set(tags["tensors"])
+    assert [event.step for event in events.Tensors("sample/text_summary")] == [6, 12]
+    assert curve(run, "final/val_loss")[0][1] == pytest.approx(read_metrics(run / "metrics.csv")[12]["val/loss"])
+    assert len(list(run.glob("events.*"))) == 1
+
+
+def test_learning_rate_is_that_of_the_step(run: Path) -> None:
+    rows = read_metrics(run / "metrics.csv")
+    # the update that completes step s is number s - 1: warm-up 1/3, 2/3, 3/3 of the peak
+    assert rows[2]["train/learning_rate"] == pytest.approx(1e-2 * 2 / 3)
+    assert rows[4]["train/learning_rate"] == pytest.approx(1e-2)
+
+
+def test_run_folder_says_what_it_is(run: Path) -> None:
+    provenance = json.loads((run / "provenance.json").read_text())
+    session = provenance["sessions"][0]
+    assert session["command"] == "minigpt fit"
+    assert session["versions"]["torch"] == torch.__version__
+    assert session["data_fingerprint"]
+    assert (run / "config.yaml").read_text() == "seed_everything: 3\n"
+    assert (run / "tokenizer.json").exists()
+    assert not list(run.rglob("*.tmp-*"))
+
+
+def test_checkpoint_is_self_contained(run: Path) -> None:
+    loaded = read_checkpoint(run / "checkpoints" / "step=00000012.ckpt")
+    assert loaded.step == 12
+    assert loaded.tokenizer.kind == "byte"
+    assert loaded.config.n_embd == 16
+    assert loaded.data["tokenizer"] == "byte"
+
+
+def test_validation_loss_is_the_exact_one(tmp_path: Path, corpus_file: Path) -> None:
+    """With enough batches, the loss of `fit` is the one that `minigpt validate` measures, last partial window aside."""
+    experiment = tiny_experiment(tmp_path, corpus_file, run__eval_batches=1000, run__eval_every=12)
+    assert fit(experiment) == 0
+    loaded = read_checkpoint(tmp_path / "tiny" / "checkpoints" / "step=00000012.ckpt")
+    prepared = prepare_cached(experiment.data.prepare_options())
+    whole = prepared.val.shards[0][: (len(prepared.val.shards[0]) - 1) // 16 * 16 + 1]
+    exact = evaluate(build_model(loaded), [whole], prepared.tokenizer.token_bytes(), batch_size=4)
+    assert loaded.val_loss == pytest.approx(exact.loss, rel=1e-6)
+    row = read_metrics(tmp_path / "tiny" / "metrics.csv")[12]
+    assert row["val/bits_per_byte"] == pytest.approx(exact.bits_per_byte, rel=1e-6)
+    assert row["val/perplexity"] == pytest.approx(exact.perplexity, rel=1e-5)
+
+
+def test_the_model_learns(tmp_path: Path, corpus_file: Path) -> None:
+    assert fit(tiny_experiment(tmp_path, corpus_file, trainer__max_steps=150, run__eval_every=150)) == 0
+    rows = read_metrics(tmp_path / "tiny" / "metrics.csv")
+    assert rows[2]["train/loss"] == pytest.approx(5.5, abs=0.15)  # ln 257
+    assert rows[150]["val/loss"] < 3.0
+
+
+def test_same_config_same_bits(run: Path, tmp_path: Path, corpus_file: Path) -> None:
+    """Looking more often, logging more often, sampling or loading with workers changes no bit of the weights."""
+    experiment = tiny_experiment(
+        tmp_path,
+        corpus_file,
+        run__eval_every=1,
+        run__log_every=1,
+        run__save_every=3,
+        run__sample_every=0,
+        data__num_workers=2,
+    )
+    assert fit(experiment) == 0
+    assert_same_state(checkpoint(run, 12), checkpoint(tmp_path / "tiny", 12))
+
+
+def test_another_seed_other_bits(run: Path, tmp_path: Path, corpus_file: Path) -> None:
+    assert fit(tiny_experiment(tmp_path, corpus_file, seed_everything=4)) == 0
+    with pytest.raises(AssertionError):
+        assert_same_state(checkpoint(run, 12), checkpoint(tmp_path / "tiny", 12))
+
+
+def test_accumulation_counts_steps_and_equals_the_large_batch(tmp_path: Path, corpus_file: Path) -> None:
+    whole = tiny_experiment(tmp_path / "whole", corpus_file, data__batch_size=8)
+    parts = tiny_experiment(tmp_path / "parts", corpus_file, data__batch_size=2, trainer__accumulate_grad_batches=4)
+    for experiment in (whole, parts):
+        experiment.model["dropout"] = 0.0
+        assert fit(experiment) == 0
+    one, other = (checkpoint(tmp_path / name / "tiny", 12) for name in ("whole", "parts"))
+    for name, weight in one["state_dict"].items():
+        torch.testing.assert_close(weight, other["state_dict"][name], rtol=1e-3, atol=1e-4)
+    rows = read_metrics(tmp_path / "parts" / "tiny" / "metrics.csv")
+    assert [step for step, row in rows.items() if "val/loss" in row] == [5, 10, 12]
+
+
+def test_next_run_takes_the_next_folder(run: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted((path.name, path.stat().st_mtime_ns) for path in run.rglob("*"))
+    assert fit(tiny_experiment(run.parent, corpus_file, trainer__max_steps=1)) == 0
+    assert (run.parent / "tiny-2" / "config.yaml").exists()
+    assert "this one is" in capsys.readouterr().out
+    assert sorted((path.name, path.stat().st_mtime_ns) for path in run.rglob("*")) == before
+
+
+def test_what_a_run_says(tmp_path: Path, corpus_file: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A table, a line a validation, a sample, the commands to go on with; and nothing of Lightning's."""
+    assert fit(tiny_experiment(tmp_path, corpus_file, run__sample_every=12)) == 0
+    captured = capfd.readouterr()
+    for word in (
+        "parameters",
+        "tokens to train on",
+        "passes over the data",
+        "step  5/12",
+        "val ",
+        "tokens/s",
+        "a sample",
+    ):
+        assert word in captured.out
+    assert f"minigpt generate {tmp_path / 'tiny'} --prompt 'def '" in captured.out
+    for noise in ("GPU available", "Trainer.fit", "litlogger", "Warning", "rank_zero", "💡"):
+        assert noise not in captured.out + captured.err
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"model__block_size": 5000}, DataError, "data.corpus=.* has .* tokens, and one window takes 5001"),
+        ({"data__corpus": "/nowhere/at/all.txt"}, DataError, "/nowhere/at/all.txt"),
+        ({"trainer__max_steps": 0}, ConfigError, "trainer.max_steps=0 must be at least 1"),
+        ({"run__root": "/proc/none"}, ConfigError, "run.root"),
+    ],
+)
+def test_mistakes_leave_no_folder(
+    tmp_path: Path, corpus_file: Path, changes: dict, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        fit(tiny_experiment(tmp_path, corpus_file, **changes))
+    assert not (tmp_path / "tiny").exists()
+
+
+def test_diverged_run_stops_at_its_step_and_keeps_the_good_checkpoint(tmp_path: Path, corpus_file: Path) -> None:
+    experiment = tiny_experiment(
+        tmp_path, corpus_file, optim__lr=1e30, optim__warmup_steps=0, trainer__gradient_clip_val=None, run__save_every=1
+    )
+    with pytest.raises(TrainingError, match=r"not finite (at|after) step \d+ .*optim.lr=1e\+30"):
+        fit(experiment)
+    for path in (tmp_path / "tiny" / "checkpoints").glob("*.ckpt"):
+        assert all(torch.isfinite(weight).all() for weight in read_checkpoint(path).weights.values())
+
+
+def test_users_own_callbacks_and_loggers_join(tmp_path: Path, corpus_file: Path) -> None:
+    from lightning.pytorch.callbacks import EarlyStopping
+    from lightning.pytorch.loggers import CSVLogger
+
+    stopping = EarlyStopping(monitor="val_loss", patience=1, min_delta=100.0, verbose=False)
+    logger = CSVLogger(tmp_path / "csv")
+    experiment = tiny_experiment(
+        tmp_path, corpus_file, trainer__callbacks=[stopping], trainer__logger=logger, trainer__max_steps=50
+    )
+    assert fit(experiment) == 0
+    assert read_checkpoint(last_checkpoint(tmp_path / "tiny")).step == 10  # the second validation was no better by 100
+    assert (Path(logger.log_dir) / "metrics.csv").exists()
+
+
+def test_without_loggers(tmp_path: Path, corpus_file: Path) -> None:
+    assert fit(tiny_experiment(tmp_path, corpus_file, trainer__logger=False)) == 0
+    assert not (tmp_path / "tiny" / "metrics.csv").exists()
+    assert last_checkpoint(tmp_path / "tiny") is not None

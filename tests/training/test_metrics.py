@@ -1,0 +1,44 @@
+"""Loss, perplexity and bits per byte over batches, against their definitions."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from minigpt.training.metrics import LanguageModelMetrics
+
+
+def test_measures_of_several_batches_of_different_sizes() -> None:
+    metrics = LanguageModelMetrics(torch.tensor([1, 3, 0]))
+    losses = [torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[5.0]])]
+    targets = [torch.tensor([[0, 1], [1, 2]]), torch.tensor([[0]])]
+    for loss, target in zip(losses, targets, strict=True):
+        metrics.update(loss, target)
+    results = metrics.compute()
+    assert float(results["loss"]) == pytest.approx(15 / 5)
+    assert float(results["perplexity"]) == pytest.approx(math.exp(3))
+    assert float(results["bits_per_byte"]) == pytest.approx(15 / math.log(2) / (1 + 3 + 3 + 0 + 1))
+
+
+def test_uniform_bytes_cost_eight_bits() -> None:
+    metrics = LanguageModelMetrics(torch.ones(256, dtype=torch.int64))
+    metrics.update(torch.full((2, 5), math.log(256)), torch.zeros(2, 5, dtype=torch.int64))
+    assert float(metrics.compute()["bits_per_byte"]) == pytest.approx(8.0)
+
+
+def test_sums_are_wide() -> None:
+    """A million small losses on a large sum: float32 would lose them."""
+    metrics = LanguageModelMetrics(torch.ones(2, dtype=torch.int64))
+    metrics.update(torch.full((1, 1), 1e8), torch.zeros(1, 1, dtype=torch.int64))
+    for _ in range(10):
+        metrics.update(torch.full((1, 1), 1.0), torch.zeros(1, 1, dtype=torch.int64))
+    assert float(metrics.nats) == 1e8 + 10
+
+
+def test_reset_and_state_dict() -> None:
+    metrics = LanguageModelMetrics(torch.from_numpy(np.ones(4, dtype=np.int64)))
+    metrics.update(torch.ones(1, 2), torch.zeros(1, 2, dtype=torch.int64))
+    metrics.reset()
+    assert float(metrics.tokens) == 0
+    assert not metrics.state_dict()  # nothing of it goes into a checkpoint

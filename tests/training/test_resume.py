@@ -1,0 +1,213 @@
+"""A resumed run equals the straight one to the bit, in its own folder and curve; a stop is exact at any moment."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lightning.pytorch import Callback
+
+from minigpt.errors import CheckpointError, ConfigError
+from minigpt.training.fit import fit
+from minigpt.training.metrics_file import read_metrics
+
+from .tiny import assert_same_state, checkpoint, curve, tiny_experiment
+
+
+class SignalAt(Callback):
+    """Send this process a signal at the start of a batch."""
+
+    def __init__(self, batch: int, number: int = signal.SIGINT) -> None:
+        self.batch = batch
+        self.number = number
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx == self.batch:
+            os.kill(os.getpid(), self.number)
+
+
+class FailAt(Callback):
+    """Raise an exception in the middle of a run."""
+
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
+
+    def on_before_backward(self, trainer: Any, pl_module: Any, loss: Any) -> None:
+        if trainer.fit_loop.epoch_loop.batch_progress.total.ready == self.batch:
+            raise RuntimeError("a step failed")
+
+
+def without_times(folder: Path) -> dict[int, dict[str, float]]:
+    rows = read_metrics(folder / "metrics.csv")
+    return {
+        step: {name: v for name, v in row.items() if name != "train/tokens_per_second"} for step, row in rows.items()
+    }
+
+
+@pytest.mark.parametrize("workers", [(0, 0), (0, 2)])
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_resumed_equals_straight(tmp_path: Path, corpus_file: Path, accumulate: int, workers: tuple[int, int]) -> None:
+    """With dropout; the first part ends at a step that is no multiple of any cadence."""
+    settings = {"trainer__accumulate_grad_batches": accumulate}
+    straight = tiny_experiment(tmp_path / "straight", corpus_file, **settings)
+    assert fit(straight) == 0
+    for steps, n in ((7, workers[0]), (12, workers[1])):
+        part = tiny_experiment(
+            tmp_path / "parts", corpus_file, **settings, trainer__max_steps=steps, data__num_workers=n
+        )
+        assert fit(part, ckpt_path=None if steps == 7 else "last") == 0
+    one, other = tmp_path / "straight" / "tiny", tmp_path / "parts" / "tiny"
+    assert_same_state(checkpoint(one, 12), checkpoint(other, 12))
+    assert not (tmp_path / "parts" / "tiny-2").exists()
+    rows, resumed = without_times(one), without_times(other)
+    assert {7} == resumed.keys() - rows.keys()  # the last step of the first part was logged too
+    for step, row in rows.items():
+        assert resumed[step] == row
+    assert [step for step, _ in curve(other, "train/loss")] == [2, 4, 6, 7, 8, 10, 12]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_stop_by_a_signal_saves_at_the_end_of_the_step(
+    tmp_path: Path, corpus_file: Path, number: int, accumulate: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {"trainer__accumulate_grad_batches": accumulate}
+    assert fit(tiny_experiment(tmp_path / "straight", corpus_file, **settings)) == 0
+    callback = SignalAt(6 * accumulate + accumulate // 2, number)  # within the 7th step
+    stopped = tiny_experiment(tmp_path / "stopped", corpus_file, **settings, trainer__callbacks=[callback])
+    assert fit(stopped) == 128 + number
+    assert "after step 7" in capsys.readouterr().out
+    assert fit(tiny_experiment(tmp_path / "stopped", corpus_file, **settings), ckpt_path="last") == 0
+    one, other = tmp_path / "straight" / "tiny", tmp_path / "stopped" / "tiny"
+    assert_same_state(checkpoint(one, 12), checkpoint(other, 12))
+    assert without_times(one) == without_times(other)
+
+
+def test_signal_handlers_are_given_back(tmp_path: Path, corpus_file: Path) -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    assert fit(tiny_experiment(tmp_path, corpus_file, trainer__max_steps=1)) == 0
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_exception_in_a_step(tmp_path: Path, corpus_file: Path) -> None:
+    """The checkpoint before it is good, and the curve has each step once."""
+    assert fit(tiny_experiment(tmp_path / "straight", corpus_file)) == 0
+    failing = tiny_experiment(tmp_path / "failed", corpus_file, trainer__callbacks=[FailAt(8)])
+    with pytest.raises(RuntimeError, match="a step failed"):
+        fit(failing)
+    assert fit(tiny_experiment(tmp_path / "failed", corpus_file), ckpt_path="last") == 0
+    one, other = tmp_path / "straight" / "tiny", tmp_path / "failed" / "tiny"
+    assert_same_state(checkpoint(one, 12), checkpoint(other, 12))
+    assert without_times(one) == without_times(other)
+    assert [step for step, _ in curve(other, "val/loss")] == [5, 10, 12]
+
+
+def test_four_resumes_in_a_row(tmp_path: Path, corpus_file: Path) -> None:
+    assert fit(tiny_experiment(tmp_path / "straight", corpus_file)) == 0
+    for number, steps in enumerate((1, 4, 5, 11, 12)):
+        part = tiny_experiment(tmp_path / "parts", corpus_file, trainer__max_steps=steps)
+        assert fit(part, ckpt_path="last" if number else None) == 0
+    assert_same_state(checkpoint(tmp_path / "straight" / "tiny", 12), checkpoint(tmp_path / "parts" / "tiny", 12))
+
+
+def test_truncated_newest_checkpoint_is_passed_over(tmp_path: Path, corpus_file: Path) -> None:
+    assert fit(tiny_experiment(tmp_path, corpus_file)) == 0
+    newest = tmp_path / "tiny" / "checkpoints" / "step=00000012.ckpt"
+    expected = checkpoint(tmp_path / "tiny", 12)
+    newest.write_bytes(newest.read_bytes()[:5000])
+    (newest.parent / ".step=00000016.ckpt.tmp-1").write_bytes(b"left by a kill")
+    assert fit(tiny_experiment(tmp_path, corpus_file), ckpt_path="last") == 0
+    assert_same_state(expected, checkpoint(tmp_path / "tiny", 12))
+    assert not list(newest.parent.glob(".*"))
+
+
+def test_best_loss_must_be_beaten_after_a_resume(tmp_path: Path, corpus_file: Path) -> None:
+    assert fit(tiny_experiment(tmp_path, corpus_file, trainer__max_steps=10)) == 0
+    best = (tmp_path / "tiny" / "checkpoints" / "best.ckpt").read_bytes()
+    worse = tiny_experiment(tmp_path, corpus_file, optim__lr=1.0)
+    assert fit(worse, ckpt_path="last") == 0
+    rows = read_metrics(tmp_path / "tiny" / "metrics.csv")
+    assert rows[12]["val/loss"] > rows[10]["val/loss"]
+    assert (tmp_path / "tiny" / "checkpoints" / "best.ckpt").read_bytes() == best
+
+
+def test_changed_settings_count_after_a_resume(tmp_path: Path, corpus_file: Path) -> None:
+    assert fit(tiny_experiment(tmp_path, corpus_file, trainer__max_steps=6)) == 0
+    changed = tiny_experiment(tmp_path, corpus_file, optim__lr=5e-3, optim__weight_decay=0.7)
+    assert fit(changed, ckpt_path="last") == 0
+    group = checkpoint(tmp_path / "tiny", 12)["optimizer_states"][0]["param_groups"][0]
+    assert (group["lr"], group["weight_decay"]) == (5e-3, 0.7)
+
+
+def test_nothing_left_to_do(tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fit(tiny_experiment(tmp_path, corpus_file)) == 0
+    assert fit(tiny_experiment(tmp_path, corpus_file), ckpt_path="last") == 0
+    assert "raise trainer.max_steps" in capsys.readouterr().out
+
+
+def test_last_means_the_newest_run_of_the_name(tmp_path: Path, corpus_file: Path) -> None:
+    for _ in range(2):
+        assert fit(tiny_experiment(tmp_path, corpus_file, trainer__max_steps=4)) == 0
+    assert fit(tiny_experiment(tmp_path, corpus_file, trainer__max_steps=8), ckpt_path="last") == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny", "tiny-2"]
+    assert not (tmp_path / "tiny" / "checkpoints" / "step=00000008.ckpt").exists()
+    assert (tmp_path / "tiny-2" / "checkpoints" / "step=00000008.ckpt").exists()
+
+
+def test_file_begins_a_new_run(tmp_path: Path, corpus_file: Path) -> None:
+    assert fit(tiny_experiment(tmp_path, corpus_file)) == 0
+    path = tmp_path / "tiny" / "checkpoints" / "step=00000008.ckpt"
+    assert fit(tiny_experiment(tmp_path, corpus_file), ckpt_path=str(path)) == 0
+    assert_same_state(checkpoint(tmp_path / "tiny", 12), checkpoint(tmp_path / "tiny-2", 12))
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"model__n_layer": 2}, ConfigError, r"model.n_layer=2 differs from 1 in the checkpoint .*step=00000004.ckpt"),
+        ({"data__tokenizer": "char"}, ConfigError, r"data.tokenizer=char differs from byte in the checkpoint"),
+        ({"run__name": "tinny"}, CheckpointError, r"--ckpt_path last: there is no run tinny in .*did you mean tiny\?"),
+    ],
+)
+def test_resume_that_cannot_be(
+    tmp_path: Path, corpus_file: Path, changes: dict, error: type[Exception], message: str
+) -> None:
+    assert fit(tiny_experiment(tmp_path, corpus_file, trainer__max_steps=4)) == 0
+    with pytest.raises(error, match=message):
+        fit(tiny_experiment(tmp_path, corpus_file, **changes), ckpt_path="last")
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
+
+
+def test_other_text_is_cut_into_the_tokens_of_the_checkpoint(
+    tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bpe = {"data__tokenizer": "bpe", "data__vocab_size": 280}
+    assert fit(tiny_experiment(tmp_path, corpus_file, **bpe, trainer__max_steps=4)) == 0
+    before = (tmp_path / "tiny" / "tokenizer.json").read_text()
+    other = tmp_path / "other.txt"
+    other.write_text("Something else altogether, which a tokenizer would cut otherwise. " * 200)
+    assert fit(tiny_experiment(tmp_path, other, **bpe, trainer__max_steps=8), ckpt_path="last") == 0
+    assert "the text is not the one" in capsys.readouterr().out
+    assert (tmp_path / "tiny" / "tokenizer.json").read_text() == before
+
+
+def test_full_disk_while_saving_keeps_the_last_good_one(
+    tmp_path: Path, corpus_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    real, saves = torch.save, []
+
+    def save(content: Any, path: Any, **settings: Any) -> None:
+        saves.append(path)
+        if len(saves) == 2:
+            Path(path).write_bytes(b"half of a checkpoint")
+            raise OSError(28, "No space left on device")
+        real(content, path, **settings)
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(CheckpointError, match="cannot write the checkpoint .*: No space left on device"):
+        fit(tiny_experiment(tmp_path, corpus_file, run__eval_every=100))
+    assert [path.name for path in (tmp_path / "tiny" / "checkpoints").iterdir()] == ["step=00000004.ckpt"]
+    assert fit(tiny_experiment(tmp_path, corpus_file), ckpt_path="last") == 0
