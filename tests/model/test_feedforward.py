@@ -39,8 +39,6 @@ def test_it_is_its_formula(activation):
     x = torch.randn(2, 3, 16, dtype=torch.float64)
     up = x @ layer.up.weight.T + layer.up.bias
     formula = FORMULAS[activation]
-    if activation in GATED_ACTIVATIONS:
-        inner = formula(x @ layer.gate.weight.T + layer.gate.bias) * up
-    else:
-        inner = formula(up)
+    gated = activation in GATED_ACTIVATIONS
+    inner = formula(x @ layer.gate.weight.T + layer.gate.bias) * up if gated else formula(up)
     torch.testing.assert_close(layer(x), inner @ layer.down.weight.T + layer.down.bias)

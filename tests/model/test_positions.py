@@ -105,7 +105,7 @@ def test_alibi_slopes_are_the_published_ones():
     assert alibi_slopes(8) == [1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32, 1 / 64, 1 / 128, 1 / 256]
     assert alibi_slopes(16) == pytest.approx([2 ** (-i / 2) for i in range(1, 17)])
     # 12 heads: those of 8, then the 1st, 3rd, 5th and 7th of 16.
-    assert alibi_slopes(12) == pytest.approx(alibi_slopes(8) + [2**-0.5, 2**-1.5, 2**-2.5, 2**-3.5])
+    assert alibi_slopes(12) == pytest.approx([*alibi_slopes(8), 2**-0.5, 2**-1.5, 2**-2.5, 2**-3.5])
     assert alibi_slopes(1) == [1 / 256]
     assert alibi_slopes(3) == [1 / 16, 1 / 256, 1 / 4]
 

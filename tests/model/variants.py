@@ -28,9 +28,7 @@ FEW_VARIANTS = VARIANTS[::13]
 
 def name(variant: dict) -> str:
     """A test's name: the values in a row."""
-    return "-".join(
-        f"{key}={value}" if isinstance(value, bool | int | None) else value for key, value in variant.items()
-    )
+    return "-".join(value if isinstance(value, str) else f"{key}={value}" for key, value in variant.items())
 
 
 def small_config(**settings) -> GPTConfig:

@@ -77,7 +77,7 @@ def check_names(argv: Sequence[str]) -> None:
         if option not in _COMMAND_LINE and option not in GROUPS and option != "trainer":
             _check(option, known, where="")
     for path in config_files(argv):
-        for key in _yaml_keys(load_yaml(path)):
+        for key in _yaml_keys(load_yaml(path), path):
             _check(key, known, where=f"{path}: ")
 
 
@@ -120,12 +120,14 @@ def _options(argv: Sequence[str]) -> Iterator[str]:
             yield word[2:].split("=", 1)[0].removesuffix("+")
 
 
-def _yaml_keys(content: dict[Any, Any]) -> Iterator[str]:
+def _yaml_keys(content: dict[Any, Any], path: Path) -> Iterator[str]:
     for group, values in content.items():
-        if isinstance(values, dict) and (group in GROUPS or group == "trainer"):
-            yield from (f"{group}.{name}" for name in values)
-        elif group not in GROUPS and group != "trainer":
+        if group not in GROUPS and group != "trainer":
             yield str(group)
+        elif isinstance(values, dict):
+            yield from (f"{group}.{name}" for name in values)
+        else:
+            raise ConfigError(f"{path}: {group}={values} must be a mapping of settings")
 
 
 def _check(key: str, known: Sequence[str], where: str) -> None:

@@ -3,8 +3,10 @@
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
+from enum import Enum
 from typing import Any
 
+import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, set_parsing_settings
 from omegaconf.errors import OmegaConfBaseException
 
@@ -88,6 +90,8 @@ def parse(argv: Sequence[str]) -> tuple[Experiment, str | None]:
     from lightning.pytorch import Trainer
 
     parser = build_parser(Trainer)
+    # Lightning has enums among its defaults (Timer's interval), which PyYAML cannot write by itself.
+    yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, member: dumper.represent_data(member.value))
     values = _parse(parser, argv)
     groups = _groups(values)
     built = parser.instantiate(values)
@@ -97,7 +101,7 @@ def parse(argv: Sequence[str]) -> tuple[Experiment, str | None]:
         seed_everything=values["seed_everything"],
         **groups,
         trainer=vars(built["trainer"]),
-        yaml=parser.dump(values, skip_none=False, skip_validation=True),
+        yaml=parser.dump(values, skip_unset=False),
     )
     return experiment, ckpt_path
 

@@ -28,7 +28,7 @@ def read_column(path: Path, field: str) -> Iterator[str]:
                         raise DataError(f"{path}: row {row}: column {field!r} must be text, not null")
                     yield text
                     row += 1
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, OSError) as error:  # which of them, depends on what is broken
         raise DataError(f"{path}: cannot be read as Parquet: {str(error).splitlines()[0]}") from None
     except UnicodeDecodeError:
         raise DataError(f"{path}: from row {row} on, column {field!r} is not UTF-8") from None

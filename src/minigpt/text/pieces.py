@@ -47,24 +47,29 @@ def cut_stream(stream: Stream, *, whole_lines: bool) -> Iterator[tuple[int, byte
     `whole_lines` cuts behind a newline (a longer line is one piece); otherwise `safe_cut` chooses the place.
     """
     waiting = bytearray()
-    offset = 0
-    while block := stream.read(max(PIECE_BYTES - len(waiting), 1 << 20)):
-        searched = len(waiting)
+    offset = searched = 0
+    while block := stream.read(PIECE_BYTES):
         waiting += block
-        if len(waiting) < PIECE_BYTES:
-            continue
-        cut = waiting.rfind(b"\n", searched) + 1 if whole_lines else _safe_cut_of_bytes(waiting)
-        if cut:
+        while len(waiting) >= PIECE_BYTES:
+            cut = _end_of_line(waiting, searched) if whole_lines else _safe_cut_of_bytes(waiting)
+            if not cut:
+                searched = len(waiting)
+                break
             yield offset, bytes(waiting[:cut]), False
             del waiting[:cut]
-            offset += cut
+            offset, searched = offset + cut, 0
     if waiting:
         yield offset, bytes(waiting), True
 
 
+def _end_of_line(data: bytearray, searched: int) -> int:
+    """Behind the last newline of the first piece, or else behind the next one, or 0; there is none up to `searched`."""
+    return data.rfind(b"\n", 0, PIECE_BYTES) + 1 or data.find(b"\n", max(searched, PIECE_BYTES)) + 1
+
+
 def _safe_cut_of_bytes(data: bytearray) -> int:
     """`safe_cut`, never inside a character. What is not UTF-8 is cut somewhere: whoever decodes it will say so."""
-    stop = _character_start(data, len(data) - 1)
+    stop = _character_start(data, PIECE_BYTES - 1)
     start = _character_start(data, max(0, stop - _WINDOW))
     window = data[start:stop].decode("utf-8", errors="replace")
     if len(window) < 2 or "\ufffd" in window:

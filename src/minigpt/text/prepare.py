@@ -63,6 +63,8 @@ def prepare(
     A run that was stopped, however hard, is taken up at the piece where it stopped. `tokenizer` is used instead of
     the one that the options name. DataError for whatever is wrong with the corpus, the tokenizer or the folder.
     """
+    if is_prepared(Path(options.corpus).expanduser()):
+        raise DataError(f"{options.corpus}: prepared already; minigpt fit takes it as --data.corpus")
     with _one_line_errors(out):
         return _make(_look_up(options, tokenizer), out, progress)
 

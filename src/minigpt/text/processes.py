@@ -17,6 +17,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -63,26 +64,30 @@ class WorkerPool:
             return failed
 
     def __enter__(self) -> Self:
-        for _ in range(self._n_workers):
-            self._started.append(_start_worker(self._n_workers))
-            self._idle.put(self._started[-1])
+        try:
+            for _ in range(self._n_workers):
+                self._started.append(_start_worker(self._n_workers))
+                self._idle.put(self._started[-1])
+        except BaseException:
+            self._stop()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
         for worker in self._started:
             worker.kill()
         for worker in self._started:
             worker.wait()
         self._threads.shutdown(wait=True, cancel_futures=True)
         for worker in self._started:
-            for pipe in (worker.stdin, worker.stdout):
-                try:
-                    assert pipe is not None
+            for pipe in filter(None, (worker.stdin, worker.stdout)):
+                with suppress(OSError):  # what was still to be written to a dead worker
                     pipe.close()
-                except OSError:  # what was still to be written to a dead worker
-                    pass
 
     def _run(self, function: Callable[..., Any], task: tuple[Any, ...]) -> Any:
         worker = self._idle.get()
@@ -127,6 +132,8 @@ def _serve() -> None:
             answer = (True, function(*task))
         except (MinigptError, OSError) as error:
             answer = (False, error)
+        except MemoryError:
+            answer = (False, DataError("too little memory in a worker process; fewer workers need less"))
         except BaseException as error:
             answer = (False, RuntimeError(f"in a worker process: {error!r}\n{traceback.format_exc()}"))
         pickle.dump(answer, answers, protocol=pickle.HIGHEST_PROTOCOL)

@@ -43,7 +43,7 @@ def fit(experiment: Experiment, *, ckpt_path: str | None = None, command: Sequen
 
     The folder is taken only when all else is ready, so that a mistake leaves none behind.
     """
-    console = Console(quiet=not is_main_process())
+    console = Console(quiet=not is_main_process(), soft_wrap=True)
     start = find_start(experiment, ckpt_path)
     max_steps = experiment.trainer["max_steps"]
     if max_steps < 1:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 _EXPECTED = (
     # The loaders hand out ready batches: more workers gain nothing at this size, and `data.num_workers` is there.
     r".*does not have many workers.*",
+    r".*This DataLoader will create .* worker processes.*",
     # A run is one endless pass; its checkpoints know the batch.
     r".*You're resuming from a checkpoint that ended before the epoch ended.*",
     # The run's own folder is used on purpose; `metrics.csv` and the events are continued.

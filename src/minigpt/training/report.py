@@ -48,7 +48,7 @@ def print_end(console: Console, folder: Path, checkpoints: Checkpoints, sample: 
     """The last sample, the best checkpoint and its loss, and the commands that use it."""
     if sample is not None:
         console.print("\n[bold]a sample[/bold]")
-        console.print(Text(sample), soft_wrap=True)
+        console.print(Text(sample))
     rows = {
         "sample": f"minigpt generate {folder} --prompt {prompt!r}",
         "measure": f"minigpt validate {folder}",
@@ -65,4 +65,4 @@ def print_end(console: Console, folder: Path, checkpoints: Checkpoints, sample: 
 def _print_rows(console: Console, rows: dict[str, str]) -> None:
     """One line each, never wrapped or cut: paths and commands are there to be copied."""
     for name, value in rows.items():
-        console.print(Text.assemble((f"{name:<9}", "bold"), value), soft_wrap=True)
+        console.print(Text.assemble((f"{name:<9}", "bold"), value))

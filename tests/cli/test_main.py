@@ -1,0 +1,119 @@
+"""The entry: help without torch, errors in one line, exit codes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from minigpt.cli import main as entry
+from minigpt.cli.main import COMMANDS, main
+
+
+def minigpt(*words: str, **settings: object) -> subprocess.CompletedProcess[str]:
+    """Run the real command."""
+    return subprocess.run(
+        [sys.executable, "-m", "minigpt", *words], capture_output=True, text=True, timeout=120, **settings
+    )
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ([], ["--help"], ["-h"], ["help"]):
+        assert main(words) == 0
+        out = capsys.readouterr().out
+        assert all(name in out for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_help_of_a_command_reads_well_and_loads_nothing_heavy(command: str) -> None:
+    code = (
+        "import sys; from minigpt.cli.main import main\n"
+        "try: code = main([sys.argv[1], '--help'])\n"
+        "except SystemExit as error: code = error.code\n"
+        "heavy = {'torch', 'lightning', 'transformers'} & set(sys.modules)\n"
+        "assert not heavy, heavy; sys.exit(code)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code, command], capture_output=True, text=True, timeout=60)
+    assert shown.returncode == 0, shown.stderr
+    assert f"minigpt {command}" in shown.stdout
+    assert not shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "code"),
+    [
+        (["fti"], "unknown command fti, did you mean fit?", 2),
+        (["xyzzy"], "unknown command xyzzy: fit, validate, generate, prepare", 2),
+        (["fit", "--model.n_heads", "4"], "unknown key model.n_heads, did you mean model.n_head?", 2),
+        (["fit", "--model.n_embd=65"], "n_embd=65 must be divisible by n_head=8", 2),
+        (["generate", "no/such/run"], "no/such/run", 1),
+        (["generate", "x", "--promt", "a"], "unknown option --promt, did you mean --prompt?", 2),
+        (["validate", "no/such/run"], "no/such/run", 1),
+    ],
+)
+def test_error_is_one_line(words: list[str], message: str, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == code
+    captured = capsys.readouterr()
+    assert captured.err.startswith("minigpt: error: ")
+    assert captured.err.count("\n") == 1
+    assert message in captured.err
+    assert not captured.out
+
+
+def test_installed_command_and_module_are_the_same() -> None:
+    shown = minigpt("--version")
+    assert shown.returncode == 0
+    assert shown.stdout.startswith("minigpt ")
+
+
+def test_traceback_on_request() -> None:
+    shown = minigpt("fit", "--model.n_heads", "4", env={**os.environ, "MINIGPT_TRACEBACK": "1"})
+    assert "Traceback" in shown.stderr
+
+
+def test_ctrl_c_while_starting(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(words: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(entry, "_dispatch", interrupted)
+    assert main(["fit"]) == 130
+    assert capsys.readouterr().err == "minigpt: interrupted\n"
+
+
+def test_errors_of_the_system_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def full(words: list[str]) -> int:
+        raise OSError(28, "No space left on device", "runs/base/metrics.csv")
+
+    monkeypatch.setattr(entry, "_dispatch", full)
+    assert main(["fit"]) == 1
+    assert capsys.readouterr().err == "minigpt: error: runs/base/metrics.csv: No space left on device\n"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_real_process_stops_saves_and_goes_on(tmp_path: Path, corpus_file: Path, number: int, code: int) -> None:
+    """A real fit in its own process: the signal ends it with its code, and `last` goes on."""
+    words = [sys.executable, "-m", "minigpt", "fit", "--model.n_layer=1", "--model.n_embd=16", "--model.n_head=2",
+             "--data.tokenizer=byte", f"--data.corpus={corpus_file}", f"--run.root={tmp_path}", "--run.sample_every=0",
+             "--trainer.accelerator=cpu"]  # fmt: skip
+    process = subprocess.Popen(
+        [*words, "--trainer.max_steps=1000000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 100
+    while not list(tmp_path.glob("base/checkpoints/step=*.ckpt")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code, (out, err)
+    assert "--ckpt_path last goes on" in out
+    assert "Traceback" not in err
+    newest = max(tmp_path.glob("base/checkpoints/step=*.ckpt"))
+    step = int(newest.stem.removeprefix("step="))
+    assert f"after step {step}" in out
+    resumed = subprocess.run(
+        [*words, f"--trainer.max_steps={step + 3}", "--ckpt_path=last"], capture_output=True, text=True, timeout=100
+    )
+    assert resumed.returncode == 0, resumed.stderr
+    assert (tmp_path / "base" / "checkpoints" / f"step={step + 3:08d}.ckpt").exists()

@@ -1,0 +1,121 @@
+"""The floors of the house: a file imports from below or from its own package, never up and never sideways.
+
+Read from the imports with ast, nothing is run. DESIGN's table of floors stands here once more, as data.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import minigpt
+
+ROOT = Path(minigpt.__file__).parent
+FLOORS = {
+    "cli": 4, "__main__": 4,
+    "training": 3, "api": 3,
+    "batches": 2, "checkpoint": 2, "sampling": 2, "sampling_options": 2, "evaluation": 2,
+    "text": 1, "model": 1, "optim": 1,
+    "errors": 0, "files": 0,
+}  # fmt: skip
+SAME_FLOOR = {("sampling", "sampling_options"), ("__main__", "cli")}
+"""One idea in two files: the options are apart because they need no torch."""
+FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
+
+
+def part_of(module: str) -> str:
+    """`minigpt.model.gpt` -> `model`."""
+    return module.split(".")[1]
+
+
+def module_of(path: Path) -> str:
+    return ".".join(["minigpt", *path.relative_to(ROOT).with_suffix("").parts])
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and full name of every module that a file imports, at its top or inside a function."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: a relative import"
+            assert node.module is not None
+            yield node.lineno, node.module
+
+
+def test_every_part_has_a_floor() -> None:
+    parts = {path.relative_to(ROOT).parts[0].removesuffix(".py") for path in FILES}
+    assert parts == set(FLOORS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_down(path: Path) -> None:
+    here = part_of(module_of(path))
+    for line, name in imports(path):
+        if not name.startswith("minigpt.") or part_of(name) == here:
+            continue
+        there = part_of(name)
+        downwards = FLOORS[there] < FLOORS[here]
+        assert downwards or (here, there) in SAME_FLOOR, f"{path}:{line}: {here} imports {there}"
+
+
+@pytest.mark.parametrize(
+    ("part", "banned"),
+    [
+        ("text", {"torch", "lightning", "jsonargparse"}),
+        ("model", {"lightning", "jsonargparse", "numpy", "os", "pathlib", "logging", "random"}),
+        ("optim", {"lightning", "jsonargparse", "numpy", "os", "pathlib", "logging", "random"}),
+    ],
+)
+def test_packages_know_only_what_they_need(part: str, banned: set[str]) -> None:
+    for path in (ROOT / part).rglob("*.py"):
+        for line, name in imports(path):
+            assert name.split(".")[0] not in banned, f"{path}:{line}: {part} imports {name}"
+
+
+def test_only_training_and_cli_know_the_trainer() -> None:
+    for path in FILES:
+        if part_of(module_of(path)) in {"training", "cli"}:
+            continue
+        for line, name in imports(path):
+            assert name.split(".")[0] not in {"lightning", "jsonargparse"}, f"{path}:{line}: imports {name}"
+
+
+def test_model_prints_nothing_and_asks_nothing() -> None:
+    """No print, no seed, no device choice in the transformer: it computes."""
+    for path in (ROOT / "model").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                name = ast.unparse(node.func)
+                assert name not in {"print", "input", "torch.manual_seed", "torch.cuda.is_available"}, f"{path}:{node.lineno}"
+
+
+def test_configs_are_light() -> None:
+    """What the command line checks first imports neither torch nor numpy nor lightning."""
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; import minigpt.cli.keys, minigpt.model.config, minigpt.training.config, minigpt.text.options;"
+        "heavy = {'torch', 'numpy', 'lightning', 'tokenizers', 'jsonargparse'} & set(sys.modules); assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_no_cycles_within_a_package() -> None:
+    graph: dict[str, set[str]] = {}
+    for path in FILES:
+        graph[module_of(path)] = {name for _, name in imports(path) if name.startswith("minigpt.")}
+    done: set[str] = set()
+
+    def visit(module: str, trail: tuple[str, ...]) -> None:
+        assert module not in trail, " -> ".join([*trail, module])
+        if module in done:
+            return
+        for target in graph.get(module, ()):
+            visit(target, (*trail, module))
+        done.add(module)
+
+    for module in graph:
+        visit(module, ())

@@ -1,0 +1,29 @@
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from minigpt.errors import ConfigError
+from minigpt.text.options import PrepareOptions
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"val_fraction": 0.0}, r"val_fraction=0.0 must lie between 0 and 1"),
+        ({"val_fraction": 1.0}, r"val_fraction=1.0 must lie between 0 and 1"),
+        ({"split": "document"}, r"split=document must be one of auto, documents, position, did you mean documents\?"),
+        ({"workers": 0}, r"workers=0 must be at least 1"),
+        ({"tokenizer": "bpe", "vocab_size": 256}, r"vocab_size=256 must be at least 257 for bpe"),
+        ({"tokenizer": "byte", "unknown": True}, r"unknown=true is for tokenizer=char; with tokenizer=byte"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_its_value(setting: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        PrepareOptions(**{"corpus": "python", "tokenizer": "char", **setting})
+
+
+def test_options_need_neither_numpy_nor_tokenizers() -> None:
+    program = "import sys, minigpt.text.options; print({'numpy', 'tokenizers'} & set(sys.modules))"
+    assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "set()"
