@@ -3,6 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes depends on what else this machine does, and says nothing about the code.
+settings.register_profile("minigpt", deadline=None)
+settings.load_profile("minigpt")
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ def tokenizer() -> LibraryTokenizer:
     return train_bpe(["it's they're I'll don't won't 123 x_1 = 'stair' naïve  \n\n  été 五 \r\n"] * 3, 300)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(TEXTS)
 @example("don't 'stop' ='s it's\u2019s")
 @example("a\x1c b \x85c\u3000 d")
@@ -34,7 +34,7 @@ def test_words_are_where_the_library_splits(text: str) -> None:
         assert len(list(split_words(text))) == len(ends)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(TEXTS)
 def test_word_by_word_is_the_whole(tokenizer: LibraryTokenizer, text: str) -> None:
     assert tokenizer.encode_batch([text])[0].tolist() == tokenizer.encode(text)

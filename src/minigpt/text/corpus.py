@@ -31,7 +31,19 @@ SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/da
 SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 """The plays are in the public domain; the selection is from char-rnn (Andrej Karpathy, MIT licence)."""
 
-_NOT_LIBRARY = {"site-packages", "dist-packages", "__pycache__", "test", "tests", "idle_test", "idlelib", "ensurepip"}
+_NOT_LIBRARY = {
+    "site-packages",
+    "dist-packages",
+    "__pycache__",
+    "test",
+    "tests",
+    "idle_test",
+    "idlelib",
+    "ensurepip",
+} | {
+    "encodings",  # generated tables of code pages: an eighth of all bytes, and a model would write little else
+    "pydoc_data",  # the language reference as one long string
+}
 _MEMO_BYTES = 64 << 20
 """A larger file is hashed once for each state (path, size, time of change) of it, a smaller one each time."""
 

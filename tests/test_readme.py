@@ -1,0 +1,76 @@
+"""The README's commands are real: they parse, its files exist, and CI runs the very command that it shows."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from minigpt.cli.main import COMMANDS
+from minigpt.cli.parsing import check
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```[^\n]*\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+LINES = [line.split("  #")[0].strip() for block in BLOCKS for line in block.splitlines()]
+COMMAND_LINES = [part.strip() for line in LINES for part in line.split("&&") if part.strip().startswith("minigpt ")]
+
+
+def marked(name: str) -> str:
+    """The command between the two marks."""
+    found = re.search(rf"<!-- {name} -->\n```\n(.*?)\n```\n<!-- end -->", README, flags=re.DOTALL)
+    assert found, f"README.md lost its {name}"
+    return found[1]
+
+
+def test_the_two_commands() -> None:
+    assert marked("first command") == "pip install -e . && minigpt fit --config configs/base.yaml"
+    assert marked("test command") == 'pip install -e ".[dev]" && pytest'
+
+
+def test_ci_runs_the_test_command_of_the_readme() -> None:
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert "<!-- test command -->" in script
+    assert "pytest" not in script  # it is read from the README, not written a second time
+
+
+def test_there_are_commands_of_every_kind() -> None:
+    assert {line.split()[1] for line in COMMAND_LINES} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("line", [line for line in COMMAND_LINES if line.startswith("minigpt fit")])
+def test_fit_commands_are_valid(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    check(shlex.split(line)[2:])
+
+
+@pytest.mark.parametrize("line", [line for line in COMMAND_LINES if not line.startswith("minigpt fit")])
+def test_other_commands_are_valid(line: str) -> None:
+    import argparse
+    import importlib
+
+    name, *words = shlex.split(line)[1:]
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    importlib.import_module(f"minigpt.cli.{name}").add_arguments(parser)
+    parser.parse_args(words)
+
+
+def test_links_lead_somewhere() -> None:
+    targets = re.findall(r"\]\(([^)#]+)\)", README)
+    assert len(targets) > 20
+    for target in targets:
+        assert (ROOT / target).exists(), target
+
+
+def test_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from helpers import random_gpt, tiny_config, tiny_tokenizer, write_checkpoint
+
+    folder = tmp_path / "runs" / "base" / "checkpoints"
+    folder.mkdir(parents=True)
+    tokenizer = tiny_tokenizer("byte")
+    write_checkpoint(folder / "best.ckpt", random_gpt(tiny_config(tokenizer.vocab_size)), tokenizer)
+    monkeypatch.chdir(tmp_path)
+    code = next(block for block in BLOCKS if block.startswith("import torch\n"))
+    scope: dict[str, object] = {}
+    exec(code, scope)
+    assert scope["logits"].shape[-1] == tokenizer.vocab_size  # type: ignore[attr-defined]

@@ -1,0 +1,225 @@
+import hashlib
+import http.server
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from minigpt.errors import DataError
+from minigpt.text import corpus as corpus_module
+from minigpt.text.corpus import Corpus, open_corpus
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Texts in several places, and what is none of ours."""
+    root = tmp_path / "texts"
+    for name in ("b.txt", "a.md", "sub/c.py", "sub/deep/d.TXT", ".hidden.txt", ".git/e.txt", "image.png", "table.csv"):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    return root
+
+
+def test_a_file_is_one_document(tmp_path: Path) -> None:
+    (tmp_path / "some.book.dat").write_text("text")
+    corpus = open_corpus(str(tmp_path / "some.book.dat"))
+    assert (corpus.name, corpus.n_documents, corpus.n_bytes) == ("some", 1, 4)
+    assert list(corpus.documents()) == ["text"]
+
+
+def test_a_folder_gives_its_visible_texts_in_order(folder: Path) -> None:
+    corpus = open_corpus(str(folder))
+    assert list(corpus.documents()) == ["a.md", "b.txt", "sub/c.py", "sub/deep/d.TXT"]
+    assert (corpus.name, corpus.n_documents) == ("texts", 4)
+
+
+def test_a_glob_gives_what_it_matches_in_order(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list(open_corpus(f"{folder}/**/*.[tT]*").documents()) == ["b.txt", "sub/deep/d.TXT"]
+    monkeypatch.chdir(folder)
+    assert list(open_corpus("*.md").documents()) == ["a.md"]
+
+
+def test_a_file_with_a_pattern_in_its_name_is_that_file(tmp_path: Path) -> None:
+    (tmp_path / "a[1].txt").write_text("text")
+    assert list(open_corpus(str(tmp_path / "a[1].txt")).documents()) == ["text"]
+
+
+def test_home_is_known(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder))
+    assert list(open_corpus("~/a.md").documents()) == ["a.md"]
+    assert list(open_corpus("~/*.md").documents()) == ["a.md"]
+
+
+def test_documents_of_several_kinds_in_one_folder(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
+    (tmp_path / "b.txt").write_text("three")
+    corpus = open_corpus(str(tmp_path))
+    assert list(corpus.documents()) == ["one", "two", "three"]
+    assert corpus.n_documents is None
+
+
+def test_many_small_files_share_a_piece_and_large_ones_take_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("minigpt.text.corpus.PIECE_BYTES", 1000)
+    monkeypatch.setattr("minigpt.text.pieces.PIECE_BYTES", 1000)
+    for i in range(20):
+        (tmp_path / f"{i:02d}.txt").write_text(f"small file {i}\n" * 10)
+    (tmp_path / "10.txt").write_text("a large file\n" * 500)
+    corpus = open_corpus(str(tmp_path))
+    pieces = list(corpus.pieces())
+    assert all(sum(span.size for span in piece) <= 1000 for piece in pieces)
+    assert max(len(piece) for piece in pieces) > 3
+    assert [len(document) for document in corpus.documents()] == [path.stat().st_size for path in corpus.files]
+
+
+def test_the_fingerprint_is_of_the_content(tmp_path: Path) -> None:
+    def fingerprint(**files: str) -> str:
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        for name, content in files.items():
+            (folder / name.replace("_", ".")).write_text(content)
+        return open_corpus(str(folder)).fingerprint()
+
+    same = fingerprint(a_txt="one", b_txt="two")
+    assert fingerprint(c_txt="one", d_md="two") == same
+    different = [
+        fingerprint(a_txt="two", b_txt="one"),
+        fingerprint(a_txt="onet", b_txt="wo"),
+        fingerprint(a_txt="one", b_jsonl="two"),
+        fingerprint(a_txt="one"),
+    ]
+    assert len({same, *different}) == 5
+
+
+def test_the_field_is_part_of_the_fingerprint_where_it_matters(tmp_path: Path) -> None:
+    for name in ("a.jsonl", "a.txt"):
+        (tmp_path / name).write_text("{}")
+    of = {
+        name: {open_corpus(str(tmp_path / name), field).fingerprint() for field in "xy"}
+        for name in ("a.jsonl", "a.txt")
+    }
+    assert [len(of["a.jsonl"]), len(of["a.txt"])] == [2, 1]
+
+
+def test_a_large_file_is_hashed_once_for_each_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("one")
+    os.utime(path, ns=(5, 5))
+    monkeypatch.setattr(corpus_module, "_MEMO_BYTES", 2)
+    first = open_corpus(str(path)).fingerprint()
+    path.write_text("two")
+    os.utime(path, ns=(5, 5))
+    assert open_corpus(str(path)).fingerprint() == first  # the same state: not read again
+    os.utime(path, ns=(6, 6))
+    assert open_corpus(str(path)).fingerprint() != first
+    monkeypatch.setattr(corpus_module, "_MEMO_BYTES", 100)
+    os.utime(path, ns=(5, 5))
+    assert open_corpus(str(path)).fingerprint() != first  # small files are always read
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("pyton", r"corpus pyton: no such file or folder, nor a named corpus .* did you mean python\?"),
+        ("{folder}/a.mb", r"no such file or folder.*, did you mean a.md\?"),
+        ("{folder}/nothing/there", r"no such file or folder, nor a named corpus \(python or shakespeare\)$"),
+        ("{folder}/*.zip", r"the pattern matches no file"),
+        ("{folder}/none", r"no text files in this folder \(looked for .txt"),
+        ("{folder}/empty.txt", r"empty.txt: empty: it holds no text"),
+        ("{folder}/blank", r"blank: empty: its files hold no text"),
+        ("", "corpus='' names nothing"),
+    ],
+)
+def test_what_is_no_corpus_is_told_in_one_line(folder: Path, spec: str, message: str) -> None:
+    (folder / "none").mkdir()
+    (folder / "none" / "image.png").write_text("x")
+    (folder / "blank").mkdir()
+    (folder / "empty.txt").touch()
+    (folder / "blank" / "1.txt").touch()
+    (folder / "blank" / "2.txt").touch()
+    with pytest.raises(DataError, match=message) as caught:
+        open_corpus(spec.format(folder=folder))
+    assert "\n" not in str(caught.value)
+
+
+def test_python_is_the_standard_library_without_tests_or_packages() -> None:
+    corpus = open_corpus("python")
+    parts = {part for path in corpus.files for part in path.parts}
+    names = {path.name for path in corpus.files}
+    assert {"argparse.py", "tokenize.py"} <= names
+    assert not {"site-packages", "dist-packages", "test", "tests", "idlelib", "ensurepip"} & parts
+    assert all(path.suffix == ".py" for path in corpus.files)
+    assert list(corpus.files) == sorted(corpus.files)
+    assert corpus.n_bytes > 5_000_000
+
+
+def test_python_leaves_out_what_it_cannot_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.py").write_bytes(b"# caf\xe9")
+    (tmp_path / "b.py").write_text("# fine")
+    monkeypatch.setattr("sysconfig.get_paths", lambda: {"stdlib": str(tmp_path)})
+    assert list(open_corpus("python").documents()) == ["# fine"]
+    monkeypatch.setattr("sysconfig.get_paths", lambda: {"stdlib": str(tmp_path / "python311.zip")})
+    with pytest.raises(DataError, match="corpus python: no modules in"):
+        open_corpus("python")
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """A server that gives TEXT for every path; the list of what was asked of it."""
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # noqa: N802
+            asked.append(self.path)
+            self.send_response(404 if self.path == "/missing" else 200)
+            self.end_headers()
+            self.wfile.write(b"First Citizen:\n")
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as http_server:
+        thread = threading.Thread(target=http_server.serve_forever)
+        thread.start()
+        address = f"http://127.0.0.1:{http_server.server_address[1]}"
+        monkeypatch.setattr(corpus_module, "SHAKESPEARE_URL", f"{address}/input.txt")
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        yield asked
+        http_server.shutdown()
+        thread.join()
+
+
+def test_shakespeare_is_downloaded_once_and_checked_always(
+    server: list[str], monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    with pytest.raises(DataError, match=r"input.txt has sha256 \w{64}, expected 86c4e6aa"):
+        open_corpus("shakespeare")
+    assert not (cache / "corpora").exists()
+    monkeypatch.setattr(corpus_module, "SHAKESPEARE_SHA256", hashlib.sha256(b"First Citizen:\n").hexdigest())
+    server.clear()
+    for _ in range(2):
+        assert list(open_corpus("shakespeare").documents()) == ["First Citizen:\n"]
+    assert server == ["/input.txt"]
+    (cache / "corpora" / "tinyshakespeare.txt").write_text("damaged")
+    with pytest.raises(DataError, match="tinyshakespeare.txt has sha256"):
+        open_corpus("shakespeare")
+
+
+def test_without_a_network_the_url_and_the_way_out_are_told(server: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for url in (corpus_module.SHAKESPEARE_URL.replace("input.txt", "missing"), "http://127.0.0.1:1/input.txt"):
+        monkeypatch.setattr(corpus_module, "SHAKESPEARE_URL", url)
+        with pytest.raises(DataError, match=f"cannot download {url}: .*; take a local copy with `--data.corpus FILE`"):
+            open_corpus("shakespeare")
+
+
+def test_state_tells_of_a_change(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one")
+    corpus = Corpus(name="a", files=(tmp_path / "a.txt",))
+    before = corpus.state()
+    assert corpus.state() == before
+    (tmp_path / "a.txt").write_text("other")
+    assert corpus.state() != before
