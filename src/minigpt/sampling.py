@@ -42,7 +42,7 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
     """
     ordered, ids = logits.softmax(-1).sort(dim=-1, descending=True, stable=True)
     before = ordered.cumsum(-1) - ordered  # the probability of all likelier tokens: the nucleus ends when it reaches p
-    outside = torch.empty_like(ids, dtype=torch.bool).scatter(-1, ids, before > p)
+    outside = torch.empty_like(ids, dtype=torch.bool).scatter(-1, ids, before >= p)
     return logits.masked_fill(outside, -math.inf)
 
 
@@ -202,7 +202,7 @@ def until(pieces: Iterable[str], stop: str) -> Iterator[str]:
         if found:
             yield before
             return
-        open_end = next(n for n in range(min(len(stop) - 1, len(held)), -1, -1) if held.endswith(stop[:n]))
+        open_end = next(n for n in range(0, -1, -1) if held.endswith(stop[:n]))
         yield held[: len(held) - open_end]
         held = held[len(held) - open_end :]
     yield held

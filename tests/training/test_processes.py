@@ -1,0 +1,42 @@
+"""Two processes train what one does: the same global batches, one run folder, one checkpoint, one curve."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from minigpt.training.metrics_file import read_metrics
+
+from .tiny import checkpoint, curve
+
+
+def train(root: Path, corpus: Path, *words: str) -> str:
+    """A real `minigpt fit` of 6 steps without dropout, whose masks would differ by rank."""
+    fixed = [
+        f"--run.root={root}", f"--data.corpus={corpus}", "--data.tokenizer=byte", "--data.batch_size=4",
+        "--model.n_layer=1", "--model.n_embd=16", "--model.n_head=2", "--model.block_size=16", "--model.dropout=0",
+        "--run.log_every=2", "--run.eval_every=3", "--run.eval_batches=3", "--run.save_every=3", "--run.sample_every=0",
+        "--trainer.accelerator=cpu",
+    ]  # fmt: skip
+    command = [sys.executable, "-m", "minigpt", "fit", *fixed, *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_two_processes_equal_one_and_resume_across(tmp_path: Path, corpus_file: Path) -> None:
+    two = ["--trainer.devices=2", "--trainer.strategy=ddp"]
+    train(tmp_path / "one", corpus_file, "--trainer.devices=1", "--trainer.max_steps=6")
+    out = train(tmp_path / "two", corpus_file, *two, "--trainer.max_steps=4")
+    assert out.count("parameters, 1 layers") == 1  # only the first process speaks
+    train(tmp_path / "two", corpus_file, "--trainer.devices=1", "--trainer.max_steps=6", "--ckpt_path=last")
+    assert [path.name for path in (tmp_path / "two").iterdir()] == ["base"]
+    one, other = tmp_path / "one" / "base", tmp_path / "two" / "base"
+    weights, shared = checkpoint(one, 6)["state_dict"], checkpoint(other, 6)["state_dict"]
+    for name, weight in weights.items():
+        torch.testing.assert_close(shared[name], weight, rtol=1e-4, atol=1e-5)
+    rows, also = read_metrics(one / "metrics.csv"), read_metrics(other / "metrics.csv")
+    for step, tag in ((2, "train/loss"), (3, "val/loss"), (3, "val/bits_per_byte"), (4, "train/loss")):
+        torch.testing.assert_close(torch.tensor(also[step][tag]), torch.tensor(rows[step][tag]), rtol=1e-5, atol=1e-5)
+    assert [step for step, _ in curve(other, "val/loss")] == [3, 4, 6]
