@@ -140,8 +140,7 @@ class TrainBatches(Dataset[Batch]):
     """
 
     def __init__(self, order: TrainOrder, batch_size: int, *, rank: int = 0, world: int = 1) -> None:
-        if batch_size % world:
-            raise ConfigError(f"data.batch_size={batch_size} must be divisible by the number of processes, {world}")
+        check_divisible(batch_size, world)
         self.order = order
         self.batch_size = batch_size
         self.local = batch_size // world
@@ -150,6 +149,12 @@ class TrainBatches(Dataset[Batch]):
     def __getitem__(self, step: int) -> Batch:
         tokens = self.order.read(step * self.batch_size + self.rank * self.local, self.local)
         return _inputs_and_targets(tokens)
+
+
+def check_divisible(batch_size: int, world: int) -> None:
+    """Raise ConfigError if the processes cannot share a batch evenly."""
+    if batch_size % world:
+        raise ConfigError(f"data.batch_size={batch_size} must be divisible by the number of processes, {world}")
 
 
 class ValidationBatches(Dataset[Batch]):

@@ -202,7 +202,7 @@ def until(pieces: Iterable[str], stop: str) -> Iterator[str]:
         if found:
             yield before
             return
-        open_end = next(n for n in range(0, -1, -1) if held.endswith(stop[:n]))
+        open_end = next(n for n in range(min(len(stop) - 1, len(held)), -1, -1) if held.endswith(stop[:n]))
         yield held[: len(held) - open_end]
         held = held[len(held) - open_end :]
     yield held

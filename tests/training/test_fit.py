@@ -183,6 +183,10 @@ def test_what_a_run_says(tmp_path: Path, corpus_file: Path, capfd: pytest.Captur
         ({"data__corpus": "/nowhere/at/all.txt"}, DataError, "/nowhere/at/all.txt"),
         ({"trainer__max_steps": 0}, ConfigError, "trainer.max_steps=0 must be at least 1"),
         ({"run__root": "/proc/none"}, ConfigError, "run.root"),
+        ({"trainer__accelerator": "gpux"}, ConfigError, "trainer: .*gpux"),
+        ({"trainer__devices": "many"}, ConfigError, "trainer: `devices`"),
+        ({"trainer__precision": "7-bit"}, ConfigError, "trainer: .*7-bit"),
+        ({"data__batch_size": 3, "trainer__devices": 2}, ConfigError, "data.batch_size=3 must be divisible by"),
     ],
 )
 def test_mistakes_leave_no_folder(

@@ -1,0 +1,199 @@
+"""The folder, the callbacks and the Trainer of one run, put together."""
+
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from rich.console import Console
+
+from minigpt.batches import check_divisible
+from minigpt.errors import ConfigError, TrainingError
+from minigpt.model.config import GPTConfig
+from minigpt.text.prepared import Prepared
+from minigpt.training.checkpoints import AtomicCheckpointIO, Checkpoints
+from minigpt.training.clock import TrainingClock
+from minigpt.training.config import Experiment
+from minigpt.training.curves import Curves
+from minigpt.training.datamodule import TokenDataModule
+from minigpt.training.guard import FiniteGuard
+from minigpt.training.metrics_file import MetricsFile
+from minigpt.training.module import GPTModule
+from minigpt.training.outcome import Outcome
+from minigpt.training.position import is_main_process
+from minigpt.training.progress import ProgressBar
+from minigpt.training.provenance import describe
+from minigpt.training.report import print_end, print_start, tokens_per_step
+from minigpt.training.resume import Start
+from minigpt.training.runs import take_folder, write_run
+from minigpt.training.samples import Samples
+from minigpt.training.stop import StopOnSignal, Stopped
+from minigpt.training.tensorboard import RunTensorBoard
+from minigpt.training.validation import PeriodicValidation
+
+_NEVER = 2**62  # batches; PeriodicValidation validates instead of Lightning's interval
+
+
+class Run:
+    """The folder, the callbacks and the Trainer of one run."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        *,
+        config: GPTConfig,
+        prepared: Prepared,
+        start: Start,
+        command: Sequence[str],
+        console: Console,
+    ) -> None:
+        self.experiment = experiment
+        self.config = config
+        self.prepared = prepared
+        self.start = start
+        self.console = console
+        self.provenance = {
+            **describe(command),
+            "data_fingerprint": prepared.fingerprint,
+            "from_step": start.step,
+            "parent": str(start.checkpoint.path) if start.checkpoint else None,
+        }
+        self.folder = self._take_folder()
+        self._build_callbacks()
+        try:
+            self.trainer = self._build_trainer()
+        except ConfigError:
+            if start.folder is None and is_main_process():
+                self.folder.rmdir()  # nothing is in it yet
+            raise
+
+    def train(self, module: GPTModule, data: TokenDataModule) -> int:
+        """Train to the last step; gives the exit code."""
+        if is_main_process():
+            write_run(
+                self.folder,
+                config_yaml=self.experiment.yaml,
+                tokenizer_json=self.prepared.tokenizer.to_json(),
+                provenance=self.provenance,
+            )
+        print_start(
+            self.console,
+            self.experiment,
+            self.config,
+            self.prepared,
+            device=self._device(),
+            folder=self.folder,
+            step=self.start.step,
+        )
+        checkpoint = str(self.start.checkpoint.path) if self.start.checkpoint else None
+        try:
+            with self.stop.listening():
+                self.trainer.fit(module, data, ckpt_path=checkpoint)
+        except Stopped as stopped:
+            self.console.print(f"{stopped}; its checkpoint is written: --ckpt_path last goes on", highlight=False)
+            return 128 + stopped.signal_number
+        except SystemExit:
+            if self.stop.received is None:
+                raise
+            return 128 + signal.SIGINT  # the second Ctrl-C
+        except MisconfigurationException as error:
+            raise ConfigError(f"trainer: {error}") from error
+        except torch.OutOfMemoryError as error:
+            reason = "the device is out of memory: lower data.batch_size and raise trainer.accumulate_grad_batches"
+            raise TrainingError(f"{reason} by as much; {str(error).splitlines()[0]}") from error
+        prompt = self.experiment.run.sample_prompt
+        print_end(self.console, self.folder, self.checkpoints, self.samples.latest, prompt)
+        return 0
+
+    def _take_folder(self) -> Path:
+        """The folder to go on in or a new one; only the first process takes it, and the others never write."""
+        run = self.experiment.run
+        wanted = Path(run.root) / run.name
+        if not is_main_process():
+            return self.start.folder or wanted
+        folder = self.start.folder or take_folder(Path(run.root), run.name)
+        if self.start.folder is None and folder != wanted:
+            self.console.print(f"{wanted} is taken by an earlier run: this one is {folder}", highlight=False)
+        return folder
+
+    def _build_callbacks(self) -> None:
+        run, clock = self.experiment.run, TrainingClock()
+        header = {
+            "config": self.config.to_dict(),
+            "tokenizer": self.prepared.tokenizer.to_json(),
+            "provenance": self.provenance,
+            "data": self.experiment.data.to_dict(),
+            "data_fingerprint": self.prepared.fingerprint,
+        }
+        groups = {
+            "model": self.config.to_dict(),
+            "optim": vars(self.experiment.optim),
+            "data": vars(self.experiment.data),
+        }
+        settings = {f"{group}.{name}": value for group, values in groups.items() for name, value in values.items()}
+        self.curves = Curves(run.log_every, tokens_per_step(self.experiment, self.config), clock)
+        self.samples = Samples(run.sample_every, run.sample_prompt, self.prepared.tokenizer, clock)
+        self.checkpoints = Checkpoints(
+            self.folder / "checkpoints", every=run.save_every, keep=run.keep, header=header, clock=clock
+        )
+        self.stop = StopOnSignal(self.checkpoints, run.log_every)
+        self.callbacks: list[pl.Callback] = [
+            FiniteGuard(run.log_every),
+            self.curves,
+            PeriodicValidation(run.eval_every, clock),
+            self.samples,
+            self.checkpoints,  # Lightning calls it last
+            self.stop,
+            Outcome(self.experiment.yaml, settings, self.checkpoints),
+        ]
+
+    def _build_trainer(self) -> pl.Trainer:
+        settings = dict(self.experiment.trainer)
+        bar = settings.pop("enable_progress_bar", None)
+        if bar is not False:
+            self.callbacks.insert(-2, ProgressBar(self.curves, self.console))
+        settings["logger"] = self._loggers(settings.get("logger"))
+        settings["callbacks"] = self.callbacks + _listed(settings.get("callbacks"))
+        settings["plugins"] = [AtomicCheckpointIO(), *_listed(settings.get("plugins"))]
+        try:
+            trainer = pl.Trainer(
+                **settings,
+                max_epochs=-1,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                num_sanity_val_steps=0,
+                val_check_interval=_NEVER,
+                check_val_every_n_epoch=None,
+                log_every_n_steps=self.experiment.run.log_every,
+                use_distributed_sampler=False,
+            )
+        except (MisconfigurationException, ValueError, TypeError) as error:
+            raise ConfigError(f"trainer: {error}") from error
+        check_divisible(self.experiment.data.batch_size, trainer.world_size)
+        return trainer
+
+    def _loggers(self, wanted: Any) -> list[Any]:
+        """TensorBoard and metrics.csv, and what the config adds; `trainer.logger: false` means none at all."""
+        if wanted is False:
+            return []
+        resume_step = self.start.step if self.start.folder else None
+        ours = [RunTensorBoard(self.folder, resume_step), MetricsFile(self.folder / "metrics.csv", resume_step)]
+        return [*ours, *(_listed(wanted) if wanted is not True else [])]
+
+    def _device(self) -> str:
+        strategy, precision = self.trainer.strategy, self.trainer.precision
+        count = self.trainer.world_size
+        return (
+            f"{count} x {strategy.root_device.type}, {precision}"
+            if count > 1
+            else f"{strategy.root_device}, {precision}"
+        )
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
