@@ -153,7 +153,7 @@ def build_model(checkpoint: Checkpoint, device: str | torch.device = "cpu") -> G
     with torch.random.fork_rng(devices=[]):  # building draws initial weights, which are then overwritten
         model = GPT(checkpoint.config)
     model.load_state_dict(checkpoint.weights)
-    return model.to(device)
+    return model.to(device).eval()
 
 
 def _load(path: Path, map_location: str | torch.device) -> Any:

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from minigpt.model import attention as module
 from minigpt.model.attention import ATTENTIONS, Attention, attention_weights, explicit_attention, fused_attention
 from minigpt.model.config import AttentionName
-from minigpt.model.positions import AlibiPosition, PositionSignals
+from minigpt.model.norms import EPSILON
+from minigpt.model.positions import AlibiPosition, PositionSignals, RotaryPosition, rotate
 
 from .variants import randomise, small_config
 
@@ -100,15 +101,18 @@ def test_projection_is_ordered_queries_keys_values():
     torch.testing.assert_close(v[:, 0], x @ W[24:28].T + b[24:28])
 
 
-def test_qk_norm_makes_the_scale_of_queries_and_keys_irrelevant():
-    attention = Attention(small_config(qk_norm=True, bias=False)).double()
+def test_qk_norm_normalises_each_head_before_the_rotation():
+    attention = Attention(small_config(qk_norm=True, n_kv_head=2, position="rotary")).double()
     randomise(attention)
     x = torch.randn(2, 5, 16, dtype=torch.float64)
-    signals = PositionSignals(0, None, None)
-    q, k, v = attention.project(x, signals)
-    q10, k10, v10 = attention.project(1000 * x, signals)
-    torch.testing.assert_close((q10, k10), (q, k), rtol=1e-3, atol=1e-3)  # up to epsilon
-    torch.testing.assert_close(v10, 1000 * v)
+    rotation = RotaryPosition(small_config(position="rotary")).rotation(x, 0)
+    q, k, v = attention.project(x, PositionSignals(0, rotation, None))
+    raw = attention.qkv(x).view(2, 5, 8, 4)  # 4 + 2 + 2 heads, each 4 wide
+    raw_q, raw_k, raw_v = raw[:, :, :4], raw[:, :, 4:6], raw[:, :, 6:]
+    for heads, before, norm in ((q, raw_q, attention.query_norm), (k, raw_k, attention.key_norm)):
+        normalised = before / (before.square().mean(dim=-1, keepdim=True) + EPSILON).sqrt() * norm.weight
+        torch.testing.assert_close(heads.transpose(1, 2), rotate(normalised, rotation))
+    torch.testing.assert_close(v.transpose(1, 2), raw_v)
 
 
 @pytest.mark.gpu

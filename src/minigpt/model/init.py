@@ -21,7 +21,7 @@ def initialise(model: "GPT") -> None:
     Normal distributions of mean 0 (Radford et al. 2019, section 2.3, and its code):
 
         weight                                    standard deviation
-        token_embedding, head                     0.02
+        token_embedding, head                     0.02 (sinusoidal positions multiply the embedding by sqrt(C))
         position (learned)                        0.02 (GPT-2's code has 0.01; transformers' has this)
         attention.qkv, feedforward.up and .gate   0.02
         attention.output, feedforward.down        0.02 / sqrt(2 n_layer)

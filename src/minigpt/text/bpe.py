@@ -58,7 +58,7 @@ class LibraryTokenizer:
         for text in texts:
             utf8(text)
         if self._words is not None:
-            return [self._words.encode(text) for text in texts]
+            return self._words.encode_batch(texts)
         return [np.array(ids, dtype=np.uint32) for batch in _batches(texts) for ids in self._encode_in_library(batch)]
 
     def _encode_in_library(self, texts: Sequence[str]) -> list[list[int]]:

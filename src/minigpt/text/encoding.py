@@ -21,9 +21,12 @@ from minigpt.text.shards import ShardWriter, checksum_of, open_document_starts, 
 from minigpt.text.sources import Fragment, Span, read_span
 from minigpt.text.splitting import SIDES, PieceSummary, Side, SplitRule, Survey, summarise_piece
 from minigpt.text.tokenizers import Tokenizer, load_tokenizer
+from minigpt.text.words import split_words
 
-BPE_SAMPLE_BYTES = 100 << 20
+BPE_SAMPLE_BYTES = 64 << 20
 """BPE learns from about this much text at most, in pieces spread evenly over the training part."""
+BPE_SAMPLE_WORDS = 6 << 20
+"""And from no more when its distinct words have this many characters: learning takes some 60 bytes for each."""
 _SAMPLE_CHARACTERS = 1 << 15
 _NO_LIMIT = 1 << 62
 
@@ -64,7 +67,8 @@ def learn_vocabulary(job: Job, vocab_size: int, survey: Survey, rule: SplitRule)
         job.report("learning the vocabulary", 0, 0)
         every = max(1, math.ceil(survey.n_bytes / BPE_SAMPLE_BYTES))
         with WorkerPool(1) as pool:
-            task = (job.corpus, every, survey.offsets, rule, vocab_size)
+            most = BPE_SAMPLE_WORDS if survey.n_bytes > 2 * BPE_SAMPLE_WORDS else None
+            task = (job.corpus, _Sample(every, survey.offsets, rule, most), vocab_size)
             [learnt] = pool.map(_learn_from_sample, [task])
         atomic_write(kept, learnt)
     return load_tokenizer(kept)
@@ -102,18 +106,37 @@ def encode_corpus(job: Job, survey: Survey, rule: SplitRule, tokenizer: Tokenize
     return EncodedCorpus(shards, n_tokens, n_bytes)
 
 
-def _learn_from_sample(corpus: Corpus, every: int, offsets: list[int], rule: SplitRule, vocab_size: int) -> str:
-    """In a worker: the vocabulary of every `every`-th piece, as JSON. Validation text teaches nothing."""
+@dataclass(frozen=True)
+class _Sample:
+    """What BPE learns from: of every `every`-th piece, what the rule gives to training."""
 
-    def texts() -> Iterator[str]:
-        for number, piece in enumerate(corpus.pieces()):
-            if number % every == 0:
-                for side, fragment in rule.apply(_read(piece), offsets[number]):
-                    if side == "train":
-                        # The library collects some hundred texts before it counts their words: short ones, then.
-                        yield from cut_text(fragment.text, _SAMPLE_CHARACTERS)
+    every: int
+    offsets: list[int]
+    rule: SplitRule
+    most_words: int | None
+    """Characters of distinct words after which it ends; None for a text too short to have too many."""
 
-    return train_bpe(texts(), vocab_size).to_json()
+
+def _learn_from_sample(corpus: Corpus, sample: _Sample, vocab_size: int) -> str:
+    """In a worker: the vocabulary of the sample, as JSON. Validation text teaches nothing."""
+    return train_bpe(_texts_of_sample(corpus, sample), vocab_size).to_json()
+
+
+def _texts_of_sample(corpus: Corpus, sample: _Sample) -> Iterator[str]:
+    words: set[str] = set()
+    n_characters = 0
+    for number, piece in enumerate(corpus.pieces()):
+        if number % sample.every == 0:
+            for side, fragment in sample.rule.apply(_read(piece), sample.offsets[number]):
+                # The library collects some hundred texts before it counts their words: short ones, then.
+                for text in cut_text(fragment.text, _SAMPLE_CHARACTERS) if side == "train" else ():
+                    yield text
+                    if sample.most_words is not None:
+                        new = set(split_words(text)) - words
+                        words |= new
+                        n_characters += sum(map(len, new))
+                        if n_characters > sample.most_words:
+                            return
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""Encoding a long text word by word, so that each distinct word is worked on once."""
+"""Encoding long texts word by word, so that each distinct word is worked on once."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 
 import numpy as np
@@ -11,30 +11,37 @@ from minigpt.text.pieces import SPACE, cut_text
 # GPT-2's pattern (see text/pieces.py) for ASCII, where \p{L} is A-Z and a-z, and \p{N} is 0-9.
 _ASCII_WORDS = re.compile(r"'(?:[stmd]|re|ve|ll)| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]+|\s+(?!\S)|\s+", flags=re.ASCII)
 _SPACED_WORDS = re.compile(rf"[{SPACE}]*[^{SPACE}]+|[{SPACE}]+")
-_STRETCH = 1 << 17
+_BATCH_CHARACTERS = 1 << 17
 _MOST_WORDS = 1 << 18
 """Words to remember, at some 200 bytes each; then all are forgotten and the frequent ones soon known again."""
 
 
 class WordEncoder:
-    """Ids of long texts for a tokenizer that splits them by GPT-2's pattern: no token crosses the end of a word."""
+    """Ids of texts for a tokenizer that splits them by GPT-2's pattern: no token crosses the end of a word."""
 
-    def __init__(self, encode_words: Callable[[list[str]], list[list[int]]]) -> None:
-        self._encode_words = encode_words
+    def __init__(self, encode_texts: Callable[[list[str]], list[list[int]]]) -> None:
+        self._encode_texts = encode_texts
         self._ids: dict[str, list[int]] = {}
 
-    def encode(self, text: str) -> np.ndarray:
-        """(n,) uint32: what the tokenizer gives for the whole of `text`."""
-        stretches = [self._encode_stretch(stretch) for stretch in cut_text(text, _STRETCH)]
-        return np.concatenate(stretches) if stretches else np.zeros(0, dtype=np.uint32)
+    def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """(n,) uint32 for each text: what the tokenizer gives for the whole of it."""
+        parts: list[list[np.ndarray]] = [[] for _ in texts]
+        for batch in _batches(texts):
+            encoded = self._encode([stretch for _, stretch in batch])
+            for (index, _), ids in zip(batch, encoded, strict=True):
+                parts[index].append(ids)
+        return [np.concatenate(part) if part else np.zeros(0, dtype=np.uint32) for part in parts]
 
-    def _encode_stretch(self, text: str) -> np.ndarray:
+    def _encode(self, texts: list[str]) -> list[np.ndarray]:
         if len(self._ids) > _MOST_WORDS:
             self._ids.clear()
-        words = list(split_words(text))
-        new = [word for word in set(words) if word not in self._ids]
-        self._ids.update(zip(new, self._encode_words(new), strict=True))
-        return np.fromiter(chain.from_iterable(map(self._ids.__getitem__, words)), dtype=np.uint32)
+        words = [list(split_words(text)) for text in texts]
+        new = [word for word in set(chain.from_iterable(words)) if word not in self._ids]
+        if 3 * len(new) > sum(map(len, words)):  # numbers, names, a script without spaces: words that do not come back
+            return [np.array(ids, dtype=np.uint32) for ids in self._encode_texts(texts)]
+        self._ids.update(zip(new, self._encode_texts(new), strict=True))
+        known = self._ids.__getitem__
+        return [np.fromiter(chain.from_iterable(map(known, each)), dtype=np.uint32) for each in words]
 
 
 def split_words(text: str) -> Iterator[str]:
@@ -51,3 +58,18 @@ def split_words(text: str) -> Iterator[str]:
             yield from _ASCII_WORDS.findall(word)
         else:
             yield word
+
+
+def _batches(texts: Sequence[str]) -> Iterator[list[tuple[int, str]]]:
+    """Groups of (index of the text, stretch of it) of about _BATCH_CHARACTERS, in order."""
+    batch: list[tuple[int, str]] = []
+    size = 0
+    for index, text in enumerate(texts):
+        for stretch in cut_text(text, _BATCH_CHARACTERS):
+            batch.append((index, stretch))
+            size += len(stretch)
+            if size >= _BATCH_CHARACTERS:
+                yield batch
+                batch, size = [], 0
+    if batch:
+        yield batch

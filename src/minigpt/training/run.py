@@ -14,6 +14,7 @@ from minigpt.batches import check_divisible
 from minigpt.errors import ConfigError, TrainingError
 from minigpt.model.config import GPTConfig
 from minigpt.text.prepared import Prepared
+from minigpt.training.card import RunCard
 from minigpt.training.checkpoints import AtomicCheckpointIO, Checkpoints
 from minigpt.training.clock import TrainingClock
 from minigpt.training.config import Experiment
@@ -22,7 +23,6 @@ from minigpt.training.datamodule import TokenDataModule
 from minigpt.training.guard import FiniteGuard
 from minigpt.training.metrics_file import MetricsFile
 from minigpt.training.module import GPTModule
-from minigpt.training.outcome import Outcome
 from minigpt.training.position import is_main_process
 from minigpt.training.progress import ProgressBar
 from minigpt.training.provenance import describe
@@ -128,12 +128,6 @@ class Run:
             "data": self.experiment.data.to_dict(),
             "data_fingerprint": self.prepared.fingerprint,
         }
-        groups = {
-            "model": self.config.to_dict(),
-            "optim": vars(self.experiment.optim),
-            "data": vars(self.experiment.data),
-        }
-        settings = {f"{group}.{name}": value for group, values in groups.items() for name, value in values.items()}
         self.curves = Curves(run.log_every, tokens_per_step(self.experiment, self.config), clock)
         self.samples = Samples(run.sample_every, run.sample_prompt, self.prepared.tokenizer, clock)
         self.checkpoints = Checkpoints(
@@ -147,7 +141,7 @@ class Run:
             self.samples,
             self.checkpoints,  # Lightning calls it last
             self.stop,
-            Outcome(self.experiment.yaml, settings, self.checkpoints),
+            RunCard(self.experiment, self.config),
         ]
 
     def _build_trainer(self) -> pl.Trainer:

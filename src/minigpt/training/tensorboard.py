@@ -32,14 +32,11 @@ class RunTensorBoard(TensorBoardLogger):
         self.experiment.add_text(tag, indented, step)
 
     @rank_zero_only
-    def log_outcome(self, settings: dict[str, Any], outcome: dict[str, float], step: int) -> None:
-        """Put the settings and what came out into the HPARAMS tab, which compares runs."""
-        plain = {name: _plain(value) for name, value in settings.items()}
+    def log_settings(self, settings: dict[str, Any], curves: list[str]) -> None:
+        """Put the settings into the HPARAMS tab, which shows the newest point of the `curves` beside them."""
         writer = self.experiment._get_file_writer()
-        for summary in hparams(plain, dict.fromkeys(outcome, 0.0)):
+        for summary in hparams({name: _plain(value) for name, value in settings.items()}, dict.fromkeys(curves, 0.0)):
             writer.add_summary(summary)
-        for name, value in outcome.items():
-            self.experiment.add_scalar(name, value, step)
 
 
 def _plain(value: Any) -> Any:
