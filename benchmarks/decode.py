@@ -45,17 +45,12 @@ def main() -> None:
     ratios = [without / cached for (cached, _), (without, _) in zip(runs[True], runs[False], strict=True)]
     same = all(ids == runs[True][0][1] for results in runs.values() for _, ids in results)
     print(f"{machine()}\n")
-    print(
-        f"{args.new_tokens} greedy tokens after a prompt of one, batch 1: median of {args.repeats} (lowest to highest).\n"
-    )
+    print(f"{args.new_tokens} greedy tokens after a prompt of 1, median of {args.repeats} runs (lowest to highest).\n")
     print("| cache | tokens/s | ms/token |")
     print("|---|---|---|")
     for use_cache, name in ((True, "with"), (False, "without")):
-        seconds = [second for second, _ in runs[use_cache]]
-        print(
-            f"| {name} | {spread([args.new_tokens / s for s in seconds], 1)} "
-            f"| {spread([1000 * s / args.new_tokens for s in seconds], 2)} |"
-        )
+        per_token = [seconds / args.new_tokens for seconds, _ in runs[use_cache]]
+        print(f"| {name} | {spread([1 / s for s in per_token], 1)} | {spread([1000 * s for s in per_token], 2)} |")
     print(f"| ratio | {spread(ratios, 1)} | |")
     print(f"\nThe greedy texts are {'identical' if same else 'DIFFERENT'}.")
 

@@ -1,4 +1,4 @@
-"""What the tests of several packages build: small models, tokenizers and checkpoints. Nothing is downloaded or trained."""
+"""What the tests of several packages build: small models, tokenizers, checkpoints. Nothing is downloaded or trained."""
 
 from pathlib import Path
 from typing import Any

@@ -34,8 +34,16 @@ def module_of(path: Path) -> str:
 
 
 def imports(path: Path) -> Iterator[tuple[int, str]]:
-    """Line and full name of every module that a file imports, at its top or inside a function."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    """Line and full name of every module that a file imports, at its top or inside a function.
+
+    What stands under `if TYPE_CHECKING` is left out: it names a type and is never run.
+    """
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    guards = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    names_only = {id(child) for guard in guards for child in ast.walk(guard)}
+    for node in ast.walk(tree):
+        if id(node) in names_only:
+            continue
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -60,7 +60,9 @@ def test_options_reach_the_sampling(run, capsys):
 
 
 def test_several_samples_are_separated_by_a_line(run, capsys):
-    assert main(["generate", str(run), "--prompt", "The", "--max_new_tokens", "9", "--seed", "1", "--n_samples", "3"]) == 0
+    assert (
+        main(["generate", str(run), "--prompt", "The", "--max_new_tokens", "9", "--seed", "1", "--n_samples", "3"]) == 0
+    )
     texts = load(run).generate("The", max_new_tokens=9, seed=1, n_samples=3)
     assert capsys.readouterr().out == "\n---\n".join(texts) + "\n"
 

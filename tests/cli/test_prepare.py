@@ -1,5 +1,6 @@
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,8 +50,11 @@ def test_the_command_it_ends_with_opens_the_folder(
     assert words[:4] == ["minigpt", "fit", "--config", "configs/base.yaml"]
     given = dict(zip(words[4::2], words[5::2], strict=True))
     settings = {name.removeprefix("--data."): value for name, value in given.items()}
-    convert = {"vocab_size": int, "val_fraction": float, "unknown": lambda value: value == "true"}
-    config = DataConfig(**{name: convert.get(name, str)(value) for name, value in settings.items()})
+    values: dict[str, Any] = dict(settings)
+    for name, convert in {"vocab_size": int, "val_fraction": float, "unknown": "true".__eq__}.items():
+        if name in values:
+            values[name] = convert(values[name])
+    config = DataConfig(**values)
     assert prepare_cached(config.prepare_options()).folder == out
 
 
@@ -68,9 +72,9 @@ def test_the_command_it_ends_with_opens_the_folder(
     ],
 )
 def test_a_mistake_is_one_line(
-    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], chosen: list[str], code: int, message: str
+    corpus: Path, capsys: pytest.CaptureFixture[str], chosen: list[str], code: int, message: str
 ) -> None:
-    words = ["prepare", "--corpus", str(corpus), "--out", str(tmp_path / "out"), *chosen]
+    words = ["prepare", "--corpus", str(corpus), "--out", str(corpus.parent / "out"), *chosen]
     assert main(words) == code
     printed = capsys.readouterr()
     assert printed.out == ""

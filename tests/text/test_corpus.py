@@ -173,7 +173,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     asked: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             asked.append(self.path)
             self.send_response(404 if self.path == "/missing" else 200)
             self.end_headers()
@@ -205,7 +205,7 @@ def test_shakespeare_is_downloaded_once_and_checked_always(
         assert list(open_corpus("shakespeare").documents()) == ["First Citizen:\n"]
     assert server == ["/input.txt"]
     (cache / "corpora" / "tinyshakespeare.txt").write_text("damaged")
-    with pytest.raises(DataError, match="tinyshakespeare.txt has sha256"):
+    with pytest.raises(DataError, match=r"tinyshakespeare.txt has sha256"):
         open_corpus("shakespeare")
 
 

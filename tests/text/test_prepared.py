@@ -43,7 +43,7 @@ def test_the_fingerprint_is_of_tokens_and_tokenizer_wherever_they_lie(tmp_path: 
     assert open_prepared(make(tmp_path / "c", train=b"same text")).fingerprint != first
     characters = CharTokenizer(map(chr, range(256)), end_of_text=True, unknown=False)
     assert open_prepared(make(tmp_path / "d", characters)).fingerprint != first
-    assert open_prepared(shutil.move(tmp_path / "a", tmp_path / "e")).fingerprint == first
+    assert open_prepared((tmp_path / "a").rename(tmp_path / "e")).fingerprint == first
 
 
 def test_only_an_index_makes_a_folder_prepared(tmp_path: Path) -> None:

@@ -22,6 +22,10 @@ from minigpt.text.shards import (
 TOKENIZER = "ab" * 32
 
 
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 def write(folder: Path, tokens: list[int], starts: list[int], vocab_size: int = 300, **limits: int) -> list[Path]:
     with ShardWriter(folder, "train", vocab_size, TOKENIZER, **limits) as writer:
         writer.append(np.array(tokens), np.array(starts))
@@ -45,7 +49,7 @@ def test_what_is_written_is_read(tmp_path: Path, vocab_size: int) -> None:
     assert mapped.tolist() == tokens
     assert open_document_starts(path).tolist() == [0, 3]
     assert path.name == "train-00000.bin"
-    assert os.listdir(tmp_path) == [path.name]
+    assert names(tmp_path) == [path.name]
 
 
 def test_the_layout_is_the_documented_one(tmp_path: Path) -> None:
@@ -70,7 +74,7 @@ def test_rolling_over_loses_nothing(
     tmp_path_factory: pytest.TempPathFactory, lengths: list[int], shard_tokens: int
 ) -> None:
     folder = tmp_path_factory.mktemp("shards")
-    with ShardWriter(folder, "train", 300, TOKENIZER, shard_tokens) as writer:
+    with ShardWriter(folder, "train", 300, TOKENIZER, shard_tokens=shard_tokens) as writer:
         for number, length in enumerate(lengths):
             writer.append(np.full(length, number), np.array([0]))
     parts = [open_shard(path, verify=True) for path in writer.paths]
@@ -83,15 +87,15 @@ def test_rolling_over_loses_nothing(
 
 def test_without_tokens_there_is_no_file(tmp_path: Path) -> None:
     assert write(tmp_path, [], []) == []
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []
 
 
 def test_nothing_is_left_when_writing_fails(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), ShardWriter(tmp_path, "train", 300, TOKENIZER, 3) as writer:  # noqa: PT012
+    with pytest.raises(KeyboardInterrupt), ShardWriter(tmp_path, "train", 300, TOKENIZER, shard_tokens=3) as writer:  # noqa: PT012
         writer.append(np.arange(4), np.array([0]))
-        assert len(os.listdir(tmp_path)) == 2
+        assert len(names(tmp_path)) == 2
         raise KeyboardInterrupt
-    assert os.listdir(tmp_path) == ["train-00000.bin"]  # the first was whole
+    assert names(tmp_path) == ["train-00000.bin"]  # the first was whole
 
 
 def test_a_shard_appears_only_when_it_is_whole(tmp_path: Path) -> None:
@@ -167,7 +171,12 @@ def test_any_flipped_bit_is_found(tmp_path: Path) -> None:
 def test_a_checksum_is_compared_once_for_each_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [path] = write(tmp_path, [1, 2, 3], [0])
     read: list[Path] = []
-    monkeypatch.setattr(shards, "checksum_of", lambda path: read.append(path) or checksum_of(path))
+
+    def record(path: Path) -> str:
+        read.append(path)
+        return checksum_of(path)
+
+    monkeypatch.setattr(shards, "checksum_of", record)
     for _ in range(3):
         open_shard(path, verify=True)
     assert read == [path]

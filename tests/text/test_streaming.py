@@ -8,10 +8,11 @@ from minigpt.text.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer
 BYTE = ByteTokenizer()
 BPE = train_bpe(["été 五五 🦊"] * 5, 262)
 CHAR = CharTokenizer("été 五🦊", end_of_text=True, unknown=True)
+TOKENIZERS: list[Tokenizer] = [BYTE, BPE, CHAR]
 
 
 @given(
-    st.sampled_from([BYTE, BPE, CHAR]).flatmap(
+    st.sampled_from(TOKENIZERS).flatmap(
         lambda tokenizer: st.tuples(st.just(tokenizer), st.lists(st.integers(0, tokenizer.vocab_size - 1), max_size=40))
     )
 )

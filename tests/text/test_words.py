@@ -40,23 +40,36 @@ def test_word_by_word_is_the_whole(tokenizer: LibraryTokenizer, text: str) -> No
     assert tokenizer.encode_batch([text])[0].tolist() == tokenizer.encode(text)
 
 
-def test_a_long_text_is_the_same_when_it_is_cut_and_forgotten(
-    tokenizer: LibraryTokenizer, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("repeats", [1, 20])
+def test_long_and_many_texts_are_the_same_when_they_are_cut_and_forgotten(
+    tokenizer: LibraryTokenizer, monkeypatch: pytest.MonkeyPatch, repeats: int
 ) -> None:
-    monkeypatch.setattr("minigpt.text.words._STRETCH", 50)
+    monkeypatch.setattr("minigpt.text.words._BATCH_CHARACTERS", 500)
     monkeypatch.setattr("minigpt.text.words._MOST_WORDS", 10)
-    text = "".join(f"def  f{i}(x_{i}):\n    return 'été'\n\n" for i in range(200))
-    assert tokenizer.encode_batch([text])[0].tolist() == tokenizer.encode(text)
+    texts = ["", *(f"def  f{i}(x_{i}):\n    return 'été'\n\n" * repeats for i in range(50)), "end"]
+    assert [ids.tolist() for ids in tokenizer.encode_batch(texts)] == [tokenizer.encode(text) for text in texts]
+
+
+def recording(asked: list[str]) -> WordEncoder:
+    def encode(texts: list[str]) -> list[list[int]]:
+        asked.extend(texts)
+        return [[len(text)] for text in texts]
+
+    return WordEncoder(encode)
 
 
 def test_each_distinct_word_is_encoded_once() -> None:
     asked: list[str] = []
-
-    def encode(words: list[str]) -> list[list[int]]:
-        asked.extend(words)
-        return [[len(word)] for word in words]
-
-    encoder = WordEncoder(encode)
-    assert encoder.encode("to be or not to be").tolist() == [2, 3, 3, 4, 3, 3]
-    assert encoder.encode(" to be").tolist() == [3, 3]
+    encoder = recording(asked)
+    [ids] = encoder.encode_batch(["to be or not" + " to be" * 6])
+    assert ids.tolist() == [2, 3, 3, 4, *[3] * 12]
+    assert [ids.tolist() for ids in encoder.encode_batch([" to be", " or"])] == [[3, 3], [3]]
     assert sorted(asked) == [" be", " not", " or", " to", "to"]
+
+
+def test_words_that_do_not_come_back_are_not_kept() -> None:
+    asked: list[str] = []
+    encoder = recording(asked)
+    texts = ["one two three", "four five six"]
+    assert [ids.tolist() for ids in encoder.encode_batch(texts)] == [[13], [13]]
+    assert asked == texts

@@ -10,7 +10,7 @@ import numpy as np
 
 from minigpt.errors import ConfigError, DataError
 from minigpt.text.options import LEAST_BPE_VOCABULARY
-from minigpt.text.tokenizers import END_OF_TEXT, check_ids, fingerprint_of, utf8
+from minigpt.text.protocol import END_OF_TEXT, check_ids, fingerprint_of, utf8
 from minigpt.text.words import WordEncoder
 
 # The names under which published vocabularies keep the token that closes a document.

@@ -32,15 +32,7 @@ SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2d
 """The plays are in the public domain; the selection is from char-rnn (Andrej Karpathy, MIT licence)."""
 
 _NOT_LIBRARY = {
-    "site-packages",
-    "dist-packages",
-    "__pycache__",
-    "test",
-    "tests",
-    "idle_test",
-    "idlelib",
-    "ensurepip",
-} | {
+    *("site-packages", "dist-packages", "__pycache__", "test", "tests", "idle_test", "idlelib", "ensurepip"),
     "encodings",  # generated tables of code pages: an eighth of all bytes, and a model would write little else
     "pydoc_data",  # the language reference as one long string
 }

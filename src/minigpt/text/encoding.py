@@ -17,7 +17,7 @@ from minigpt.text.corpus import Corpus
 from minigpt.text.pieces import cut_text
 from minigpt.text.processes import WorkerPool
 from minigpt.text.progress import Progress
-from minigpt.text.shards import ShardWriter, checksum_of, open_document_starts, open_shard, read_header
+from minigpt.text.shards import ShardWriter, checksum_of, open_document_starts, open_shard, read_header, token_dtype
 from minigpt.text.sources import Fragment, Span, read_span
 from minigpt.text.splitting import SIDES, PieceSummary, Side, SplitRule, Survey, summarise_piece
 from minigpt.text.tokenizers import Tokenizer, load_tokenizer
@@ -158,7 +158,7 @@ class _EncodedPiece(NamedTuple):
 
 
 def _encode_piece(encoder: _PieceEncoder, number: int, offset: int, piece: tuple[Span, ...]) -> _EncodedPiece:
-    """In a worker: write the tokens of one piece. The note beside them is written last: they are whole then."""
+    """In a worker: write the tokens of one piece, then a note that they are written."""
     note = encoder.work / f"piece-{number:06d}.json"
     finished = _read_note(note)
     if finished is not None:
@@ -169,18 +169,38 @@ def _encode_piece(encoder: _PieceEncoder, number: int, offset: int, piece: tuple
         sorted_out[side].append(fragment)
     encoded = _EncodedPiece([], [])
     for side, fragments in sorted_out.items():
-        stem = f"{note.stem}-{side}"
-        with ShardWriter(encoder.work, stem, tokenizer.vocab_size, tokenizer.fingerprint, _NO_LIMIT) as writer:
-            for fragment, ids in zip(
-                fragments, tokenizer.encode_batch([fragment.text for fragment in fragments]), strict=True
-            ):
-                is_closed = fragment.ends and encoder.end_of_text is not None
-                tokens = np.append(ids, encoder.end_of_text or 0) if is_closed else ids
-                writer.append(tokens, np.zeros(int(fragment.begins), dtype=np.int64))
+        tokens, starts = _encode_fragments(fragments, tokenizer, encoder.end_of_text)
+        # Not durable: a piece is checked before it is used, and syncing each would take longer than making it.
+        with ShardWriter(
+            encoder.work,
+            f"{note.stem}-{side}",
+            tokenizer.vocab_size,
+            tokenizer.fingerprint,
+            shard_tokens=_NO_LIMIT,
+            durable=False,
+        ) as writer:
+            writer.append(tokens, starts)
         encoded.files.append(writer.paths[0].name if writer.paths else "")
         encoded.n_bytes.append(sum(len(fragment.text.encode("utf-8")) for fragment in fragments))
-    atomic_write(note, json.dumps(encoded))
+    note.write_text(json.dumps(encoded), encoding="utf-8")
     return encoded
+
+
+def _encode_fragments(
+    fragments: list[Fragment], tokenizer: Tokenizer, end_of_text: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) tokens of the fragments one after another, each document closed, and (k,) where in them documents begin."""
+    close = np.array([] if end_of_text is None else [end_of_text], dtype=token_dtype(tokenizer.vocab_size))
+    arrays: list[np.ndarray] = [close[:0]]
+    starts: list[int] = []
+    n_tokens = 0
+    encoded = tokenizer.encode_batch([fragment.text for fragment in fragments])
+    for fragment, ids in zip(fragments, encoded, strict=True):
+        if fragment.begins:
+            starts.append(n_tokens)
+        arrays += [ids, close] if fragment.ends else [ids]
+        n_tokens += len(ids) + (len(close) if fragment.ends else 0)
+    return np.concatenate(arrays), np.array(starts, dtype=np.int64)
 
 
 def _read_note(note: Path) -> _EncodedPiece | None:

@@ -132,12 +132,20 @@ def checksum_of(path: Path) -> str:
 class ShardWriter:
     """Writes tokens to `folder/STEM-00000.bin`, `STEM-00001.bin`, ... of at most `shard_tokens` each.
 
-    Each file appears under its name only when it is whole. Used as a context manager; leaving it closes the last one.
-    Without tokens there is no file. Memory: where the documents of one shard begin.
+    Used as a context manager; leaving it closes the last one. Without tokens there is no file. A file appears under its
+    name only when it is whole and synced; not `durable`: it is simply written, for who checks it before using it.
+    Memory: where the documents of one shard begin.
     """
 
     def __init__(
-        self, folder: Path, stem: str, vocab_size: int, tokenizer: str, shard_tokens: int = SHARD_TOKENS
+        self,
+        folder: Path,
+        stem: str,
+        vocab_size: int,
+        tokenizer: str,
+        *,
+        shard_tokens: int = SHARD_TOKENS,
+        durable: bool = True,
     ) -> None:
         self.paths: list[Path] = []
         self._folder = folder
@@ -145,6 +153,7 @@ class ShardWriter:
         self._dtype = token_dtype(vocab_size)
         self._tokenizer = tokenizer
         self._shard_tokens = shard_tokens
+        self._durable = durable
         self._current: _OpenShard | None = None
 
     def append(self, tokens: np.ndarray, starts: np.ndarray) -> None:
@@ -152,7 +161,7 @@ class ShardWriter:
         while len(tokens):
             if self._current is None:
                 self.paths.append(self._folder / f"{self._stem}-{len(self.paths):05d}.bin")
-                self._current = _OpenShard(self.paths[-1], self._dtype, self._tokenizer)
+                self._current = _OpenShard(self.paths[-1], self._dtype, self._tokenizer, self._durable)
             room = self._shard_tokens - self._current.n_tokens
             inside = int(np.searchsorted(starts, room))
             self._current.write(tokens[:room], starts[:inside])
@@ -178,9 +187,9 @@ class ShardWriter:
 
 
 class _OpenShard:
-    """One shard while it is written: the tokens go straight to a temporary file, the header last."""
+    """One shard while it is written: the tokens go straight to the file, the header last."""
 
-    def __init__(self, path: Path, dtype: np.dtype, tokenizer: str) -> None:
+    def __init__(self, path: Path, dtype: np.dtype, tokenizer: str, durable: bool) -> None:
         self.n_tokens = 0
         self._dtype = dtype
         self._tokenizer = bytes.fromhex(tokenizer)
@@ -188,7 +197,8 @@ class _OpenShard:
         self._digest = hashlib.sha256()
 
         with ExitStack() as stack:
-            self._file = stack.enter_context(stack.enter_context(atomic_path(path)).open("wb"))
+            target = stack.enter_context(atomic_path(path)) if durable else path
+            self._file = stack.enter_context(target.open("wb"))
             self._file.write(bytes(HEADER_BYTES))
             self._stack = stack.pop_all()
 
@@ -208,7 +218,7 @@ class _OpenShard:
             self._file.write(fields + self._digest.digest())
 
     def discard(self) -> None:
-        """Remove the temporary file; nothing appears under the shard's name."""
+        """Close the file; nothing appears under the name of a durable shard."""
         with suppress(_DiscardedError), self._stack:
             raise _DiscardedError
 

@@ -2,7 +2,7 @@
 
 import codecs
 
-from minigpt.text.tokenizers import Tokenizer
+from minigpt.text.protocol import Tokenizer
 
 
 class StreamDecoder:

@@ -1,49 +1,28 @@
-"""One protocol for tokenizers, and the two that need no training: bytes and characters."""
+"""The tokenizers that need no library, bytes and characters, and which tokenizer a name or a file means."""
 
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
 from minigpt.errors import ConfigError, DataError, did_you_mean
+from minigpt.text.bpe import LibraryTokenizer, gpt2_tokenizer, tokenizer_from_folder, train_bpe
+from minigpt.text.protocol import Tokenizer, check_ids, fingerprint_of, utf8
 
-END_OF_TEXT = "<|endoftext|>"
+__all__ = [
+    "ByteTokenizer",
+    "CharTokenizer",
+    "Tokenizer",
+    "find_tokenizer",
+    "load_tokenizer",
+    "tokenizer_from_json",
+    "train_tokenizer",
+]
+
 UNKNOWN = "<unk>"
 TOKENIZER_NAMES = ("byte", "char", "bpe", "gpt2")
-
-
-@runtime_checkable
-class Tokenizer(Protocol):
-    """Text to token ids and back. Ids run from 0 to vocab_size - 1, and each stands for a fixed string of bytes."""
-
-    kind: str
-    """`byte`, `char` or `bpe` (whatever the `tokenizers` library runs)."""
-    vocab_size: int
-    end_of_text: int | None
-    """The id that closes a document, if this vocabulary has one."""
-    fingerprint: str
-    """sha256 of `to_json()` in hex: tokenizers with equal fingerprints encode alike."""
-
-    def encode(self, text: str) -> list[int]:
-        """The ids of an ordinary text: a special token's name in it is text like any other. DataError if impossible."""
-
-    def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """As `encode` for each text, as integer arrays: the fast road for whole corpora."""
-
-    def decode(self, ids: Iterable[int]) -> str:
-        """The text of `ids`; bytes that are not UTF-8 (a model may write such) become U+FFFD."""
-
-    def decode_bytes(self, ids: Iterable[int]) -> bytes:
-        """The bytes of `ids`; special tokens stand for none. DataError for an id outside the vocabulary."""
-
-    def token_bytes(self) -> np.ndarray:
-        """(V,) int64: how many bytes of text each id stands for, 0 for special tokens."""
-
-    def to_json(self) -> str:
-        """Everything needed to make this tokenizer again: `tokenizer_from_json` reads it."""
 
 
 class ByteTokenizer:
@@ -157,8 +136,6 @@ def tokenizer_from_json(text: str, source: str = "tokenizer") -> Tokenizer:
     if kind == "char":
         return _char_from_fields(fields, source)
     if isinstance(fields, dict) and "model" in fields:
-        from minigpt.text.bpe import LibraryTokenizer
-
         return LibraryTokenizer(text, source)
     raise DataError(f"{source}: not a tokenizer file: neither `minigpt_tokenizer` nor a tokenizer.json's `model` in it")
 
@@ -179,8 +156,6 @@ def find_tokenizer(name: str) -> Tokenizer:
     """A tokenizer that exists already: `byte`, `gpt2`, a tokenizer file, or a folder with one. DataError if none."""
     if name == "byte":
         return ByteTokenizer()
-    from minigpt.text.bpe import gpt2_tokenizer, tokenizer_from_folder
-
     if name == "gpt2":
         return gpt2_tokenizer()
     path = Path(name).expanduser()
@@ -205,36 +180,8 @@ def train_tokenizer(name: str, documents: Iterable[str], vocab_size: int, unknow
             count += 1
         return CharTokenizer(characters, end_of_text=count > 1, unknown=unknown)
     if name == "bpe":
-        from minigpt.text.bpe import train_bpe
-
         return train_bpe(documents, vocab_size)
     raise ConfigError(f"tokenizer={name!r} cannot be trained: byte, char and bpe can")
-
-
-def utf8(text: str) -> bytes:
-    """`text` as UTF-8. DataError for half a surrogate pair, which no UTF-8 text can hold."""
-    try:
-        return text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        code = ord(text[error.start])
-        raise DataError(
-            f"the text holds U+{code:04X} at character {error.start}, half a surrogate pair, which UTF-8 cannot hold"
-        ) from None
-
-
-def check_ids(ids: Iterable[int], vocab_size: int) -> np.ndarray:
-    """`ids` as an int64 array, all of them inside the vocabulary. DataError names the first that is not."""
-    array = np.fromiter((int(token) for token in ids), dtype=np.int64)
-    outside = (array < 0) | (array >= vocab_size)
-    if outside.any():
-        raise DataError(
-            f"token {array[outside][0]} is outside the vocabulary of {vocab_size}: ids go from 0 to {vocab_size - 1}"
-        )
-    return array
-
-
-def fingerprint_of(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def _char_from_fields(fields: dict[str, Any], source: str) -> CharTokenizer:
