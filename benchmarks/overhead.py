@@ -2,8 +2,9 @@
 
     python benchmarks/overhead.py [--rounds 7] [--steps 200]
 
-Both run in this one process, interleaved round by round, at the size of configs/shakespeare_cpu.yaml, with TensorBoard and
-metrics.csv on. A round's first steps are not counted. The figure is the ratio of steps per second, Trainer / bare, by round.
+Both run in this one process, interleaved round by round, at the size of configs/shakespeare_cpu.yaml, with TensorBoard
+and metrics.csv on. A round's first steps are not counted. The figure is the ratio of steps per second, Trainer / bare,
+by round.
 """
 
 import argparse

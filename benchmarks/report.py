@@ -18,4 +18,6 @@ def machine() -> str:
     gpus = ", ".join(facts["machine"]["gpus"]) or "no GPU"
     versions = ", ".join(f"{name} {facts['versions'][name]}" for name in ("python", "torch", "lightning"))
     day = datetime.datetime.now(datetime.UTC).date()
-    return f"`{command}`\n\n{day}: {facts['machine']['processor']}, {cores} cores, {threads} threads, {gpus}; {versions}"
+    return (
+        f"`{command}`\n\n{day}: {facts['machine']['processor']}, {cores} cores, {threads} threads, {gpus}; {versions}"
+    )

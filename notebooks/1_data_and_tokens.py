@@ -48,12 +48,15 @@ run = find_run(RUN) or small_run()
 loaded = minigpt.load(run)
 data = DataConfig(**loaded.checkpoint.data)
 CORPUS = data.corpus  # where this is a folder that `minigpt prepare` wrote: name the text that it was made from
-print(f"run {run.name}: corpus {Path(CORPUS).name}, tokenizer {data.tokenizer}, windows of {loaded.config.block_size} tokens")
+print(
+    f"run {run.name}: corpus {Path(CORPUS).name}, tokenizer {data.tokenizer}, windows of {loaded.config.block_size} tokens"
+)
 
 # %% [markdown]
 # ## Text
 #
-# A corpus is a sequence of **documents**. `open_corpus` takes a name (`python`: the standard library of this Python;
+# A corpus is a sequence of **documents**. `open_corpus` takes a name (`python`: the standard library of this Python
+plt.show()
 # `shakespeare`), a file, a folder, a glob pattern, or a column of `.jsonl` and `.parquet` files.
 
 # %%
@@ -71,7 +74,8 @@ sizes = np.array([len(document.encode()) for document in documents])
 fig, ax = plt.subplots(figsize=(6.5, 2.6))
 ax.hist(sizes.clip(min=1), bins=np.geomspace(sizes.min().clip(1), sizes.max() + 1, 25), color="#4878a8")
 ax.set(xscale="log", xlabel="bytes in a document", ylabel="documents", title="How long the documents are")
-ax.yaxis.get_major_locator().set_params(integer=True);
+ax.yaxis.get_major_locator().set_params(integer=True)
+plt.show()
 
 # %% [markdown]
 # ## Tokens
@@ -101,7 +105,8 @@ for name, tokenizer in tokenizers.items():
     ids = tokenizer.encode(SENTENCE)
     title = f"{name}: {len(ids)} tokens from a vocabulary of {tokenizer.vocab_size}"
     parts[title] = (token_texts(tokenizer, ids), [PALE[i % len(PALE)] for i in range(len(ids))])
-fig = token_picture(parts)
+token_picture(parts)
+plt.show()
 
 # %% [markdown]
 # The model sees none of this: only the numbers. `decode` turns them back, without loss.
@@ -120,14 +125,17 @@ sample = "".join(documents)[:1_000_000]
 held_out = sample[900_000:] if len(sample) == 1_000_000 else sample[-len(sample) // 10 :]
 learn_from = sample[: -len(held_out)]
 vocabularies = [257, 320, 512, 1024, 2048, 4096]
-bytes_per_token = [len(held_out.encode()) / len(train_bpe([learn_from], size).encode(held_out)) for size in vocabularies]
+bytes_per_token = [
+    len(held_out.encode()) / len(train_bpe([learn_from], size).encode(held_out)) for size in vocabularies
+]
 
 fig, ax = plt.subplots(figsize=(6.5, 2.9))
 ax.plot(vocabularies, bytes_per_token, "o-", color="#4878a8")
 ax.set_xscale("log", base=2)
 ax.set_xticks(vocabularies, [str(size) for size in vocabularies])
 ax.set(xlabel="vocabulary of a BPE tokenizer", ylabel="bytes per token", ylim=(0, None))
-ax.set_title("A larger vocabulary says more with one token (on held-out text)");
+ax.set_title("A larger vocabulary says more with one token (on held-out text)")
+plt.show()
 
 # %% [markdown]
 # ## Shards
@@ -205,12 +213,15 @@ for number, (row, colour) in enumerate(zip(begins, ("#4878a8", "#d1782f"), stric
     ax.text(place.mean(), TEXT_LENGTH * 1.03, f"pass {number + 1}", color=colour, ha="center")
 ax.axvline(len(order) - 0.5, color="grey", lw=0.8)
 ax.set(xlabel="place in the order of training", ylabel="tokens of the text", xlim=(-1, 2 * len(order)))
-ax.set(ylim=(0, TEXT_LENGTH * 1.1), title=f"Two passes over a text of {TEXT_LENGTH:,} tokens: every window once a pass");
+ax.set(ylim=(0, TEXT_LENGTH * 1.1), title=f"Two passes over a text of {TEXT_LENGTH:,} tokens: every window once a pass")
+plt.show()
 
 # %%
 for number, row in enumerate(begins, start=1):
     gaps = np.unique(np.diff(np.sort(row)))
-    print(f"pass {number}: {len(np.unique(row))} different windows, {gaps.tolist()} tokens apart, the first at {row.min()}")
+    print(
+        f"pass {number}: {len(np.unique(row))} different windows, {gaps.tolist()} tokens apart, the first at {row.min()}"
+    )
 
 # %% [markdown]
 # Nothing is shuffled in memory and nothing is remembered. Which windows form the batch of a step is a **pure function** of
@@ -235,7 +246,9 @@ assert torch.equal(alone, torch.cat(shared))
 batches = TrainBatches(TrainOrder(windows, seed=1337), data.batch_size)
 x, y = batches[0]
 print("x", tuple(x.shape), x.dtype, "  y", tuple(y.shape), y.dtype)
-print(f"a step learns from {x.numel():,} tokens; a pass over the data takes {len(windows) // data.batch_size:,} steps\n")
+print(
+    f"a step learns from {x.numel():,} tokens; a pass over the data takes {len(windows) // data.batch_size:,} steps\n"
+)
 for row in x[:4]:
     print(repr(loaded.decode(row[:24])))
 
@@ -255,7 +268,9 @@ tokens = np.array(prepared.val.shards[0][:40_000])
 text = loaded.tokenizer.decode_bytes(tokens)
 measured = evaluate(loaded.model, [tokens], loaded.tokenizer.token_bytes())
 by_hand = measured.loss / math.log(2) * measured.n_tokens / measured.n_bytes
-print(f"{measured.loss:.3f} nats per token, {measured.n_bytes / measured.n_tokens:.2f} bytes per token: {by_hand:.3f} bits per byte")
+print(
+    f"{measured.loss:.3f} nats per token, {measured.n_bytes / measured.n_tokens:.2f} bytes per token: {by_hand:.3f} bits per byte"
+)
 
 
 def by_frequency(train: np.ndarray, val: np.ndarray, vocab_size: int) -> float:
@@ -283,7 +298,8 @@ bars = ax.barh(list(bits), values, color=["#9bb7d4"] * 3 + ["#b9b9b9"] * 3 + ["#
 ax.bar_label(bars, fmt="%.2f", padding=4)
 ax.invert_yaxis()
 ax.set(xlabel="bits per byte (less is better)", xlim=(0, 8.8))
-ax.set_title(f"{len(text):,} bytes of held-out text, guessed and compressed");
+ax.set_title(f"{len(text):,} bytes of held-out text, guessed and compressed")
+plt.show()
 
 # %% [markdown]
 # The comparison is not even. A compressor starts with nothing and learns the text while it reads it, all of it; the model

@@ -26,8 +26,8 @@ from minigpt.model.feedforward import FEEDFORWARDS
 from minigpt.model.positions import POSITIONS, angles, rotate, sinusoids
 from minigpt.model.sizes import activation_bytes, cache_bytes, flops_per_token, parameter_count, parameters_by_part
 
+torch.set_grad_enabled(False)  # we only look
 style()
-torch.set_grad_enabled(False);  # we only look
 
 # %% [markdown]
 # ## The run
@@ -44,7 +44,7 @@ model, config = loaded.model, loaded.config
 print(config)
 
 # %% [markdown]
-# Letters for the axes, the same in all the code. The terms of "Attention Is All You Need" (Vaswani et al. 2017) stand beside them.
+# Letters for the axes, the same in all the code, beside the terms of "Attention Is All You Need" (Vaswani et al. 2017).
 #
 # | letter | meaning | setting | in the paper |
 # |---|---|---|---|
@@ -97,14 +97,15 @@ waves = sinusoids(0, SPAN, 64, stream.device)  # (T, 64)
 turns = angles(0, SPAN, 64, 10000.0, stream.device).cos()  # (T, 64 / 2)
 
 fig, axes = plt.subplots(1, 3, figsize=(9.4, 3.3), width_ratios=(1.25, 1, 1.25))
-shown = axes[0].imshow(waves, cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
+shown = axes[0].imshow(waves.numpy(), cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
 axes[0].set(title="sinusoidal: added to the embedding", xlabel="channel", ylabel="position t")
-axes[1].imshow(turns, cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
+axes[1].imshow(turns.numpy(), cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
 axes[1].set(title="rotary: cosine of the angle", xlabel="pair of channels", ylabel="position t")
 fig.colorbar(shown, ax=axes[:2], location="bottom", shrink=0.5, aspect=30)
-shown = axes[2].imshow(alibi[1], cmap="viridis")
+shown = axes[2].imshow(alibi[1].numpy(), cmap="viridis")
 axes[2].set(title="alibi: added to scores (head 2 of 4)", xlabel="key position", ylabel="query position")
-fig.colorbar(shown, ax=axes[2], location="bottom", shrink=0.7, aspect=22);
+fig.colorbar(shown, ax=axes[2], location="bottom", shrink=0.7, aspect=22)
+plt.show()
 
 # %% [markdown]
 # The left channels turn fast and tell neighbours apart, the right ones turn slowly and tell far places apart: like the hands of
@@ -120,7 +121,9 @@ for query_at, key_at in ((5, 2), (45, 42), (1005, 1002), (45, 2)):
         for vector, place in ((q0, query_at), (k0, key_at))
         for angle in [angles(place, 1, 64, 10000.0, vector.device)]
     ]
-    print(f"query at {query_at:4}, key at {key_at:4}, distance {query_at - key_at:2}: {(turned[0] * turned[1]).sum():.4f}")
+    print(
+        f"query at {query_at:4}, key at {key_at:4}, distance {query_at - key_at:2}: {(turned[0] * turned[1]).sum():.4f}"
+    )
 
 # %% [markdown]
 # This run's model has its own kind. What it does to the embedding (learned and sinusoidal) happens now; what it does to queries,
@@ -179,19 +182,19 @@ limit = scores[0, head].abs().max()
 alike = {"cmap": "Blues", "vmin": -1, "vmax": 1}  # 0 where nothing is hidden
 sloped = {"cmap": "viridis", "vmax": 0}
 panels = (
-    ("scores: q kᵀ / √D", scores[0, head], {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}),
+    (f"scores of head {head + 1}: q kᵀ / √D", scores[0, head], {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}),
     ("mask: −∞ in the future (white)", seen, alike if signals.bias is None else sloped),
     ("weights: softmax(scores + mask)", shown_weights, {"cmap": "magma_r", "vmin": 0, "vmax": 1}),
 )
 for ax, (title, values, colours) in zip(axes, panels, strict=True):
-    shown = ax.imshow(values, **colours)
+    shown = ax.imshow(values.numpy(), **colours)
     ax.set_title(title)
     label_tokens(ax, texts)
     if values is not seen or signals.bias is not None:
         fig.colorbar(shown, ax=ax, location="bottom", shrink=0.7, aspect=22)
 for ax in axes[1:]:
     ax.set_ylabel("")
-fig.suptitle(f"Block 1, head {head + 1} of {H}");
+plt.show()
 
 # %% [markdown]
 # `attention: explicit` computes just this. `attention: fused`, the default, gives it to torch's
@@ -223,7 +226,8 @@ for name, line in (("relu", "-"), ("gelu", "-"), ("relu2", "--"), ("swiglu", ":"
     ax.plot(points, FEEDFORWARDS[name][1](points), line, lw=2, label=label)
 ax.set(ylim=(-0.5, 2.6), xlabel="input", ylabel="output", title="The activations")
 ax.axhline(0, color="grey", lw=0.6)
-ax.legend(loc="upper left");
+ax.legend(loc="upper left")
+plt.show()
 
 # %%
 inner = block.feedforward.up(read)
@@ -261,13 +265,16 @@ for number, each in enumerate(model.blocks, start=1):
     stream = each(stream, signals)
     print(f"after block {number}: {tuple(stream.shape)}, typical size of a number {stream.square().mean().sqrt():.2f}")
 logits = model.head(model.final_norm(stream))
-print(f"logits {tuple(logits.shape)}; largest difference to the model's own: {(logits - model(tokens)).abs().max():.1e}\n")
+print(
+    f"logits {tuple(logits.shape)}; largest difference to the model's own: {(logits - model(tokens)).abs().max():.1e}\n"
+)
 
 chances = logits[0].softmax(-1)  # (T, V)
 for t in (T // 4, T // 2, T - 1):
     best = chances[t].topk(3)
     guesses = ", ".join(
-        f"{text} {p:.0%}" for text, p in zip(token_texts(loaded.tokenizer, best.indices.tolist()), best.values, strict=True)
+        f"{text} {p:.0%}"
+        for text, p in zip(token_texts(loaded.tokenizer, best.indices.tolist()), best.values, strict=True)
     )
     print(f"after …{''.join(texts[max(0, t - 3) : t + 1]):24} the model expects {guesses}")
 
@@ -306,7 +313,7 @@ def part_of(name: str) -> str:
     for part in ("attention", "feedforward"):
         if f".{part}." in name:
             return part
-    return "norms" if "norm" in name else name.split(".")[0]
+    return "norms" if "norm" in name else name.partition(".")[0]
 
 
 counted = dict.fromkeys(parameters_by_part(config), 0)
@@ -349,7 +356,8 @@ for part, colour in colours.items():
 ax.invert_yaxis()
 ax.xaxis.set_major_formatter("{x:.0%}")
 ax.set(xlim=(0, 1), title="Where the parameters are")
-ax.legend(loc="upper left", bbox_to_anchor=(1, 1));
+ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+plt.show()
 
 # %% [markdown]
 # ## Change one thing

@@ -37,7 +37,12 @@ if not runs:
     runs = [small_run("small"), small_run("small-tenth", "--optim.lr=5e-4", "--optim.min_lr=5e-5")]
 COLOURS = dict(zip([run.name for run in runs], ("#4878a8", "#d1782f", "#5a9e5a", "#8d6bb5"), strict=False))
 run = runs[0]
-print("runs:", ", ".join(COLOURS), "   files of the first:", ", ".join(sorted(path.name.split(".")[0] for path in run.iterdir())))
+print(
+    "runs:",
+    ", ".join(COLOURS),
+    "   files of the first:",
+    ", ".join(sorted(path.name.split(".")[0] for path in run.iterdir())),
+)
 
 # %% [markdown]
 # ## metrics.csv
@@ -64,7 +69,7 @@ with (run / "metrics.csv").open() as file:
 # ## TensorBoard events
 #
 # The events hold the same curves in 32-bit floats, and more: the time of each point, the config and sampled texts, and the
-# settings with the final loss (TensorBoard's HPARAMS tab).
+# settings beside the losses (TensorBoard's HPARAMS tab).
 
 # %%
 events = {run: EventAccumulator(str(run), size_guidance={"scalars": 0, "tensors": 0}).Reload() for run in runs}
@@ -97,9 +102,10 @@ every = np.arange(1, max_steps + 1)
 ax.plot(every, [learning_rate(step - 1, max_steps, optim) for step in every], color="#9bb7d4", label="the function")
 ax.plot(steps, rates, ".", color=COLOURS[run.name], label="the run")
 ax.axvspan(0, optim.warmup_steps, color="#eeeeee", zorder=0)
-ax.text(optim.warmup_steps / 2, optim.lr / 20, "warm-up", ha="center", fontsize=9)
+ax.text(optim.warmup_steps + 0.01 * max_steps, optim.lr / 25, "← warm-up", fontsize=9, color="grey")
 ax.set(xlabel="optimizer steps", ylabel="learning rate", ylim=(0, None), title=f"{run.name}: {optim.schedule} schedule")
-ax.legend();
+ax.legend()
+plt.show()
 
 # %% [markdown]
 # ## The loss
@@ -111,9 +117,9 @@ ax.legend();
 
 # %%
 def smooth(values: np.ndarray, width: int = 9) -> np.ndarray:
-    """Mean of each value and its neighbours, fewer at the ends."""
-    half = width // 2
-    return np.array([values[max(0, i - half) : i + half + 1].mean() for i in range(len(values))])
+    """Mean of each value and as many neighbours on either side; towards the ends these are fewer."""
+    halves = [min(width // 2, i, len(values) - 1 - i) for i in range(len(values))]
+    return np.array([values[i - half : i + half + 1].mean() for i, half in enumerate(halves)])
 
 
 vocab_size = minigpt.load(run).config.vocab_size
@@ -127,6 +133,7 @@ steps, values = read_csv(run, "val/loss")
 ax.plot(steps, values, "o-", color="#b03a2e", label="validation")
 ax.set(xlabel="optimizer steps", ylabel="nats per token", title=f"{run.name}: the loss")
 ax.legend()
+plt.show()
 print(f"lowest validation loss: {values.min():.4f} nats per token at step {steps[values.argmin()]}")
 
 # %% [markdown]
@@ -147,12 +154,13 @@ above.plot(steps, norms, color=COLOURS[run.name])
 if clip:
     above.axhline(clip, color="grey", lw=0.8, ls="--")
     above.text(max_steps, clip, f"clipped above {clip:g}", ha="right", va="bottom", fontsize=9, color="grey")
-above.set(ylabel="norm of the gradient", ylim=(0, None), title=f"{run.name}: gradient and speed")
+above.set(ylabel="norm of the gradient", ylim=(0, None), title=f"{run.name}: gradient")
 steps, speed = read_csv(run, "train/tokens_per_second")
 below.plot(steps, speed / 1000, color=COLOURS[run.name])
 below.axhline(np.median(speed) / 1000, color="grey", lw=0.8, ls="--")
-below.text(max_steps, 0.4, f"median {np.median(speed) / 1000:.1f}", ha="right", fontsize=9, color="grey")
-below.set(xlabel="optimizer steps", ylabel="1000 tokens per second", ylim=(0, None));
+below.set(xlabel="optimizer steps", ylabel="1000 tokens per second", ylim=(0, None))
+below.set_title(f"{run.name}: speed, {np.median(speed):,.0f} tokens per second in the median")
+plt.show()
 
 # %% [markdown]
 # ## How its texts change
@@ -185,7 +193,8 @@ axes[0].set(title="learning rate", xlabel="optimizer steps", ylim=(0, None))
 axes[0].ticklabel_format(axis="y", scilimits=(0, 0))
 axes[0].legend()
 axes[1].set(title="validation loss", xlabel="optimizer steps", ylabel="nats per token")
-axes[2].set(title="validation loss", xlabel="seconds since the first point", ylabel="nats per token");
+axes[2].set(title="validation loss", xlabel="seconds since the first point", ylabel="nats per token")
+plt.show()
 
 # %%
 print(f"{'run':16}{'steps':>8}{'best val loss':>16}{'bits per byte':>16}{'tokens/s':>12}")

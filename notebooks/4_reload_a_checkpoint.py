@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import ListedColormap, Normalize
 from pictures import label_tokens, style, token_picture, token_texts
 from small_run import find_run, small_run
 
@@ -21,8 +21,8 @@ from minigpt.model.maps import attention_maps
 from minigpt.model.sizes import parameter_count
 from minigpt.sampling import apply_temperature
 
+torch.set_grad_enabled(False)  # we only look
 style()
-torch.set_grad_enabled(False);  # we only look
 
 # %% [markdown]
 # ## The checkpoint
@@ -42,7 +42,9 @@ model, config, checkpoint = loaded.model, loaded.config, loaded.checkpoint
 print("file       ", checkpoint.path.relative_to(run))
 print("step       ", checkpoint.step)
 print(f"val loss    {checkpoint.val_loss:.4f} nats per token")
-print(f"model       {parameter_count(config):,} parameters: {config.n_layer} layers, {config.n_head} heads, {config.n_embd} wide")
+print(
+    f"model       {parameter_count(config):,} parameters: {config.n_layer} layers, {config.n_head} heads, {config.n_embd} wide"
+)
 print(f"tokenizer   {loaded.tokenizer.kind}, {loaded.tokenizer.vocab_size:,} tokens")
 print("versions   ", ", ".join(f"{name} {version}" for name, version in checkpoint.provenance["versions"].items()))
 
@@ -53,8 +55,8 @@ print("versions   ", ", ".join(f"{name} {version}" for name, version in checkpoi
 #
 # $$p_i = \frac{e^{z_i / \tau}}{\sum_j e^{z_j / \tau}}$$
 #
-# adds it to the text and asks again. The **temperature** $\tau$ makes the choice bolder (above 1) or more careful (below). `greedy`
-# always takes the likeliest token, and soon goes in circles.
+# adds it to the text and asks again. The **temperature** $\tau$ makes the choice bolder (above 1) or more careful (below).
+# `greedy` always takes the likeliest token, and soon goes in circles.
 
 # %%
 for name, options in (
@@ -79,11 +81,14 @@ fig, ax = plt.subplots(figsize=(7.5, 3))
 places = np.arange(len(likeliest))
 for offset, (temperature, colour) in enumerate(((0.5, "#1f4e79"), (1.0, "#6d9cc6"), (2.0, "#d9a441"))):
     chances = apply_temperature(last, temperature).softmax(-1)
-    ax.bar(places + (offset - 1) * 0.27, chances[likeliest], width=0.27, color=colour, label=f"temperature {temperature:g}")
+    ax.bar(
+        places + (offset - 1) * 0.27, chances[likeliest], width=0.27, color=colour, label=f"temperature {temperature:g}"
+    )
 ax.set_xticks(places, labels, family="monospace")
 ax.yaxis.set_major_formatter("{x:.0%}")
 ax.set(xlabel="next token", ylabel="probability", title=f"After {PROMPT!r}")
-ax.legend();
+ax.legend()
+plt.show()
 
 # %% [markdown]
 # ## How surprised is it?
@@ -101,11 +106,14 @@ surprise = -log_p.gather(1, tokens[0, 1:, None])[:, 0] / math.log(2)  # (T - 1,)
 MOST = 10  # bits, the end of the colours
 colours = plt.get_cmap("YlOrRd")
 shades = ["#dddddd", *(colours(0.85 * min(bits / MOST, 1.0)) for bits in surprise.tolist())]
-fig = token_picture({"Surprise of each token (pale: expected, red: not)": (texts, shades)}, width=8.5, columns=70)
-bar = fig.colorbar(
-    ScalarMappable(Normalize(0, MOST), colours.resampled(256)), ax=fig.axes, location="bottom", shrink=0.4, aspect=30
+scale = ListedColormap(colours(np.linspace(0, 0.85, 256)))
+token_picture(
+    {"How surprised the model is by each token": (texts, shades)},
+    columns=60,
+    scale=ScalarMappable(Normalize(0, MOST), scale),
+    scale_label="surprise in bits",
 )
-bar.set_label("surprise in bits")
+plt.show()
 n_bytes = len(loaded.tokenizer.decode_bytes(tokens[0, 1:].tolist()))
 print(f"mean surprise: {surprise.mean():.2f} bits per token, {surprise.sum() / n_bytes:.2f} bits per byte")
 
@@ -117,7 +125,8 @@ print(f"mean surprise: {surprise.mean():.2f} bits per token, {surprise.sum() / n
 for t in sorted(surprise.topk(5).indices.tolist()):
     best = log_p[t].exp().topk(3)
     guesses = ", ".join(
-        f"{text} {p:.0%}" for text, p in zip(token_texts(loaded.tokenizer, best.indices.tolist()), best.values, strict=True)
+        f"{text} {p:.0%}"
+        for text, p in zip(token_texts(loaded.tokenizer, best.indices.tolist()), best.values, strict=True)
     )
     before = "".join(texts[max(0, t - 4) : t + 1])
     print(f"…{before[-18:]:18}  came {texts[t + 1]:8} ({surprise[t]:4.1f} bits)   expected {guesses}")
@@ -134,7 +143,9 @@ seen = tokens[:, :LOOK_AT]
 maps = attention_maps(model, seen)[:, 0]  # (L, H, T, T)
 L, H, T, _ = maps.shape
 print("maps", tuple(maps.shape))
-print(f"every row sums to 1: {torch.allclose(maps.sum(-1), torch.ones(L, H, T))}; nothing from the future: {maps.triu(1).max():.0f}")
+print(
+    f"every row sums to 1: {torch.allclose(maps.sum(-1), torch.ones(L, H, T))}; nothing from the future: {maps.triu(1).max():.0f}"
+)
 
 # %%
 columns = min(H, 8)
@@ -145,13 +156,15 @@ fig, axes = plt.subplots(
 for ax in axes.flat:
     ax.axis("off")
 future = torch.ones(T, T, dtype=torch.bool).triu(1)
+visible = maps.masked_fill(future, math.nan).numpy()  # the future stays white
 for layer in range(L):
     for head in range(H):
         ax = axes[layer * rows_per_layer + head // columns, head % columns]
-        shown = ax.imshow(maps[layer, head].masked_fill(future, math.nan), cmap="magma_r", vmin=0, vmax=1)
+        shown = ax.imshow(visible[layer, head], cmap="magma_r", vmin=0, vmax=1)
         ax.set_title(f"layer {layer + 1}, head {head + 1}", fontsize=8)
 fig.colorbar(shown, ax=axes, shrink=min(1.0, 3 / len(axes)), label="weight")
-fig.suptitle("Attention of every head: down the tokens that read, across those that are read");
+fig.suptitle("Attention of every head: down the tokens that read, across those that are read")
+plt.show()
 
 # %% [markdown]
 # Three habits can be seen at a glance and measured: reading **itself** (the diagonal), the **token before** (the line below it)
@@ -167,15 +180,16 @@ habits = {
 }
 fig, axes = plt.subplots(1, 3, figsize=(9.2, 0.55 * L + 1.5), sharey=True)
 for ax, (name, share) in zip(axes, habits.items(), strict=True):
-    ax.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    ax.imshow(share.numpy(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for layer in range(L):
         for head in range(H):
             ink = "white" if share[layer, head] > 0.55 else "black"
             ax.text(head, layer, f"{share[layer, head]:.0%}", ha="center", va="center", fontsize=8, color=ink)
     ax.set_xticks(range(H), [str(head + 1) for head in range(H)])
     ax.set_yticks(range(L), [str(layer + 1) for layer in range(L)])
-    ax.set(title=f"share of {name}", xlabel="head")
-axes[0].set_ylabel("layer");
+    ax.set(title=f"reads {name}", xlabel="head")
+axes[0].set_ylabel("layer")
+plt.show()
 
 # %% [markdown]
 # And one head close by: the one that reads the token before it most.
@@ -184,10 +198,11 @@ axes[0].set_ylabel("layer");
 habit = "the token before"
 layer, head = divmod(int(habits[habit].argmax()), H)
 fig, ax = plt.subplots(figsize=(7.2, 6.2))
-shown = ax.imshow(maps[layer, head].masked_fill(future, math.nan), cmap="magma_r", vmin=0)
+shown = ax.imshow(visible[layer, head], cmap="magma_r", vmin=0)
 label_tokens(ax, texts[:LOOK_AT])
 fig.colorbar(shown, ax=ax, label="weight", shrink=0.7)
-ax.set_title(f"Layer {layer + 1}, head {head + 1}: {habits[habit][layer, head]:.0%} of its attention goes to {habit}");
+ax.set_title(f"Layer {layer + 1}, head {head + 1}: {habits[habit][layer, head]:.0%} of its attention goes to {habit}")
+plt.show()
 
 # %% [markdown]
 # A map says what a head reads, not what the model makes of it: what is taken is its *value*, and later layers read the sum of

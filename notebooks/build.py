@@ -15,7 +15,7 @@ from pathlib import Path
 
 import jupytext
 from nbclient import NotebookClient
-from nbformat import NotebookNode, write, writes
+from nbformat import NO_CONVERT, NotebookNode, read, write, writes
 
 FOLDER = Path(__file__).resolve().parent
 MOST_BYTES = 400_000
@@ -54,6 +54,11 @@ def read_source(path: Path) -> NotebookNode:
         cell.id = f"cell-{number:02d}"
         cell.metadata = {}
     return plain(notebook)
+
+
+def read_executed(path: Path) -> NotebookNode:
+    """An .ipynb as it is."""
+    return read(path, as_version=NO_CONVERT)
 
 
 def execute(notebook: NotebookNode) -> NotebookNode:
@@ -97,7 +102,7 @@ def differences(source: Path) -> list[str]:
     target = source.with_suffix(".ipynb")
     if not target.exists():
         return [f"{target.name} is missing: python notebooks/build.py makes it"]
-    wanted, found = read_source(source).cells, jupytext.read(target).cells
+    wanted, found = read_source(source).cells, read_executed(target).cells
     if [(cell.cell_type, cell.source) for cell in wanted] != [(cell.cell_type, cell.source) for cell in found]:
         return [f"{target.name} is not {source.name}: python notebooks/build.py brings it up to date"]
     if any(cell.cell_type == "code" and cell.execution_count is None for cell in found):

@@ -40,9 +40,14 @@ def small_run(name: str = "small", *settings: str, steps: int = 300) -> Path:
     `settings` go over SETTINGS. The variable MINIGPT_NOTEBOOK_STEPS overrides `steps`: the tests have little time.
     """
     steps = int(os.environ.get("MINIGPT_NOTEBOOK_STEPS", steps))
-    cadence = (f"--trainer.max_steps={steps}", f"--run.save_every={steps}")
-    every = max(1, steps // 10)
-    cadence += (f"--run.log_every={every // 3 or 1}", f"--run.eval_every={every}", f"--run.sample_every={steps // 2}")
+    every = max(3, steps // 10)
+    cadence = (
+        f"--trainer.max_steps={steps}",
+        f"--run.log_every={every // 3}",
+        f"--run.eval_every={every}",
+        f"--run.sample_every={max(1, steps // 2)}",
+        f"--run.save_every={steps}",
+    )
     root = tempfile.mkdtemp(dir=_scratch().name)
     command = ["fit", f"--run.root={root}", f"--run.name={name}", *SETTINGS, *cadence, *settings]
     # A process of its own: the seeds, signals and terminal of a training are none of the notebook's.

@@ -39,7 +39,7 @@ def test_the_kind_is_in_the_name() -> None:
 def test_a_text_is_one_document_with_its_own_line_ends(tmp_path: Path, packed: str) -> None:
     text = "one\r\ntwo\rthree\n\n\u2028 é\x0c"
     found = fragments(write(tmp_path / f"a.txt{packed}", text))
-    assert found == [Fragment(text, True, True, document_key(text.encode()))]
+    assert found == [Fragment(text, True, True, document_key(text.encode()), len(text.encode()))]
 
 
 def test_a_byte_order_mark_is_dropped_at_the_beginning_of_a_file_only(tmp_path: Path, packed: str) -> None:

@@ -11,7 +11,7 @@ from minigpt.text.splitting import PieceSummary, SplitRule, Survey, choose_rule
 
 
 def documents(*texts: str) -> list[Fragment]:
-    return [Fragment(text, True, True, document_key(text.encode())) for text in texts]
+    return [Fragment(text, True, True, document_key(text.encode()), len(text.encode())) for text in texts]
 
 
 def survey(*texts: str) -> Survey:
@@ -65,7 +65,7 @@ def test_a_position_cuts_at_a_character_wherever_pieces_lie(text: str, data: st.
     train, val, offset = "", "", 0
     begins: list[bool] = []
     for number, part in enumerate(parts):
-        fragment = Fragment(part, number == 0, number == len(parts) - 1, 0)
+        fragment = Fragment(part, number == 0, number == len(parts) - 1, 0, len(part.encode()))
         for side, found in rule.apply([fragment], offset):
             assert found.text
             if side == "train":

@@ -181,7 +181,7 @@ def _encode_piece(encoder: _PieceEncoder, number: int, offset: int, piece: tuple
         ) as writer:
             writer.append(tokens, starts)
         encoded.files.append(writer.paths[0].name if writer.paths else "")
-        encoded.n_bytes.append(sum(len(fragment.text.encode("utf-8")) for fragment in fragments))
+        encoded.n_bytes.append(sum(fragment.n_bytes for fragment in fragments))
     note.write_text(json.dumps(encoded), encoding="utf-8")
     return encoded
 

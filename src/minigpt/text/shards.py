@@ -203,7 +203,7 @@ class _OpenShard:
             self._stack = stack.pop_all()
 
     def write(self, tokens: np.ndarray, starts: np.ndarray) -> None:
-        self._write(tokens.astype(self._dtype).tobytes())
+        self._write(np.ascontiguousarray(tokens, dtype=self._dtype).data)
         self._starts.append(starts.astype("<u8") + np.uint64(self.n_tokens))
         self.n_tokens += len(tokens)
 
@@ -211,7 +211,7 @@ class _OpenShard:
         with self._stack:
             starts = np.concatenate(self._starts)
             self._write(bytes(-self.n_tokens * self._dtype.itemsize % 8))
-            self._write(starts.tobytes())
+            self._write(starts.data)
             fields = _FIELDS.pack(MAGIC, VERSION, self._dtype.itemsize, 0, self.n_tokens, len(starts), self._tokenizer)
             self._digest.update(fields)
             self._file.seek(0)
@@ -222,7 +222,7 @@ class _OpenShard:
         with suppress(_DiscardedError), self._stack:
             raise _DiscardedError
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes | memoryview) -> None:
         self._digest.update(data)
         self._file.write(data)
 

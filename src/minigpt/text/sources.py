@@ -51,6 +51,8 @@ class Fragment(NamedTuple):
     ends: bool
     key: int
     """`document_key` of the whole document."""
+    n_bytes: int
+    """Of `text` as UTF-8."""
 
 
 def document_key(data: bytes) -> int:
@@ -95,7 +97,9 @@ def read_span(span: Span) -> Iterator[Fragment]:
             yield from _read_text(span, data)
             return
         texts = _read_lines(span, data)
-    yield from (Fragment(text, True, True, document_key(text.encode("utf-8"))) for text in texts if text)
+    for text in filter(None, texts):
+        spelt = text.encode("utf-8")
+        yield Fragment(text, True, True, document_key(spelt), len(spelt))
 
 
 def _spans_of_text(path: Path, skip_unreadable: bool) -> Iterator[Span]:
@@ -164,10 +168,12 @@ def _read_text(span: Span, data: bytes) -> Iterator[Fragment]:
     nul = data.find(b"\0")
     if nul >= 0 and not span.skip_unreadable:
         raise DataError(f"{span.path}: binary, not text: a NUL byte at offset {span.start + nul}")
-    text = text.removeprefix("\ufeff") if span.start == 0 else text
+    n_bytes = len(data)
+    if span.start == 0 and data.startswith(_BOM):
+        text, n_bytes = text[1:], n_bytes - len(_BOM)
     if text and nul < 0:
         assert span.key is not None
-        yield Fragment(text, span.begins, span.ends, span.key)
+        yield Fragment(text, span.begins, span.ends, span.key, n_bytes)
 
 
 def _read_lines(span: Span, data: bytes) -> Iterator[str]:

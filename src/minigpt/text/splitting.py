@@ -34,7 +34,7 @@ def summarise_piece(piece: Iterable[Span], with_characters: bool) -> PieceSummar
     for span in piece:
         for fragment in read_span(span):
             n_documents += fragment.begins
-            n_bytes += len(fragment.text.encode("utf-8"))
+            n_bytes += fragment.n_bytes
             keys.append(fragment.key)
             if with_characters:
                 seen[np.frombuffer(fragment.text.encode("utf-32-le"), dtype=np.uint32)] = True
@@ -76,22 +76,25 @@ class SplitRule:
             if self.kind == "documents":
                 yield ("val" if fragment.key < self.limit else "train"), fragment
             else:
-                data = fragment.text.encode("utf-8")
-                yield from self._part(fragment, data, offset)
-                offset += len(data)
+                yield from self._part(fragment, offset)
+                offset += fragment.n_bytes
 
-    def _part(self, fragment: Fragment, data: bytes, offset: int) -> Iterator[tuple[Side, Fragment]]:
+    def _part(self, fragment: Fragment, offset: int) -> Iterator[tuple[Side, Fragment]]:
         """By position. A document that the limit falls into is parted at a character; its rest begins a document."""
-        cut = min(max(self.limit - offset, 0), len(data))
-        while 0 < cut < len(data) and data[cut] & 0xC0 == 0x80:
-            cut -= 1
-        if cut == len(data):
+        cut = self.limit - offset
+        if cut >= fragment.n_bytes:
             yield "train", fragment
-        elif cut == 0:
-            yield "val", fragment._replace(begins=fragment.begins or offset <= self.limit)
+            return
+        if cut > 0:
+            data = fragment.text.encode("utf-8")
+            while data[cut] & 0xC0 == 0x80:
+                cut -= 1
+        if cut > 0:
+            yield "train", fragment._replace(text=data[:cut].decode("utf-8"), ends=False, n_bytes=cut)
+            rest = data[cut:].decode("utf-8")
+            yield "val", fragment._replace(text=rest, begins=True, n_bytes=fragment.n_bytes - cut)
         else:
-            yield "train", fragment._replace(text=data[:cut].decode("utf-8"), ends=False)
-            yield "val", fragment._replace(text=data[cut:].decode("utf-8"), begins=True)
+            yield "val", fragment._replace(begins=fragment.begins or offset <= self.limit)
 
 
 def choose_rule(split: SplitName, val_fraction: float, survey: Survey, corpus: str) -> SplitRule:

@@ -96,9 +96,10 @@ class CharTokenizer:
         return ids
 
     def _id_of_code_point(self) -> np.ndarray:
-        """(0x110000,) int32, made at the first use: the id of every code point, -1 (or that of `<unk>`) elsewhere."""
+        """(0x110000,) made at the first use: the id of every code point, -1 (or that of `<unk>`) for the others."""
         if self._table is None:
-            table = np.full(0x110000, -1 if self.unknown is None else self.unknown, dtype=np.int32)
+            dtype = np.int16 if self.vocab_size <= 1 << 15 else np.int32
+            table = np.full(0x110000, -1 if self.unknown is None else self.unknown, dtype=dtype)
             table[[ord(character) for character in self.characters]] = np.arange(len(self.characters))
             self._table = table
         return self._table
