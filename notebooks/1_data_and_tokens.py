@@ -93,7 +93,7 @@ plt.show()
 # is a token (`␣` a space, `‹c3›` a byte that is no character by itself).
 
 # %%
-SENTENCE = "for word in self.words:  # naïve, but fast: ½ second"
+SENTENCE = "for word in self.words:  # naïve, but fast: ½ second"  # for a run by characters: only such as it knows
 
 tokenizers: dict[str, Tokenizer] = {
     "byte": ByteTokenizer(),
@@ -121,8 +121,8 @@ print(loaded.decode(ids))
 # the embedding, and rare tokens are seen too seldom to be learnt. Each doubling brings a little less than the one before.
 
 # %%
-sample = "".join(documents)[:1_000_000]
-held_out = sample[900_000:] if len(sample) == 1_000_000 else sample[-len(sample) // 10 :]
+sample = "".join(documents)[:500_000]
+held_out = sample[-len(sample) // 10 :]
 learn_from = sample[: -len(held_out)]
 vocabularies = [257, 320, 512, 1024, 2048, 4096]
 bytes_per_token = [
@@ -279,7 +279,7 @@ def by_frequency(train: np.ndarray, val: np.ndarray, vocab_size: int) -> float:
     return float(-np.log2(counts / counts.sum())[val].sum())
 
 
-train_tokens = np.array(prepared.train.shards[0][:1_000_000])
+train_tokens = np.array(prepared.train.shards[0][:500_000])
 train_bytes = np.frombuffer(loaded.tokenizer.decode_bytes(train_tokens), dtype=np.uint8)
 val_bytes = np.frombuffer(text, dtype=np.uint8)
 bits = {

@@ -177,7 +177,7 @@ head = int(spread.argmin())
 seen = mask.expand(B, H, T, T)[0, head]
 shown_weights = weights[0, head].masked_fill(seen == -math.inf, math.nan)  # the future stays white
 
-fig, axes = plt.subplots(1, 3, figsize=(10, 4.5), sharey=True)
+fig, (axes, scales) = plt.subplots(2, 3, figsize=(10, 4.5), height_ratios=(1, 0.04))
 limit = scores[0, head].abs().max()
 alike = {"cmap": "Blues", "vmin": -1, "vmax": 1}  # 0 where nothing is hidden
 sloped = {"cmap": "viridis", "vmax": 0}
@@ -186,14 +186,14 @@ panels = (
     ("mask: −∞ in the future (white)", seen, alike if signals.bias is None else sloped),
     ("weights: softmax(scores + mask)", shown_weights, {"cmap": "magma_r", "vmin": 0, "vmax": 1}),
 )
-for ax, (title, values, colours) in zip(axes, panels, strict=True):
+for ax, scale, (title, values, colours) in zip(axes, scales, panels, strict=True):
     shown = ax.imshow(values.numpy(), **colours)
     ax.set_title(title)
     label_tokens(ax, texts)
-    if values is not seen or signals.bias is not None:
-        fig.colorbar(shown, ax=ax, location="bottom", shrink=0.7, aspect=22)
+    fig.colorbar(shown, cax=scale, orientation="horizontal")
 for ax in axes[1:]:
-    ax.set_ylabel("")
+    ax.set(ylabel="", yticklabels=[])
+scales[1].set_visible(signals.bias is not None)  # a mask without slopes is 0 wherever it is not −∞
 plt.show()
 
 # %% [markdown]

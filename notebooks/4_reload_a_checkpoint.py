@@ -80,10 +80,8 @@ labels = token_texts(loaded.tokenizer, likeliest.tolist())
 fig, ax = plt.subplots(figsize=(7.5, 3))
 places = np.arange(len(likeliest))
 for offset, (temperature, colour) in enumerate(((0.5, "#1f4e79"), (1.0, "#6d9cc6"), (2.0, "#d9a441"))):
-    chances = apply_temperature(last, temperature).softmax(-1)
-    ax.bar(
-        places + (offset - 1) * 0.27, chances[likeliest], width=0.27, color=colour, label=f"temperature {temperature:g}"
-    )
+    chances = apply_temperature(last, temperature).softmax(-1)[likeliest].numpy()
+    ax.bar(places + (offset - 1) * 0.27, chances, width=0.27, color=colour, label=f"temperature {temperature:g}")
 ax.set_xticks(places, labels, family="monospace")
 ax.yaxis.set_major_formatter("{x:.0%}")
 ax.set(xlabel="next token", ylabel="probability", title=f"After {PROMPT!r}")

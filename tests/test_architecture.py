@@ -96,7 +96,9 @@ def test_model_prints_nothing_and_asks_nothing() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):
                 name = ast.unparse(node.func)
-                assert name not in {"print", "input", "torch.manual_seed", "torch.cuda.is_available"}, f"{path}:{node.lineno}"
+                assert name not in {"print", "input", "torch.manual_seed", "torch.cuda.is_available"}, (
+                    f"{path}:{node.lineno}"
+                )
 
 
 def test_configs_are_light() -> None:

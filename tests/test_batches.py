@@ -97,7 +97,7 @@ def test_global_batch_is_the_same_for_every_world(order: TrainOrder, world: int)
 
 
 def test_batch_that_the_processes_cannot_share(order: TrainOrder) -> None:
-    with pytest.raises(ConfigError, match="data.batch_size=6 must be divisible by the number of processes, 4"):
+    with pytest.raises(ConfigError, match=r"data.batch_size=6 must be divisible by the number of processes, 4"):
         TrainBatches(order, 6, world=4)
 
 

@@ -49,7 +49,17 @@ def test_base_writes_every_default_once() -> None:
 def test_others_are_diffs(path: Path) -> None:
     """No value that base.yaml has already, except those that a number of the recipe is read by."""
     base = yaml.safe_load((CONFIGS / "base.yaml").read_text(encoding="utf-8"))
-    recipe = {"block_size", "n_layer", "n_head", "n_embd", "warmup_steps", "betas", "weight_decay", "max_steps", "batch_size"}
+    recipe = {
+        "block_size",
+        "n_layer",
+        "n_head",
+        "n_embd",
+        "warmup_steps",
+        "betas",
+        "weight_decay",
+        "max_steps",
+        "batch_size",
+    }
     for group, values in yaml.safe_load(path.read_text(encoding="utf-8")).items():
         same = {key for key, value in values.items() if base[group].get(key) == value} - recipe
         assert not same, f"{path.name} repeats {group}: {same}"
@@ -61,6 +71,7 @@ def test_fits_two_steps(path: Path, tmp_path: Path, corpus_file: Path) -> None:
     if "vocab_size" not in path.read_text() and path.stem in {"base", "post_norm"}:
         arguments.append("--data.vocab_size=300")
     small = [*SMALL.get(path.stem, []), "--run.eval_batches=1", "--trainer.max_steps=2", "--trainer.accelerator=cpu"]
+    small.append("--run.sample_prompt=line")
     assert main([*arguments, *small]) == 0
     name = yaml.safe_load(path.read_text(encoding="utf-8"))["run"]["name"]
     assert "val/loss" in read_metrics(tmp_path / name / "metrics.csv")[2]

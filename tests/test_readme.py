@@ -34,6 +34,10 @@ def test_ci_runs_the_test_command_of_the_readme() -> None:
     assert "pytest" not in script  # it is read from the README, not written a second time
 
 
+def test_nothing_is_left_to_fill_in() -> None:
+    assert not re.findall(r"^[A-Z]{4,}$", README, flags=re.MULTILINE)
+
+
 def test_there_are_commands_of_every_kind() -> None:
     assert {line.split()[1] for line in COMMAND_LINES} == set(COMMANDS)
 

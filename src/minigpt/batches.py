@@ -99,7 +99,7 @@ class TrainOrder:
         passes, within = np.divmod(places, len(self))
         shard_of, starts = np.empty_like(places), np.empty_like(places)
         for number in np.unique(passes):
-            key = mix(mix(self.seed) ^ mix(int(number)))
+            key = mix(int(mix(self.seed)) + int(number))
             here = passes == number
             drawn = permute(within[here], len(self), key)
             shard = np.searchsorted(self.ends, drawn, side="right")
@@ -139,15 +139,24 @@ class TrainBatches(Dataset[Batch]):
     processes.
     """
 
-    def __init__(self, order: TrainOrder, batch_size: int, *, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self, order: TrainOrder, batch_size: int, *, rank: int = 0, world: int = 1, origin: tuple[int, int] = (0, 0)
+    ) -> None:
+        """`origin` is (batch, window): batch number `batch` begins at place `window` of the order.
+
+        It is (0, 0) as long as a run keeps its batch size.
+        """
         check_divisible(batch_size, world)
+        self.origin = origin
         self.order = order
         self.batch_size = batch_size
         self.local = batch_size // world
         self.rank = rank
 
     def __getitem__(self, step: int) -> Batch:
-        tokens = self.order.read(step * self.batch_size + self.rank * self.local, self.local)
+        batch, window = self.origin
+        first = window + (step - batch) * self.batch_size
+        tokens = self.order.read(first + self.rank * self.local, self.local)
         return _inputs_and_targets(tokens)
 
 

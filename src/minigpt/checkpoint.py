@@ -56,11 +56,13 @@ class Checkpoint:
     step: int
     """Optimizer steps done."""
     val_loss: float | None
-    """The last validation loss before it was written, nats per token; none: there was none yet."""
+    """The validation loss at that step, nats per token; none: there was no validation at it."""
     data: dict[str, Any]
     """The corpus, its tokenizer and split, as the `data` group of the config names them."""
     data_fingerprint: str
     """Content of the prepared corpus; empty: not known."""
+    resumable: bool
+    """Whether the file also holds the optimizer and the position that training goes on from."""
 
 
 def step_name(step: int) -> str:
@@ -145,6 +147,7 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
         val_loss=entry["val_loss"],
         data=entry["data"],
         data_fingerprint=entry["data_fingerprint"],
+        resumable={"optimizer_states", "loops"} <= content.keys(),
     )
 
 

@@ -12,6 +12,7 @@ from minigpt.training.config import DataConfig, RunConfig
         ({"name": "a/b"}, "run.name='a/b' must be a plain folder name"),
         ({"name": ".."}, "run.name='..' must be a plain folder name"),
         ({"name": ""}, "run.name='' must be a plain folder name"),
+        ({"root": ""}, "run.root='' must name the folder"),
         ({"eval_every": 0}, "run.eval_every=0 must be at least 1"),
         ({"save_every": -1}, "run.save_every=-1 must be at least 1"),
         ({"keep": -1}, "run.keep=-1 must not be negative"),
@@ -26,8 +27,10 @@ def test_run_refused(settings: dict, message: str) -> None:
     ("settings", "message"),
     [
         ({"batch_size": 0}, "data.batch_size=0 must be at least 1"),
+        ({"corpus": ""}, "data.corpus='' must not be empty"),
+        ({"tokenizer": ""}, "data.tokenizer='' must not be empty"),
         ({"num_workers": -1}, "data.num_workers=-1 must not be negative"),
-        ({"val_fraction": 1.0}, "data.val_fraction=1.0 must lie between 0 and 1"),
+        ({"val_fraction": 1.0}, "val_fraction=1.0 must lie between 0 and 1"),
         ({"tokenizer": "char", "vocab_size": 500}, "data.vocab_size=500 has no effect with data.tokenizer=char"),
         (
             {"unknown": True},

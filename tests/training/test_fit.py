@@ -1,8 +1,10 @@
 """A run from its config to its last checkpoint: cadence, files, curves, and what it says."""
 
 import json
+import shlex
 from pathlib import Path
 
+import lightning.pytorch as pl
 import pytest
 import torch
 
@@ -83,7 +85,7 @@ def test_run_folder_says_what_it_is(run: Path) -> None:
     assert session["command"] == "minigpt fit"
     assert session["versions"]["torch"] == torch.__version__
     assert session["data_fingerprint"]
-    assert (run / "config.yaml").read_text() == "seed_everything: 3\n"
+    assert (run / "config.yaml").read_text() == "run: {name: tiny}\n"
     assert (run / "tokenizer.json").exists()
     assert not list(run.rglob("*.tmp-*"))
 
@@ -185,6 +187,15 @@ def test_what_a_run_says(tmp_path: Path, corpus_file: Path, capfd: pytest.Captur
         ({"data__corpus": "/nowhere/at/all.txt"}, DataError, "/nowhere/at/all.txt"),
         ({"trainer__max_steps": 0}, ConfigError, "trainer.max_steps=0 must be at least 1"),
         ({"run__root": "/proc/none"}, ConfigError, "run.root"),
+        ({"trainer__accumulate_grad_batches": 0}, ConfigError, "trainer.accumulate_grad_batches=0 must be at least 1"),
+        ({"trainer__gradient_clip_val": -1.0}, ConfigError, "trainer.gradient_clip_val=-1.0 must not be negative"),
+        ({"seed_everything": -1}, ConfigError, "seed_everything=-1 must lie between 0 and"),
+        ({"seed_everything": 2**32}, ConfigError, "seed_everything=4294967296 must lie between 0 and"),
+        (
+            {"data__tokenizer": "char", "run__sample_every": 1, "run__sample_prompt": "Ж"},
+            ConfigError,
+            "run.sample_prompt='Ж': .*'Ж'",
+        ),
         ({"trainer__accelerator": "gpux"}, ConfigError, "trainer: .*gpux"),
         ({"trainer__devices": "many"}, ConfigError, "trainer: `devices`"),
         ({"trainer__precision": "7-bit"}, ConfigError, "trainer: .*7-bit"),
@@ -207,6 +218,44 @@ def test_diverged_run_stops_at_its_step_and_keeps_the_good_checkpoint(tmp_path: 
         fit(experiment)
     for path in (tmp_path / "tiny" / "checkpoints").glob("*.ckpt"):
         assert all(torch.isfinite(weight).all() for weight in read_checkpoint(path).weights.values())
+
+
+def test_gradient_that_is_not_finite_stops_the_run_at_its_step(tmp_path: Path, corpus_file: Path) -> None:
+    """Before the weights that it spoils are sampled, validated or saved."""
+
+    class Spoil(pl.Callback):
+        def on_before_optimizer_step(
+            self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: object
+        ) -> None:
+            if trainer.global_step == 4:
+                next(iter(pl_module.parameters())).grad.fill_(float("nan"))
+
+    spoilt = tiny_experiment(
+        tmp_path, corpus_file, trainer__callbacks=[Spoil()], run__save_every=1, run__sample_every=1
+    )
+    with pytest.raises(TrainingError, match="not finite at step 5"):
+        fit(spoilt)
+    assert last_checkpoint(tmp_path / "tiny").name == "step=00000004.ckpt"
+
+
+def test_second_process_in_the_folder_is_told(tmp_path: Path, corpus_file: Path) -> None:
+    from filelock import FileLock
+
+    assert fit(tiny_experiment(tmp_path, corpus_file, trainer__max_steps=4)) == 0
+    with (
+        FileLock(tmp_path / "tiny" / ".lock"),
+        pytest.raises(ConfigError, match="another process is training in this folder"),
+    ):
+        fit(tiny_experiment(tmp_path, corpus_file), ckpt_path="last")
+
+
+def test_sample_command_can_be_pasted(tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prompt = "it's\n$HOME "
+    name = "two words"
+    experiment = tiny_experiment(tmp_path, corpus_file, run__sample_prompt=prompt, run__name=name, trainer__max_steps=1)
+    assert fit(experiment) == 0
+    command = capsys.readouterr().out.split("sample   ")[1].split("\nmeasure")[0]
+    assert shlex.split(command) == ["minigpt", "generate", str(tmp_path / name), "--prompt", prompt]
 
 
 def test_users_own_callbacks_and_loggers_join(tmp_path: Path, corpus_file: Path) -> None:

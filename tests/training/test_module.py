@@ -53,10 +53,18 @@ def test_logged_loss_is_the_mean_of_the_accumulated_batches(tmp_path: Path, corp
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
-def test_precisions_train(tmp_path: Path, corpus_file: Path, precision: str) -> None:
-    experiment = tiny_experiment(tmp_path, corpus_file, trainer__precision=precision, trainer__max_steps=60)
+def test_precisions_train_and_sum_their_losses_exactly(tmp_path: Path, corpus_file: Path, precision: str) -> None:
+    """A thousandth apart, for the weights are rounded; sums in bfloat16 would be off by a hundredth."""
+    losses = {}
+    for name in ("32-true", precision):
+        experiment = tiny_experiment(tmp_path / name, corpus_file, trainer__precision=name, optim__lr=1e-9)
+        experiment.run.__dict__["eval_batches"] = 1000
+        assert fit(experiment) == 0
+        losses[name] = read_metrics(tmp_path / name / "tiny" / "metrics.csv")[12]["val/loss"]
+    assert losses[precision] == pytest.approx(losses["32-true"], abs=2e-3)
+    experiment = tiny_experiment(tmp_path / "long", corpus_file, trainer__precision=precision, trainer__max_steps=60)
     assert fit(experiment) == 0
-    assert read_metrics(tmp_path / "tiny" / "metrics.csv")[60]["val/loss"] < 4.0
+    assert read_metrics(tmp_path / "long" / "tiny" / "metrics.csv")[60]["val/loss"] < 4.0
 
 
 def test_dropout_is_a_function_of_the_batch_number() -> None:

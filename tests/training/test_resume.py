@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from lightning.pytorch import Callback
 
+from minigpt.batches import TrainOrder
+from minigpt.checkpoint import read_checkpoint
 from minigpt.errors import CheckpointError, ConfigError
 from minigpt.training.fit import fit
 from minigpt.training.metrics_file import read_metrics
@@ -123,13 +126,47 @@ def test_truncated_newest_checkpoint_is_passed_over(tmp_path: Path, corpus_file:
 
 
 def test_best_loss_must_be_beaten_after_a_resume(tmp_path: Path, corpus_file: Path) -> None:
-    assert fit(tiny_experiment(tmp_path, corpus_file, trainer__max_steps=10)) == 0
+    """The checkpoint of a step knows what that step's own validation gave."""
+    assert fit(tiny_experiment(tmp_path, corpus_file, trainer__max_steps=10, run__save_every=5)) == 0
+    rows = read_metrics(tmp_path / "tiny" / "metrics.csv")
+    state = checkpoint(tmp_path / "tiny", 10)["callbacks"]["Checkpoints"]
+    assert state == {"best_loss": rows[10]["val/loss"], "best_step": 10}
     best = (tmp_path / "tiny" / "checkpoints" / "best.ckpt").read_bytes()
     worse = tiny_experiment(tmp_path, corpus_file, optim__lr=1.0)
     assert fit(worse, ckpt_path="last") == 0
     rows = read_metrics(tmp_path / "tiny" / "metrics.csv")
     assert rows[12]["val/loss"] > rows[10]["val/loss"]
     assert (tmp_path / "tiny" / "checkpoints" / "best.ckpt").read_bytes() == best
+
+
+def test_branch_has_a_best_of_its_own(tmp_path: Path, corpus_file: Path) -> None:
+    assert fit(tiny_experiment(tmp_path, corpus_file, trainer__max_steps=10)) == 0
+    worse = tiny_experiment(tmp_path, corpus_file, optim__lr=1.0)
+    assert fit(worse, ckpt_path=str(tmp_path / "tiny")) == 0
+    best = read_checkpoint(tmp_path / "tiny-2" / "checkpoints" / "best.ckpt")
+    assert (best.step, best.val_loss) == (12, read_metrics(tmp_path / "tiny-2" / "metrics.csv")[12]["val/loss"])
+
+
+@pytest.mark.parametrize("sizes", [(4, 2), (2, 4)])
+def test_another_batch_size_goes_on_with_the_next_window(
+    tmp_path: Path, corpus_file: Path, sizes: tuple[int, int]
+) -> None:
+    """No window is read twice and none is left out, however the batch size changes."""
+    read: list[int] = []
+    real = TrainOrder.read
+
+    def noting(self: TrainOrder, first: int, count: int) -> Any:
+        read.extend(range(first, first + count))
+        return real(self, first, count)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainOrder, "read", noting)
+        for steps, size in zip((5, 9), sizes, strict=True):
+            part = tiny_experiment(tmp_path, corpus_file, data__batch_size=size, trainer__max_steps=steps)
+            first = len(read)
+            assert fit(part, ckpt_path=None if steps == 5 else "last") == 0
+            del read[first + size * (5 if steps == 5 else 4) :]  # what was prefetched and never trained on
+    assert read == list(range(5 * sizes[0] + 4 * sizes[1]))
 
 
 def test_changed_settings_count_after_a_resume(tmp_path: Path, corpus_file: Path) -> None:
@@ -167,6 +204,7 @@ def test_file_begins_a_new_run(tmp_path: Path, corpus_file: Path) -> None:
     [
         ({"model__n_layer": 2}, ConfigError, r"model.n_layer=2 differs from 1 in the checkpoint .*step=00000004.ckpt"),
         ({"data__tokenizer": "char"}, ConfigError, r"data.tokenizer=char differs from byte in the checkpoint"),
+        ({"model__n_embd": 32}, ConfigError, r"model.n_embd=32 differs from 16 in the checkpoint"),
         ({"run__name": "tinny"}, CheckpointError, r"--ckpt_path last: there is no run tinny in .*did you mean tiny\?"),
     ],
 )
@@ -177,6 +215,32 @@ def test_resume_that_cannot_be(
     with pytest.raises(error, match=message):
         fit(tiny_experiment(tmp_path, corpus_file, **changes), ckpt_path="last")
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
+
+
+def test_checkpoint_without_an_optimizer_cannot_be_gone_on_from(tmp_path: Path, corpus_file: Path) -> None:
+    assert fit(tiny_experiment(tmp_path, corpus_file, trainer__max_steps=4)) == 0
+    bare = {key: value for key, value in checkpoint(tmp_path / "tiny", 4).items() if key in {"minigpt", "state_dict"}}
+    torch.save(bare, tmp_path / "bare.ckpt")
+    with pytest.raises(CheckpointError, match=r"bare.ckpt: holds weights but no optimizer"):
+        fit(tiny_experiment(tmp_path, corpus_file), ckpt_path=str(tmp_path / "bare.ckpt"))
+    with pytest.raises(ConfigError, match="--ckpt_path=''"):
+        fit(tiny_experiment(tmp_path, corpus_file), ckpt_path="")
+
+
+def test_state_of_a_users_callback_is_that_of_the_step_it_was_stopped_at(tmp_path: Path, corpus_file: Path) -> None:
+    class Counter(Callback):
+        steps = 0
+
+        def on_train_batch_end(self, *_: Any) -> None:
+            self.steps += 1
+
+        def state_dict(self) -> dict[str, int]:
+            return {"steps": self.steps}
+
+    stopped = tiny_experiment(tmp_path, corpus_file, trainer__callbacks=[SignalAt(6), Counter()])
+    assert fit(stopped) == 130
+    states = checkpoint(tmp_path / "tiny", 7)["callbacks"]
+    assert [state for name, state in states.items() if name.endswith("Counter")] == [{"steps": 7}]
 
 
 def test_other_text_is_cut_into_the_tokens_of_the_checkpoint(
@@ -195,8 +259,6 @@ def test_other_text_is_cut_into_the_tokens_of_the_checkpoint(
 def test_full_disk_while_saving_keeps_the_last_good_one(
     tmp_path: Path, corpus_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import torch
-
     real, saves = torch.save, []
 
     def save(content: Any, path: Any, **settings: Any) -> None:
@@ -207,7 +269,7 @@ def test_full_disk_while_saving_keeps_the_last_good_one(
         real(content, path, **settings)
 
     monkeypatch.setattr(torch, "save", save)
-    with pytest.raises(CheckpointError, match="cannot write the checkpoint .*: No space left on device"):
+    with pytest.raises(CheckpointError, match=r"cannot write the checkpoint .*: No space left on device"):
         fit(tiny_experiment(tmp_path, corpus_file, run__eval_every=100))
     assert [path.name for path in (tmp_path / "tiny" / "checkpoints").iterdir()] == ["step=00000004.ckpt"]
     assert fit(tiny_experiment(tmp_path, corpus_file), ckpt_path="last") == 0

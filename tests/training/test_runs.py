@@ -19,18 +19,26 @@ def test_newest_is_the_highest_number_not_the_last_letter(tmp_path: Path) -> Non
     for name in ("a", "a-2", "a-10", "a-b", "ab", "a-3"):
         (tmp_path / name).mkdir()
         if name != "a-3":  # a folder that is no run
-            (tmp_path / name / "config.yaml").touch()
+            (tmp_path / name / "config.yaml").write_text("run: {name: a}")
     assert newest_run(tmp_path, "a").name == "a-10"
 
 
+def test_run_that_is_named_like_a_second_one_is_another(tmp_path: Path) -> None:
+    for name in ("exp", "exp-2"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text(f"run: {{name: {name}}}")
+    assert newest_run(tmp_path, "exp").name == "exp"
+    assert newest_run(tmp_path, "exp-2").name == "exp-2"
+
+
 def test_no_run_of_that_name(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=f"there is no run base in {tmp_path / 'none'}"):
+    with pytest.raises(CheckpointError, match=rf"there is no run base in {tmp_path / 'none'}"):
         newest_run(tmp_path / "none", "base")
 
 
 def test_root_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "runs").touch()
-    with pytest.raises(ConfigError, match="run.root"):
+    with pytest.raises(ConfigError, match=r"run.root"):
         take_folder(tmp_path / "runs", "a")
 
 

@@ -32,7 +32,7 @@ def tiny_experiment(root: Path, corpus: Path, **changes: Any) -> Experiment:
         optim=OptimConfig(**groups["optim"]),
         data=DataConfig(**groups["data"]),
         trainer=groups["trainer"],
-        yaml="seed_everything: 3\n",
+        yaml=f"run: {{name: {groups['run']['name']}}}\n",
     )
 
 

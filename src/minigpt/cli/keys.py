@@ -74,7 +74,9 @@ def check_names(argv: Sequence[str]) -> None:
     """Raise ConfigError for the first unknown name in `argv` or in a YAML file that it names with --config."""
     known = known_keys()
     for option in _options(argv):
-        if option not in _COMMAND_LINE and option not in GROUPS and option != "trainer":
+        if option in GROUPS or option == "trainer":
+            raise ConfigError(f"--{option} is a group of settings: give them one by one, as --{option}.NAME VALUE")
+        if option not in _COMMAND_LINE:
             _check(option, known, where="")
     for path in config_files(argv):
         for key in _yaml_keys(load_yaml(path), path):

@@ -94,7 +94,7 @@ def parse(argv: Sequence[str]) -> tuple[Experiment, str | None]:
     yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, member: dumper.represent_data(member.value))
     values = _parse(parser, argv)
     groups = _groups(values)
-    built = parser.instantiate(values)
+    built = _build(parser, values)
     ckpt_path = values.pop("ckpt_path")
     values.pop("config", None)
     experiment = Experiment(
@@ -115,6 +115,14 @@ def _parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
         raise
     except Exception as error:  # argparse's and jsonargparse's errors have no common base
         raise ConfigError(one_line(str(error))) from error
+
+
+def _build(parser: ArgumentParser, values: Namespace) -> Namespace:
+    """Build the classes that the config names (callbacks, loggers, strategies)."""
+    try:
+        return parser.instantiate(values)
+    except Exception as error:  # a constructor of somebody else's may raise anything
+        raise ConfigError(f"trainer: a class that the config names cannot be built: {one_line(str(error))}") from error
 
 
 def _groups(values: Namespace) -> dict[str, Any]:

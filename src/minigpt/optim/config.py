@@ -50,6 +50,10 @@ class OptimConfig:
         for name, holds, rule in rules:
             if not holds:  # also catches nan, for which every comparison is false
                 raise ConfigError(f"optim.{name}={getattr(self, name)} must {rule}")
+        if self.schedule != "constant" and self.min_lr > self.lr:
+            raise ConfigError(
+                f"optim.min_lr={self.min_lr} must not be more than optim.lr={self.lr}, from which it decays"
+            )
         default = {field.name: field.default for field in fields(self)}
         for name, schedules in {"min_lr": ("linear", "cosine", "wsd"), "decay_fraction": ("wsd",)}.items():
             if getattr(self, name) != default[name] and self.schedule not in schedules:

@@ -45,4 +45,9 @@ def apply_settings(optimizer: Optimizer, config: OptimConfig) -> None:
     """Put the settings of `config` into an optimizer whose state was restored, which brought the old settings along."""
     for group in optimizer.param_groups:
         decays = any(parameter.ndim >= 2 for parameter in group["params"])
-        group.update(betas=config.betas, eps=config.eps, weight_decay=config.weight_decay if decays else 0.0)
+        group.update(
+            betas=config.betas,
+            eps=config.eps,
+            weight_decay=config.weight_decay if decays else 0.0,
+            fused=optimizer.defaults["fused"],
+        )

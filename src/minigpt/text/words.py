@@ -21,7 +21,7 @@ class WordEncoder:
 
     def __init__(self, encode_texts: Callable[[list[str]], list[list[int]]]) -> None:
         self._encode_texts = encode_texts
-        self._ids: dict[str, list[int]] = {}
+        self._ids: dict[str, bytes] = {}
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
         """(n,) uint32 for each text: what the tokenizer gives for the whole of it."""
@@ -35,29 +35,30 @@ class WordEncoder:
     def _encode(self, texts: list[str]) -> list[np.ndarray]:
         if len(self._ids) > _MOST_WORDS:
             self._ids.clear()
-        words = [list(split_words(text)) for text in texts]
+        words = [split_words(text) for text in texts]
         new = [word for word in set(chain.from_iterable(words)) if word not in self._ids]
         if 3 * len(new) > sum(map(len, words)):  # numbers, names, a script without spaces: words that do not come back
             return [np.array(ids, dtype=np.uint32) for ids in self._encode_texts(texts)]
-        self._ids.update(zip(new, self._encode_texts(new), strict=True))
+        for word, ids in zip(new, self._encode_texts(new), strict=True):
+            self._ids[word] = np.array(ids, dtype=np.uint32).tobytes()  # bytes are what Python joins fastest
         known = self._ids.__getitem__
-        return [np.fromiter(chain.from_iterable(map(known, each)), dtype=np.uint32) for each in words]
+        return [np.frombuffer(b"".join(map(known, each)), dtype=np.uint32) for each in words]
 
 
-def split_words(text: str) -> Iterator[str]:
+def split_words(text: str) -> list[str]:
     """Parts of `text`, in order, between which GPT-2's pattern always splits.
 
     They are its words where the text is ASCII. Elsewhere, what stands between spaces is left together, so that which
     characters are letters is for the library alone to say.
     """
-    if text.isascii():
-        yield from _ASCII_WORDS.findall(text)
-        return
-    for word in _SPACED_WORDS.findall(text):
-        if word.isascii():
-            yield from _ASCII_WORDS.findall(word)
+    words: list[str] = []
+    for stretch in [text] if text.isascii() else cut_text(text, 1 << 10):
+        if stretch.isascii():
+            words += _ASCII_WORDS.findall(stretch)
         else:
-            yield word
+            for word in _SPACED_WORDS.findall(stretch):
+                words += _ASCII_WORDS.findall(word) if word.isascii() else [word]
+    return words
 
 
 def _batches(texts: Sequence[str]) -> Iterator[list[tuple[int, str]]]:

@@ -1,5 +1,6 @@
 """Checkpoints: the newest few, the best one, written whole or not at all."""
 
+import math
 import os
 import shutil
 from pathlib import Path
@@ -40,13 +41,24 @@ class Checkpoints(EveryStep, Checkpoint):
     step. `header` goes into each checkpoint, so that the file alone says how to use the weights.
     """
 
-    def __init__(self, folder: Path, *, every: int, keep: int, header: dict[str, Any], clock: TrainingClock) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        every: int,
+        keep: int,
+        header: dict[str, Any],
+        clock: TrainingClock,
+        same_curve: bool = True,
+    ) -> None:
+        """`same_curve` says whether a restored best loss belongs to this folder and this text: not so for a branch."""
         super().__init__()
         self.folder = folder
         self.every = every
         self.keep = keep
         self.header = header
         self.clock = clock
+        self.same_curve = same_curve
         self.saved = -1
         """The step of the newest checkpoint."""
         self.best_loss: float | None = None
@@ -59,15 +71,11 @@ class Checkpoints(EveryStep, Checkpoint):
 
     def on_step(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
         """Save what is due at this step."""
-        if step % self.every == 0 or step == trainer.max_steps:
-            self.save(trainer)
-        self._keep_best(trainer)
+        self.save(trainer, rolling=step % self.every == 0 or step == trainer.max_steps)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save at the end of a run that was stopped early."""
-        if self.saved != trainer.global_step:
-            self.save(trainer)
-        self._keep_best(trainer)
+        self.save(trainer, rolling=True)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add what makes the file self-contained."""
@@ -78,32 +86,33 @@ class Checkpoints(EveryStep, Checkpoint):
         """The validation loss at `step`, if there was a validation."""
         return self._validated[1] if self._validated is not None and self._validated[0] == step else None
 
-    def save(self, trainer: Trainer) -> None:
-        """Write the checkpoint of this step, then let go of the oldest."""
+    def save(self, trainer: Trainer, *, rolling: bool) -> None:
+        """Write this step's checkpoint, if `rolling` or if it is the best so far, then let go of the oldest.
+
+        The best loss is noted first, so that the checkpoint of a step knows what came out at that step.
+        """
+        step = trainer.global_step
+        loss = self.val_loss(step)
+        is_best = loss is not None and loss < (math.inf if self.best_loss is None else self.best_loss)
+        if is_best:
+            self.best_loss, self.best_step = loss, step
+        rolling = rolling and self.saved != step
+        if not (rolling or is_best):
+            return
         check_weights(trainer)
         with self.clock.pause():
             for logger in trainer.loggers:  # curves up to this step must not be lost: a resumed run begins after it
                 logger.save()
-            trainer.save_checkpoint(self._path(trainer, step_name(trainer.global_step)))
-            self.saved = trainer.global_step
+            if rolling:
+                trainer.save_checkpoint(self._path(trainer, step_name(step)))
+                self.saved = step
+            if is_best and self.saved != step:
+                trainer.save_checkpoint(self._path(trainer, BEST_NAME))
+            elif is_best and trainer.is_global_zero:
+                _link(self.folder / step_name(step), self.folder / BEST_NAME)
             if trainer.is_global_zero and self.keep:
                 for old in step_paths(self.folder)[: -self.keep]:
                     old.unlink()
-
-    def _keep_best(self, trainer: Trainer) -> None:
-        """Put the checkpoint of this step under the name of the best one, if it is the best."""
-        step = trainer.global_step
-        loss = self.val_loss(step)
-        if loss is None or (self.best_loss is not None and loss >= self.best_loss):
-            return
-        self.best_loss, self.best_step = loss, step
-        if self.saved == step:
-            if trainer.is_global_zero:
-                _link(self.folder / step_name(step), self.folder / BEST_NAME)
-        else:
-            check_weights(trainer)
-            with self.clock.pause():
-                trainer.save_checkpoint(self._path(trainer, BEST_NAME))
 
     def _path(self, trainer: Trainer, name: str) -> str:
         """The path of a checkpoint, the same on every rank: only rank 0 knows for sure which folder the run took."""
@@ -115,7 +124,8 @@ class Checkpoints(EveryStep, Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from the best loss so far."""
-        self.best_loss, self.best_step = state_dict["best_loss"], state_dict["best_step"]
+        if self.same_curve:
+            self.best_loss, self.best_step = state_dict["best_loss"], state_dict["best_step"]
 
 
 def _link(source: Path, target: Path) -> None:

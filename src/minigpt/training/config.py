@@ -39,6 +39,8 @@ class RunConfig:
         """Check every value; raises ConfigError with the value and the rule."""
         if not self.name or self.name != PurePath(self.name).name or self.name in {".", ".."}:
             raise ConfigError(f"run.name={self.name!r} must be a plain folder name; the folder above it is run.root")
+        if not self.root:
+            raise ConfigError("run.root='' must name the folder that holds the runs; . is the current one")
         for name in ("log_every", "eval_every", "eval_batches", "save_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"run.{name}={getattr(self, name)} must be at least 1")
@@ -55,19 +57,19 @@ class DataConfig:
     """python (the standard library), shakespeare, a file, folder, glob, .jsonl or .parquet, or a prepared folder."""
     tokenizer: str = "bpe"
     """byte, char, bpe (trained on the corpus), gpt2, or a tokenizer.json."""
-    vocab_size: int = 1024
+    vocab_size: int = PrepareOptions.vocab_size
     """Tokens that a bpe tokenizer learns; the other tokenizers bring their own number."""
     vocab_multiple: int = 1
     """The model's vocabulary is the tokenizer's, padded up to a multiple of this: 64 is faster on a GPU."""
     batch_size: int = 32
     """Windows in a batch, those of all devices together."""
-    val_fraction: float = 0.1
+    val_fraction: float = PrepareOptions.val_fraction
     """Share of the text that is held out for validation."""
-    split: SplitName = "auto"
+    split: SplitName = PrepareOptions.split
     """Hold out whole documents, or the end of the text (position); auto: documents where there are several."""
-    text_field: str = "text"
+    text_field: str = PrepareOptions.text_field
     """Field or column with the text in .jsonl and .parquet files."""
-    unknown: bool = False
+    unknown: bool = PrepareOptions.unknown
     """char only: keep one token for characters that the corpus lacks, instead of refusing them."""
     num_workers: int = 0
     """Processes that prepare the text and then load batches; the batches are the same for any number."""
@@ -77,10 +79,11 @@ class DataConfig:
         for name in ("batch_size", "vocab_multiple"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"data.{name}={getattr(self, name)} must be at least 1")
+        for name in ("corpus", "tokenizer", "text_field"):
+            if not getattr(self, name):
+                raise ConfigError(f"data.{name}='' must not be empty")
         if self.num_workers < 0:
             raise ConfigError(f"data.num_workers={self.num_workers} must not be negative")
-        if not 0 < self.val_fraction < 1:
-            raise ConfigError(f"data.val_fraction={self.val_fraction} must lie between 0 and 1")
         default = {field.name: field.default for field in fields(self)}
         for name, tokenizer in {"vocab_size": "bpe", "unknown": "char"}.items():
             if getattr(self, name) != default[name] and self.tokenizer != tokenizer:
@@ -122,6 +125,17 @@ class Experiment:
     """Arguments of Lightning's Trainer, objects where the YAML names a class."""
     yaml: str
     """All of it as YAML, for the run's config.yaml."""
+
+    def __post_init__(self) -> None:
+        """Check what the groups cannot check themselves; raises ConfigError with the value and the rule."""
+        if not 0 <= self.seed_everything < 2**32:
+            raise ConfigError(f"seed_everything={self.seed_everything} must lie between 0 and 2^32 - 1")
+        for name in ("max_steps", "accumulate_grad_batches"):
+            if self.trainer[name] < 1:
+                raise ConfigError(f"trainer.{name}={self.trainer[name]} must be at least 1")
+        clip = self.trainer["gradient_clip_val"]
+        if clip is not None and not clip >= 0:
+            raise ConfigError(f"trainer.gradient_clip_val={clip} must not be negative (null: no clipping)")
 
 
 TRAINER_DEFAULTS: dict[str, Any] = {

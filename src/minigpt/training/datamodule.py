@@ -1,5 +1,6 @@
 """The LightningDataModule: prepare the corpus once, stream its batches, and know which one comes next."""
 
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -42,6 +43,7 @@ class TokenDataModule(pl.LightningDataModule):
         self.tokenizer = tokenizer
         self.progress = progress
         self.prepared = prepared
+        self._origin = (0, 0)
 
     def prepare_data(self) -> None:
         """Turn the corpus into shards, once on each machine; the second time they are found in the cache."""
@@ -62,10 +64,22 @@ class TokenDataModule(pl.LightningDataModule):
         batches = TrainBatches(
             TrainOrder(self.train_windows, self.seed),
             self.config.batch_size,
+            origin=self._origin,
             rank=self.trainer.global_rank,
             world=self.trainer.world_size,
         )
         return self._loader(batches, EndlessSteps(batches_done(self.trainer)))
+
+    def state_dict(self) -> dict[str, int]:
+        """Batches and windows that are done: after a change of the batch size neither tells the other."""
+        assert self.trainer is not None
+        done = batches_done(self.trainer)
+        batch, window = self._origin
+        return {"batches": done, "windows": window + (done - batch) * self.config.batch_size}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Go on with the window after the last one that was read, in batches of this command's size."""
+        self._origin = (state_dict["batches"], state_dict["windows"])
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The first batches of the validation split."""
@@ -89,5 +103,12 @@ class TokenDataModule(pl.LightningDataModule):
             sampler=steps,
             num_workers=workers,
             persistent_workers=workers > 0,
+            worker_init_fn=_leave_signals_to_the_parent,
             pin_memory=self.trainer.strategy.root_device.type == "cuda",
         )
+
+
+def _leave_signals_to_the_parent(_worker: int) -> None:
+    """A signal to the whole process group must not end a worker under the step that the parent still finishes."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -28,8 +28,6 @@ def fit(experiment: Experiment, *, ckpt_path: str | None = None, command: Sequen
     console = Console(quiet=not is_main_process(), soft_wrap=True)
     start = find_start(experiment, ckpt_path)
     max_steps = experiment.trainer["max_steps"]
-    if max_steps < 1:
-        raise ConfigError(f"trainer.max_steps={max_steps} must be at least 1")
     if start.step >= max_steps:
         console.print(f"{start.folder or ckpt_path} has done its {max_steps:,} steps: raise trainer.max_steps to go on")
         return 0

@@ -18,17 +18,22 @@ class FiniteGuard(EveryStep):
         self._first_bad: Tensor | None = None
 
     def on_step(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
-        """Note the first step whose loss is not a number, and stop when it is read."""
+        """Note the first step whose loss or gradient is no number, and stop when that is read, all ranks together."""
         assert isinstance(pl_module, GPTModule)
-        loss = pl_module.step_loss
+        signs = pl_module.step_loss
+        # Under fp16 an infinite gradient is everyday: the scaler skips the step and lowers its scale.
+        if pl_module.grad_norm is not None and trainer.precision != "16-mixed":
+            signs = signs + pl_module.grad_norm
         if self._first_bad is None:
-            self._first_bad = torch.full((), -1, dtype=torch.int64, device=loss.device)
-        newly_bad = ~torch.isfinite(loss) & (self._first_bad < 0)
+            self._first_bad = torch.full((), -1, dtype=torch.int64, device=signs.device)
+        newly_bad = ~torch.isfinite(signs) & (self._first_bad < 0)
         self._first_bad = torch.where(newly_bad, step, self._first_bad)
-        if loss.device.type == "cpu" or step % self.every == 0 or step == trainer.max_steps:
+        alone = trainer.world_size == 1
+        if (alone and signs.device.type == "cpu") or step % self.every == 0 or step == trainer.max_steps:
             first = int(self._first_bad)
-            if first >= 0:
-                raise TrainingError(f"the loss is not finite at step {first} {_advice(pl_module.optim.lr)}")
+            if trainer.strategy.reduce_boolean_decision(first >= 0, all=False):
+                where = f"at step {first}" if first >= 0 else f"on another rank, at or before step {step}"
+                raise TrainingError(f"the loss or its gradient is not finite {where} {_advice(pl_module.optim.lr)}")
 
 
 def check_weights(trainer: Trainer) -> None:

@@ -10,6 +10,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from minigpt.files import atomic_write
+from minigpt.training.position import is_main_process
 
 
 class MetricsFile(Logger):
@@ -23,7 +24,7 @@ class MetricsFile(Logger):
         super().__init__()
         self.path = path
         self._rows: dict[int, dict[str, float]] = {}
-        if resume_step is not None and path.exists():
+        if resume_step is not None and path.exists() and is_main_process():
             self._rows = {step: row for step, row in read_metrics(path).items() if step <= resume_step}
         self._columns = list(dict.fromkeys(name for row in self._rows.values() for name in row))
         self._written = 0

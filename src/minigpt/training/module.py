@@ -35,7 +35,8 @@ class GPTModule(pl.LightningModule):
         self.gpt = gpt
         self.optim = optim
         self.seed = seed
-        self.metrics = LanguageModelMetrics(torch.from_numpy(token_bytes))
+        # In a list, so that it is no part of the module: a bf16 module would round the sums.
+        self._metrics = [LanguageModelMetrics(torch.from_numpy(token_bytes))]
         # Compiled is the function, not the module: the keys of the checkpoint stay those of the plain model.
         self.loss: Callable[..., Tensor] = torch.compile(gpt.loss) if compiled else gpt.loss
         self.grad_norm: Tensor | None = None
@@ -91,16 +92,17 @@ class GPTModule(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Begin to count anew."""
-        self.metrics.reset()
+        self._metrics[0] = self._metrics[0].to(self.device)
+        self._metrics[0].reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count a batch; the numbers are put together once, at the end."""
         tokens, targets = batch
-        self.metrics.update(self.loss(tokens, targets, reduction="none"), targets)
+        self._metrics[0].update(self.loss(tokens, targets, reduction="none"), targets)
 
     def on_validation_epoch_end(self) -> None:
         """Offer `val_loss`, `val_perplexity` and `val_bits_per_byte` to callbacks (`monitor: val_loss`)."""
-        results = {f"val_{name}": value.float() for name, value in self.metrics.compute().items()}
+        results = {f"val_{name}": value.float() for name, value in self._metrics[0].compute().items()}
         # The curves are written by training/curves.py, with x = optimizer steps done.
         self.log_dict(results, logger=False, sync_dist=False, rank_zero_only=False)
 

@@ -31,7 +31,8 @@ def seed_dropout(seed: int, rank: int, batch: int, device: torch.device) -> None
     So nothing random needs saving: a resumed run drops what the straight one would. The generators are seeded directly,
     1 microsecond, where torch.manual_seed takes 100.
     """
-    value = int(mix(mix(mix(seed) ^ mix(rank)) ^ mix(batch)))
+    # Chained, not symmetric: rank 1 under seed 0 must not drop what rank 0 under seed 1 does.
+    value = int(mix(int(mix(int(mix(seed)) + rank)) + batch))
     torch.default_generator.manual_seed(value)
     if device.type == "cuda":
         torch.cuda.default_generators[

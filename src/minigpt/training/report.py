@@ -1,5 +1,6 @@
 """What a run says at its start and at its end."""
 
+import shlex
 from pathlib import Path
 
 from rich.console import Console
@@ -33,6 +34,8 @@ def print_start(
     per_step = tokens_per_step(experiment, config)
     trained, held_out = prepared.train.n_tokens, prepared.val.n_tokens
     steps = f"{max_steps:,} of {per_step:,} tokens" + (f", from step {step:,}" if step else "")
+    if experiment.optim.warmup_steps >= max_steps:
+        steps += f" (all in the warm-up of {experiment.optim.warmup_steps:,})"
     corpus = f"{experiment.data.corpus} ({prepared.tokenizer.kind})"
     rows = {
         "model": f"{parameter_count(config):,} parameters, {config.n_layer} layers, vocabulary {config.vocab_size:,}",
@@ -50,9 +53,9 @@ def print_end(console: Console, folder: Path, checkpoints: Checkpoints, sample: 
         console.print("\n[bold]a sample[/bold]")
         console.print(Text(sample))
     rows = {
-        "sample": f"minigpt generate {folder} --prompt {prompt!r}",
-        "measure": f"minigpt validate {folder}",
-        "curves": f"tensorboard --logdir {folder.parent}",
+        "sample": shlex.join(["minigpt", "generate", str(folder), "--prompt", prompt]),
+        "measure": shlex.join(["minigpt", "validate", str(folder)]),
+        "curves": shlex.join(["tensorboard", "--logdir", str(folder.parent)]),
     }
     if checkpoints.best_loss is not None:
         best = folder / "checkpoints" / BEST_NAME

@@ -6,7 +6,6 @@ from typing import Any
 
 from minigpt.checkpoint import Checkpoint, find_checkpoint, last_checkpoint, read_checkpoint
 from minigpt.errors import CheckpointError, ConfigError
-from minigpt.files import remove_leftovers
 from minigpt.model.config import GPTConfig
 from minigpt.training.config import Experiment
 from minigpt.training.runs import newest_run
@@ -32,14 +31,23 @@ def find_start(experiment: Experiment, ckpt_path: str | None) -> Start:
     """What `--ckpt_path` means: nothing; `last`, the newest run of this name; or a file or a run to branch from."""
     if ckpt_path is None:
         return Start()
+    if not ckpt_path:
+        raise ConfigError("--ckpt_path='' must be last, a checkpoint or a run")
     if ckpt_path != "last":
-        return Start(read_checkpoint(find_checkpoint(ckpt_path, prefer="last")))
+        return Start(_resumable(find_checkpoint(ckpt_path, prefer="last")))
     folder = newest_run(Path(experiment.run.root), experiment.run.name)
-    remove_leftovers(folder / "checkpoints")
     path = last_checkpoint(folder)
     if path is None:
         raise CheckpointError(f"--ckpt_path last: {folder} has no complete checkpoint; start again without --ckpt_path")
-    return Start(read_checkpoint(path), folder)
+    return Start(_resumable(path), folder)
+
+
+def _resumable(path: Path) -> Checkpoint:
+    """The checkpoint, if it holds what training goes on from, not the weights alone."""
+    checkpoint = read_checkpoint(path)
+    if not checkpoint.resumable:
+        raise CheckpointError(f"{path}: holds weights but no optimizer and no position: training cannot go on from it")
+    return checkpoint
 
 
 def check_same_model(config: GPTConfig, checkpoint: Checkpoint) -> None:

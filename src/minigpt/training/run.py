@@ -7,11 +7,14 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from filelock import FileLock, Timeout
+from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
 from minigpt.batches import check_divisible
 from minigpt.errors import ConfigError, TrainingError
+from minigpt.files import remove_leftovers
 from minigpt.model.config import GPTConfig
 from minigpt.text.prepared import Prepared
 from minigpt.training.card import RunCard
@@ -62,16 +65,25 @@ class Run:
             "parent": str(start.checkpoint.path) if start.checkpoint else None,
         }
         self.folder = self._take_folder()
-        self._build_callbacks()
         try:
+            self._build_callbacks()
             self.trainer = self._build_trainer()
         except ConfigError:
-            if start.folder is None and is_main_process():
-                self.folder.rmdir()  # nothing is in it yet
+            self._give_folder_back()
             raise
 
     def train(self, module: GPTModule, data: TokenDataModule) -> int:
-        """Train to the last step; gives the exit code."""
+        """Train to the last step; gives the exit code. Nobody else can train in this folder meanwhile."""
+        lock = FileLock(self.folder / ".lock", timeout=0)
+        if not is_main_process():
+            return self._train(module, data)
+        try:
+            with lock:
+                return self._train(module, data)
+        except Timeout as error:
+            raise ConfigError(f"{self.folder}: another process is training in this folder") from error
+
+    def _train(self, module: GPTModule, data: TokenDataModule) -> int:
         if is_main_process():
             write_run(
                 self.folder,
@@ -88,6 +100,7 @@ class Run:
             folder=self.folder,
             step=self.start.step,
         )
+        remove_leftovers(self.folder / "checkpoints")
         checkpoint = str(self.start.checkpoint.path) if self.start.checkpoint else None
         try:
             with self.stop.listening():
@@ -119,6 +132,10 @@ class Run:
             self.console.print(f"{wanted} is taken by an earlier run: this one is {folder}", highlight=False)
         return folder
 
+    def _give_folder_back(self) -> None:
+        if self.start.folder is None and is_main_process():
+            self.folder.rmdir()  # nothing is in it yet
+
     def _build_callbacks(self) -> None:
         run, clock = self.experiment.run, TrainingClock()
         header = {
@@ -131,24 +148,38 @@ class Run:
         self.curves = Curves(run.log_every, tokens_per_step(self.experiment, self.config), clock)
         self.samples = Samples(run.sample_every, run.sample_prompt, self.prepared.tokenizer, clock)
         self.checkpoints = Checkpoints(
-            self.folder / "checkpoints", every=run.save_every, keep=run.keep, header=header, clock=clock
+            self.folder / "checkpoints",
+            every=run.save_every,
+            keep=run.keep,
+            header=header,
+            clock=clock,
+            same_curve=self._goes_on_with_the_curve(),
         )
         self.stop = StopOnSignal(self.checkpoints, run.log_every)
+        wants_bar = self.experiment.trainer.get("enable_progress_bar") is not False
+        # In this order: what is wrong is found before it is shown, validated, saved; a stop comes after the save.
         self.callbacks: list[pl.Callback] = [
+            RunCard(self.experiment, self.config),
             FiniteGuard(run.log_every),
             self.curves,
+            *([ProgressBar(self.curves, self.console)] if wants_bar else []),
             PeriodicValidation(run.eval_every, clock),
             self.samples,
-            self.checkpoints,  # Lightning calls it last
+            self.checkpoints,
             self.stop,
-            RunCard(self.experiment, self.config),
         ]
 
+    def _goes_on_with_the_curve(self) -> bool:
+        """Whether losses of the checkpoint compare with those to come: same folder, same text."""
+        before = self.start.checkpoint
+        return (
+            self.start.folder is not None
+            and before is not None
+            and before.data_fingerprint == self.prepared.fingerprint
+        )
+
     def _build_trainer(self) -> pl.Trainer:
-        settings = dict(self.experiment.trainer)
-        bar = settings.pop("enable_progress_bar", None)
-        if bar is not False:
-            self.callbacks.insert(-2, ProgressBar(self.curves, self.console))
+        settings = {name: value for name, value in self.experiment.trainer.items() if name != "enable_progress_bar"}
         settings["logger"] = self._loggers(settings.get("logger"))
         settings["callbacks"] = self.callbacks + _listed(settings.get("callbacks"))
         settings["plugins"] = [AtomicCheckpointIO(), *_listed(settings.get("plugins"))]
@@ -166,6 +197,8 @@ class Run:
             )
         except (MisconfigurationException, ValueError, TypeError) as error:
             raise ConfigError(f"trainer: {error}") from error
+        if isinstance(trainer.strategy, FSDPStrategy):
+            raise ConfigError("trainer.strategy=fsdp clips each shard by a norm of its own: use ddp")
         check_divisible(self.experiment.data.batch_size, trainer.world_size)
         return trainer
 

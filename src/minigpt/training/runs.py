@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from minigpt.errors import CheckpointError, ConfigError, did_you_mean
 from minigpt.files import atomic_write
 
@@ -28,14 +30,25 @@ def take_folder(root: Path, name: str) -> Path:
 
 
 def newest_run(root: Path, name: str) -> Path:
-    """The folder of that name with the highest number; raises CheckpointError if there is none."""
+    """The folder of that name with the highest number; raises CheckpointError if there is none.
+
+    A run that was named `exp-2` is not the second run of the name `exp`: its own config tells them apart.
+    """
     pattern = re.compile(re.escape(name) + r"(?:-(\d+))?")
-    found = {folder: pattern.fullmatch(folder.name) for folder in root.glob("*") if (folder / "config.yaml").exists()}
+    found = {folder: pattern.fullmatch(folder.name) for folder in root.glob("*") if _is_run(folder, name)}
     numbered = {folder: int(match[1] or 1) for folder, match in found.items() if match}
     if not numbered:
-        near = did_you_mean(name, [folder.name for folder in found])
+        near = did_you_mean(name, [path.parent.name for path in root.glob("*/config.yaml")])
         raise CheckpointError(f"--ckpt_path last: there is no run {name} in {root}{near}")
     return max(numbered, key=lambda folder: numbered[folder])
+
+
+def _is_run(folder: Path, name: str) -> bool:
+    """Whether a run of that name lives in `folder`."""
+    try:
+        return bool(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["run"]["name"] == name)
+    except (OSError, KeyError, TypeError, UnicodeDecodeError, yaml.YAMLError):
+        return False
 
 
 def write_run(folder: Path, *, config_yaml: str, tokenizer_json: str, provenance: dict[str, Any]) -> None:

@@ -1,9 +1,9 @@
 """Text sampled on the way, so that one can read how a model learns."""
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 
-from minigpt.sampling import generate_tokens
+from minigpt.errors import ConfigError, DataError
+from minigpt.sampling import encode_prompt, generate_text
 from minigpt.sampling_options import SamplingOptions
 from minigpt.text.tokenizers import Tokenizer
 from minigpt.training.clock import TrainingClock
@@ -24,6 +24,8 @@ class Samples(EveryStep):
         self.tokenizer = tokenizer
         self.clock = clock
         self.options = SamplingOptions(max_new_tokens=200, seed=seed)
+        if every:
+            self._check_prompt()
         self.latest: str | None = None
 
     def on_step(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
@@ -38,12 +40,17 @@ class Samples(EveryStep):
             if isinstance(logger, RunTensorBoard):
                 logger.log_text("sample", self.latest, step)
 
+    def _check_prompt(self) -> None:
+        """Raise ConfigError before training for a prompt that this tokenizer cannot read."""
+        try:
+            encode_prompt(self.tokenizer, self.prompt)
+        except DataError as error:
+            raise ConfigError(
+                f"run.sample_prompt={self.prompt!r}: {error}; give another prompt, or run.sample_every=0"
+            ) from error
+
     def _sample(self, module: GPTModule) -> str:
-        prompt = torch.tensor([self.tokenizer.encode(self.prompt)], device=module.device)
         module.gpt.eval()
-        drawn = [
-            int(token)
-            for token in generate_tokens(module.gpt, prompt, self.options, valid_vocab=self.tokenizer.vocab_size)
-        ]
+        text = self.prompt + "".join(generate_text(module.gpt, self.tokenizer, self.prompt, self.options))
         module.gpt.train()
-        return self.prompt + self.tokenizer.decode(drawn)
+        return text

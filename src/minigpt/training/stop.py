@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
 
 from minigpt.training.checkpoints import Checkpoints
 from minigpt.training.position import EveryStep
@@ -22,8 +23,10 @@ class Stopped(Exception):  # noqa: N818  (not an error: what was asked for)
         self.step = step
 
 
-class StopOnSignal(EveryStep):
+class StopOnSignal(EveryStep, Checkpoint):
     """Stop at a step's end after a signal: only there is the state exact, whatever the accumulation.
+
+    Being a `Checkpoint`, it is called after all callbacks whose state the checkpoint of that step holds.
 
     A second Ctrl-C does not wait for the step. With several processes the ranks agree first, at log steps, so that none
     waits for one that has gone.
@@ -65,5 +68,5 @@ class StopOnSignal(EveryStep):
         if trainer.world_size > 1:
             told = step % self.every == 0 and trainer.strategy.reduce_boolean_decision(told, all=False)
         if told:
-            self.checkpoints.on_train_end(trainer, pl_module)
+            self.checkpoints.save(trainer, rolling=True)
             raise Stopped(self.received or signal.SIGTERM, step)
