@@ -108,7 +108,8 @@ def test_configs_are_light() -> None:
 
     code = (
         "import sys; import minigpt.cli.keys, minigpt.model.config, minigpt.training.config, minigpt.text.options;"
-        "heavy = {'torch', 'numpy', 'lightning', 'tokenizers', 'jsonargparse'} & set(sys.modules); assert not heavy, heavy"
+        "heavy = {'torch', 'numpy', 'lightning', 'tokenizers', 'jsonargparse'} & set(sys.modules);"
+        "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

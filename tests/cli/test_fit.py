@@ -126,7 +126,8 @@ def test_several_files_options_and_interpolation_across_groups(tmp_path: Path) -
     """The last one wins, and ${...} sees the winners."""
     first = write(
         tmp_path / "first.yaml",
-        "model:\n  n_embd: 32\n  n_ff: ${model.n_embd}\noptim:\n  warmup_steps: ${trainer.max_steps}\ntrainer:\n  max_steps: 5\n",
+        "model:\n  n_embd: 32\n  n_ff: ${model.n_embd}\n"
+        "optim:\n  warmup_steps: ${trainer.max_steps}\ntrainer:\n  max_steps: 5\n",
     )
     second = write(tmp_path / "second.yaml", "model:\n  n_embd: 48\n")
     experiment, ckpt_path = parse(

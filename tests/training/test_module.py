@@ -20,7 +20,7 @@ from .tiny import assert_same_state, checkpoint, tiny_experiment
 def test_compiled_loss_is_used_and_the_keys_stay_clean(
     tmp_path: Path, corpus_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """torch.compile with a backend that counts instead of generating code: the wiring, in a second instead of twenty."""
+    """torch.compile with a backend that counts instead of generating code: the wiring, in a second, not twenty."""
     graphs: list[Any] = []
 
     def counting(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Any:
