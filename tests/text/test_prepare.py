@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from minigpt.errors import ConfigError, DataError
 from minigpt.text.pieces import PIECE_BYTES
@@ -242,6 +243,29 @@ def test_two_at_once_prepare_once(jsonl: Path, monkeypatch: pytest.MonkeyPatch) 
     assert len(written) == 1
 
 
+def test_waiting_for_another_process_is_told(jsonl: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    lock = FileLock(tmp_path / "out" / ".lock")
+    lock.acquire()
+    seen: list[str] = []
+
+    def progress(stage: str, done: int, total: int) -> None:
+        seen.append(stage)
+        if stage.startswith("waiting"):
+            lock.release()
+
+    prepare(options(jsonl), tmp_path / "out", progress=progress)
+    assert seen[0] == "waiting for another process"
+
+
+def test_what_is_damaged_in_the_cache_names_the_way_out(jsonl: Path) -> None:
+    folder = prepare_cached(options(jsonl)).folder
+    [shard] = folder.glob("train-*.bin")
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(DataError, match=rf"bytes, expected .*; remove {folder} to have it prepared again"):
+        prepare_cached(options(jsonl))
+
+
 def test_preparing_into_the_same_folder_again_opens_or_replaces(jsonl: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     first = prepare(options(jsonl), out)
@@ -393,7 +417,8 @@ def test_a_prepared_folder_is_a_corpus(jsonl: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"tokenizer": "byte"}, r"prepared with tokenizer=bpe \(asked for: byte\)"),
+        ({"tokenizer": "byte"}, r"prepared with another tokenizer: bpe with 270 ids \(\w+\), asked for: byte with 257"),
+        ({"tokenizer": "char"}, r"prepared with tokenizer=bpe \(asked for: char\)"),
         ({"vocab_size": 300}, r"prepared with vocab_size=270 \(asked for: 300\)"),
         ({"val_fraction": 0.2}, r"prepared with val_fraction=0.1 \(asked for: 0.2\)"),
         ({"split": "position"}, r"prepared with split=auto \(asked for: position\)"),
@@ -505,3 +530,13 @@ def test_characters_a_given_tokenizer_does_not_know(jsonl: Path, tmp_path: Path)
     tokenizer = train_tokenizer("char", ["document 0123456789"], 0, False)
     with pytest.raises(DataError, match=r"1 character\(s\) outside the vocabulary of .*'é'"):
         prepare(options(jsonl, "char"), tmp_path / "out", tokenizer=tokenizer)
+
+
+def test_a_cache_of_another_format_is_made_anew(tmp_path: Path) -> None:
+    """One folder that this version cannot read must not stop every run."""
+    corpus = tmp_path / "c.txt"
+    corpus.write_text("some text " * 100)
+    options = PrepareOptions(corpus=str(corpus), tokenizer="byte")
+    first = prepare_cached(options, cache=tmp_path / "cache")
+    (first.folder / "index.json").write_text('{"format": "minigpt prepared text 0"}')
+    assert prepare_cached(options, cache=tmp_path / "cache").fingerprint == first.fingerprint

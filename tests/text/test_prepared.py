@@ -115,3 +115,15 @@ def test_shards_of_another_corpus_or_tokenizer_are_refused(tmp_path: Path) -> No
         DataError, match=r"train-00000.bin: made with another tokenizer: its fingerprint is \w{16}, exp"
     ):
         open_prepared(folder)
+
+
+def test_a_token_beyond_the_vocabulary_is_found_before_it_reaches_the_model(tmp_path: Path) -> None:
+    tokenizer = ByteTokenizer()
+    shards = {}
+    for side, tokens in {"train": [1, 2, 300], "val": [3, 4]}.items():
+        with ShardWriter(tmp_path, side, tokenizer.vocab_size, tokenizer.fingerprint) as writer:
+            writer.append(np.array(tokens, dtype=np.uint16), np.array([0], dtype=np.uint64))
+        shards[side] = writer.paths
+    write_index(tmp_path, tokenizer, shards, {"train": 3, "val": 2}, {})  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"train-00000.bin: holds token 300, beyond the vocabulary of 257"):
+        open_prepared(tmp_path)

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from minigpt.errors import DataError
 from minigpt.files import remove_leftovers
@@ -18,7 +17,15 @@ from minigpt.text.cache import cache_root
 from minigpt.text.corpus import Corpus, open_corpus
 from minigpt.text.encoding import Job, encode_corpus, learn_vocabulary, survey_corpus
 from minigpt.text.options import PrepareOptions
-from minigpt.text.prepared import Prepared, TokenSplit, is_prepared, open_prepared, read_index, write_index
+from minigpt.text.prepared import (
+    Prepared,
+    TokenSplit,
+    is_prepared,
+    open_as_corpus,
+    open_prepared,
+    read_index,
+    write_index,
+)
 from minigpt.text.processes import WorkerPool
 from minigpt.text.progress import Progress, reporting
 from minigpt.text.splitting import SIDES, choose_rule
@@ -85,14 +92,16 @@ def prepare_cached(
     root = (cache_root() if cache is None else cache) / "data"
     with _one_line_errors(root):
         if is_prepared(folder):
-            return _open_as_corpus(options, folder, tokenizer)
+            return open_as_corpus(folder, options, tokenizer or _existing_tokenizer(options))
         recipe = _look_up(options, tokenizer)
         name = re.sub(r"[^A-Za-z0-9_.]+", "_", recipe.corpus.name)[:60]
-        for made in sorted(root.glob(f"{name}-*")):
-            if _holds(made, recipe.key()):  # also what was made when the tokenizer was still to be learnt
-                return open_prepared(made)
         label = recipe.tokenizer.kind if recipe.tokenizer else options.tokenizer
-        return _make(recipe, root / f"{name}-{label}-{recipe.key()[:16]}", progress)
+        out = root / f"{name}-{label}-{recipe.key()[:16]}"
+        if recipe.tokenizer and not is_prepared(out):
+            # The same may have been made when this tokenizer was still to be learnt.
+            out = next((made for made in sorted(root.glob(f"{name}-{label}-*")) if _holds(made, recipe.key())), out)
+        with _way_out(out):
+            return _make(recipe, out, progress)
 
 
 def _look_up(options: PrepareOptions, tokenizer: Tokenizer | None) -> _Recipe:
@@ -111,16 +120,31 @@ def _make(recipe: _Recipe, out: Path, progress: Progress | bool) -> Prepared:
     if not _holds(out, recipe.key()):
         _check_folder(out)
         out.mkdir(parents=True, exist_ok=True)
-        with FileLock(out / ".lock"):
+        with reporting(progress) as report, _lock(out, report):
             if not _holds(out, recipe.key()):  # unless another process made it while this one waited
-                _write_shards(recipe, out, progress)
+                _write_shards(recipe, out, report)
     return open_prepared(out)
 
 
-def _write_shards(recipe: _Recipe, out: Path, progress: Progress | bool) -> None:
+@contextmanager
+def _lock(out: Path, report: Progress) -> Iterator[None]:
+    """One process at a time prepares a folder; the system takes the lock back from one that is killed."""
+    lock = FileLock(out / ".lock")
+    try:
+        lock.acquire(timeout=0.5)
+    except Timeout:
+        report("waiting for another process", 0, 0)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _write_shards(recipe: _Recipe, out: Path, report: Progress) -> None:
     options, key = recipe.options, recipe.key()
     work = _work_folder(out, key)
-    with reporting(progress) as report, WorkerPool(options.workers) as pool:
+    with WorkerPool(options.workers) as pool:
         job = Job(recipe.corpus, work, pool, report)
         tokenizer = recipe.tokenizer
         survey = survey_corpus(job, with_characters=tokenizer is None and options.tokenizer == "char")
@@ -156,7 +180,11 @@ def _write_shards(recipe: _Recipe, out: Path, progress: Progress | bool) -> None
 
 
 def _holds(folder: Path, key: str) -> bool:
-    return is_prepared(folder) and key in read_index(folder).get("meta", {}).get("keys", [])
+    """Whether the result of `key` is in `folder`. What cannot be read, of an older format say, is made anew."""
+    try:
+        return is_prepared(folder) and key in read_index(folder)["meta"]["keys"]
+    except (DataError, KeyError, TypeError):
+        return False
 
 
 def _check_folder(out: Path) -> None:
@@ -191,27 +219,15 @@ def _remove_others(out: Path) -> None:
     shutil.rmtree(out / ".work", ignore_errors=True)
 
 
-def _open_as_corpus(options: PrepareOptions, folder: Path, tokenizer: Tokenizer | None) -> Prepared:
-    """A prepared folder in place of a corpus. What the options ask for must be what the folder was made with."""
-    prepared = open_prepared(folder)
-    asked: dict[str, Any] = {"val_fraction": options.val_fraction, "split": options.split}
-    if tokenizer is None:
-        asked["tokenizer"] = options.tokenizer
-        if options.tokenizer in ("char", "bpe"):
-            name = "vocab_size" if options.tokenizer == "bpe" else "unknown"
-            asked[name] = getattr(options, name)
-    wrong = [name for name, value in asked.items() if prepared.meta.get(name) != value]
-    if wrong:
-        differences = ", ".join(f"{name}={prepared.meta.get(name)} (asked for: {asked[name]})" for name in wrong)
-        raise DataError(f"{folder}: prepared with {differences}; ask for the same, or prepare the corpus again")
-    wanted = tokenizer or _existing_tokenizer(options)
-    if wanted is not None and wanted.fingerprint != prepared.tokenizer.fingerprint:
-        found = prepared.tokenizer
-        raise DataError(
-            f"{folder}: prepared with another tokenizer: {found.kind} with {found.vocab_size} ids "
-            f"({found.fingerprint[:16]}), asked for: {wanted.kind} with {wanted.vocab_size} ({wanted.fingerprint[:16]})"
-        )
-    return prepared
+@contextmanager
+def _way_out(folder: Path) -> Iterator[None]:
+    """What is wrong with a folder of the cache, nobody need repair."""
+    try:
+        yield
+    except DataError as error:
+        if not is_prepared(folder):
+            raise
+        raise DataError(f"{error}; remove {folder} to have it prepared again") from None
 
 
 @contextmanager

@@ -11,7 +11,8 @@ import numpy as np
 
 from minigpt.errors import DataError
 from minigpt.files import atomic_write
-from minigpt.text.cache import remember
+from minigpt.text.cache import recall, remember
+from minigpt.text.options import PrepareOptions
 from minigpt.text.shards import open_document_starts, open_shard, read_header
 from minigpt.text.splitting import SIDES, Side
 from minigpt.text.tokenizers import Tokenizer, load_tokenizer
@@ -118,6 +119,29 @@ def open_prepared(folder: Path) -> Prepared:
     return prepared
 
 
+def open_as_corpus(folder: Path, options: PrepareOptions, tokenizer: Tokenizer | None) -> Prepared:
+    """A prepared folder in place of a corpus. DataError unless it was made with what is asked for.
+
+    `tokenizer` is the one to be used, whatever the options name; None stands for the one that the options would make.
+    """
+    prepared = open_prepared(folder)
+    names = ["val_fraction", "split"]
+    if tokenizer is None:
+        names += ["tokenizer", "vocab_size" if options.tokenizer == "bpe" else "unknown"]
+    made = {name: prepared.meta.get(name) for name in names if prepared.meta.get(name) != getattr(options, name)}
+    if made:
+        differences = ", ".join(f"{name}={value} (asked for: {getattr(options, name)})" for name, value in made.items())
+        raise DataError(f"{folder}: prepared with {differences}; ask for the same, or prepare the corpus again")
+    found = prepared.tokenizer
+    if tokenizer is not None and tokenizer.fingerprint != found.fingerprint:
+        raise DataError(
+            f"{folder}: prepared with another tokenizer: {found.kind} with {found.vocab_size} ids "
+            f"({found.fingerprint[:16]}), asked for: {tokenizer.kind} with {tokenizer.vocab_size} "
+            f"({tokenizer.fingerprint[:16]})"
+        )
+    return prepared
+
+
 def _open_split(folder: Path, entry: dict[str, Any], tokenizer: Tokenizer) -> TokenSplit:
     paths = [folder / name for name in entry["shards"]]
     for path, checksum in zip(paths, entry["checksums"], strict=True):
@@ -127,13 +151,26 @@ def _open_split(folder: Path, entry: dict[str, Any], tokenizer: Tokenizer) -> To
             raise DataError(f"{path}: made with another tokenizer: its fingerprint is {found}, expected {expected}")
         if header.checksum != checksum:
             raise DataError(f"{path}: not the shard of the index: checksum {header.checksum}, expected {checksum}")
+    shards: list[np.ndarray] = [open_shard(path, verify=True) for path in paths]
+    for path, tokens in zip(paths, shards, strict=True):
+        _check_tokens(path, tokens, tokenizer)
     return TokenSplit(
-        shards=[open_shard(path, verify=True) for path in paths],
+        shards=shards,
         document_starts=[open_document_starts(path) for path in paths],
         n_tokens=entry["n_tokens"],
         n_documents=entry["n_documents"],
         n_bytes=entry["n_bytes"],
     )
+
+
+def _check_tokens(path: Path, tokens: np.ndarray, tokenizer: Tokenizer) -> None:
+    """DataError for a token that the tokenizer does not have. Looked at once for each state of the file."""
+    if recall("tokens", path) == tokenizer.fingerprint:
+        return
+    largest = int(tokens.max())
+    if largest >= tokenizer.vocab_size:
+        raise DataError(f"{path}: holds token {largest}, beyond the vocabulary of {tokenizer.vocab_size}")
+    remember("tokens", path, tokenizer.fingerprint)
 
 
 def _fingerprint(tokenizer: Tokenizer, index: dict[str, Any]) -> str:
