@@ -89,6 +89,30 @@ def test_several_documents_are_closed_and_go_whole_to_one_side(jsonl: Path, tmp_
     assert prepared.meta["split_by"] == "documents"
 
 
+def test_a_document_of_several_pieces_is_closed_once(large: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    (folder / "a.txt").write_text(large.read_text())
+    (folder / "b.txt").write_text("short\n")
+    prepared = prepare(options(folder), tmp_path / "out")
+    both = [prepared.train, prepared.val]
+    assert sorted(split.n_tokens - split.n_bytes for split in both) == [1, 1]
+    assert all(split.shards[0][-1] == 256 for split in both)
+    assert [starts.tolist() for split in both for starts in split.document_starts] == [[0], [0]]
+
+
+def test_several_documents_may_be_cut_at_a_position(tmp_path: Path) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for name, text in {"a": "aaaa", "b": "bbbb", "c": "cccc"}.items():
+        (folder / f"{name}.txt").write_text(text)
+    prepared = prepare(options(folder, split="position", val_fraction=0.5), tmp_path / "out")
+    end = [256]
+    assert tokens(prepared, "train") == [*b"aaaa", *end, *b"bb"]
+    assert tokens(prepared, "val") == [*b"bb", *end, *b"cccc", *end]
+    assert [split.document_starts[0].tolist() for split in (prepared.train, prepared.val)] == [[0, 5], [0, 3]]
+
+
 def test_char_knows_the_whole_corpus_and_bpe_learns_from_the_training_part(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("ab" * 500 + "xyz" * 37)
     char = prepare(options(tmp_path / "a.txt", "char"), tmp_path / "char")
@@ -109,8 +133,11 @@ def test_unknown_gives_char_one_more_id(tmp_path: Path) -> None:
 @pytest.mark.parametrize("tokenizer", ["byte", "char", "bpe"])
 def test_workers_change_no_bit_and_pieces_no_token(large: Path, tmp_path: Path, tokenizer: str) -> None:
     chosen = options(large, tokenizer, vocab_size=300)
-    one = prepare(chosen, tmp_path / "1")
-    two = prepare(replace(chosen, workers=2), tmp_path / "2")
+    learnt = (
+        train_tokenizer("bpe", [lines(500)], 300, False) if tokenizer == "bpe" else None
+    )  # not from all of it: time
+    one = prepare(chosen, tmp_path / "1", tokenizer=learnt)
+    two = prepare(replace(chosen, workers=2), tmp_path / "2", tokenizer=learnt)
     assert content(one.folder) == content(two.folder)
     assert one.fingerprint == two.fingerprint
     data, shard = large.read_bytes(), one.train.shards[0]
@@ -373,6 +400,7 @@ def test_a_changed_text_starts_over(tmp_path: Path) -> None:
     path.write_text(lines(1000))
     kill_while("tokenising", path, tmp_path / "out")
     path.write_text(lines(1000).replace("7", "8"))
+    kill_while("tokenising", path, tmp_path / "out")  # finds one work folder: that of the former text is gone
     assert prepare(options(path), tmp_path / "out").fingerprint == prepare(options(path), tmp_path / "new").fingerprint
 
 

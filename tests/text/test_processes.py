@@ -41,12 +41,13 @@ def chatter(number: int) -> int:
     return number
 
 
+def interrupt_myself() -> str:
+    os.kill(os.getpid(), signal.SIGINT)
+    return "still here"
+
+
 def environment(number: int) -> dict[str, str]:
     return {name: os.environ[name] for name in ("RAYON_NUM_THREADS", "TOKENIZERS_PARALLELISM")}
-
-
-def modules() -> set[str]:
-    return set(sys.modules)
 
 
 @pytest.mark.parametrize("n_workers", [1, 2, 3])
@@ -110,6 +111,11 @@ def test_what_a_worker_prints_goes_to_stderr(capfd: pytest.CaptureFixture[str]) 
     out, err = capfd.readouterr()
     assert out == ""
     assert "nor this" in err
+
+
+def test_an_interrupt_is_for_the_parent_to_judge() -> None:
+    with WorkerPool(1) as pool:
+        assert list(pool.map(interrupt_myself, [()])) == ["still here"]
 
 
 def test_workers_share_the_cores_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,8 +41,8 @@ def learning_rate(step: int, max_steps: int, config: OptimConfig) -> float:
     """The learning rate of the update number `step` (0 is the first) of a run of `max_steps`.
 
     During the warm-up `lr * (step + 1) / warmup_steps`: never 0, for an update with a rate of 0 is a batch wasted.
-    After it, `min_lr + share * (lr - min_lr)`. The last update (`step = max_steps - 1`) runs at `min_lr` exactly; a
-    step beyond the horizon stays there.
+    After it, `min_lr + share * (lr - min_lr)`. The last update (`step = max_steps - 1`) runs at `min_lr` exactly, if
+    two or more follow the warm-up; a step beyond the horizon stays there.
     """
     if step < config.warmup_steps:
         return config.lr * (step + 1) / config.warmup_steps

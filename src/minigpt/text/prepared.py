@@ -13,7 +13,7 @@ from minigpt.errors import DataError
 from minigpt.files import atomic_write
 from minigpt.text.cache import recall, remember
 from minigpt.text.options import PrepareOptions
-from minigpt.text.shards import open_document_starts, open_shard, read_header
+from minigpt.text.shards import largest_token, open_document_starts, open_shard, read_header
 from minigpt.text.splitting import SIDES, Side
 from minigpt.text.tokenizers import Tokenizer, load_tokenizer
 
@@ -152,8 +152,8 @@ def _open_split(folder: Path, entry: dict[str, Any], tokenizer: Tokenizer) -> To
         if header.checksum != checksum:
             raise DataError(f"{path}: not the shard of the index: checksum {header.checksum}, expected {checksum}")
     shards: list[np.ndarray] = [open_shard(path, verify=True) for path in paths]
-    for path, tokens in zip(paths, shards, strict=True):
-        _check_tokens(path, tokens, tokenizer)
+    for path in paths:
+        _check_tokens(path, tokenizer)
     return TokenSplit(
         shards=shards,
         document_starts=[open_document_starts(path) for path in paths],
@@ -163,11 +163,11 @@ def _open_split(folder: Path, entry: dict[str, Any], tokenizer: Tokenizer) -> To
     )
 
 
-def _check_tokens(path: Path, tokens: np.ndarray, tokenizer: Tokenizer) -> None:
+def _check_tokens(path: Path, tokenizer: Tokenizer) -> None:
     """DataError for a token that the tokenizer does not have. Looked at once for each state of the file."""
     if recall("tokens", path) == tokenizer.fingerprint:
         return
-    largest = int(tokens.max())
+    largest = largest_token(path)
     if largest >= tokenizer.vocab_size:
         raise DataError(f"{path}: holds token {largest}, beyond the vocabulary of {tokenizer.vocab_size}")
     remember("tokens", path, tokenizer.fingerprint)

@@ -129,6 +129,18 @@ def checksum_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def largest_token(path: Path) -> int:
+    """The largest id in a shard, 0 if it is empty. Read, not mapped: mapped pages would count as memory."""
+    header = read_header(path)
+    largest = 0
+    with path.open("rb") as file:
+        file.seek(HEADER_BYTES)
+        for first in range(0, header.n_tokens, 1 << 20):
+            tokens = np.fromfile(file, header.dtype, min(1 << 20, header.n_tokens - first))
+            largest = max(largest, int(tokens.max()))
+    return largest
+
+
 class ShardWriter:
     """Writes tokens to `folder/STEM-00000.bin`, `STEM-00001.bin`, ... of at most `shard_tokens` each.
 
