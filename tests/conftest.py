@@ -9,8 +9,8 @@ import pytest
 # Two test processes on two cores: one thread each. Set before torch is imported, and inherited by commands under test.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Started in the background by a script, a process has SIGINT ignored, and so have the commands that it starts: those whose
-# Ctrl-C is tested would never hear it. A handler here is reset to the default in them.
+# Started in the background by a script, a process has SIGINT ignored, and so have the commands that it starts: those
+# whose Ctrl-C is tested would never hear it. A handler here is reset to the default in them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
