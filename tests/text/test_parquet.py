@@ -1,3 +1,5 @@
+import hashlib
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -71,3 +73,19 @@ def test_without_pyarrow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(DataError, match=r"reading Parquet needs pyarrow: pip install 'minigpt\[data\]'"):
         list(read_column(tmp_path / "a.parquet", "text"))
+
+
+def test_a_large_row_group_is_never_in_memory_whole(tmp_path: Path) -> None:
+    texts = [hashlib.sha256(bytes([i % 256, i // 256])).hexdigest() * 100 for i in range(9000)]
+    table = pyarrow.table({"text": texts})
+    parquet.write_table(table, tmp_path / "a.parquet", compression="none", use_dictionary=False)
+    size = (tmp_path / "a.parquet").stat().st_size
+    assert size > 50 << 20
+    program = (
+        "import pyarrow, sys; from pathlib import Path; from minigpt.text.parquet import read_column\n"
+        "print(sum(map(len, read_column(Path(sys.argv[1]), 'text'))), pyarrow.default_memory_pool().max_memory())"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "a.parquet")]
+    n_characters, most = map(int, subprocess.check_output(command, text=True).split())
+    assert n_characters == sum(map(len, texts))
+    assert most < size / 2

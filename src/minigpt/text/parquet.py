@@ -19,10 +19,10 @@ def read_column(path: Path, field: str) -> Iterator[str]:
         raise DataError(f"{path}: reading Parquet needs pyarrow: pip install 'minigpt[data]'") from None
     row = 0
     try:
-        # With a buffer the library reads page by page; without one, the column of a whole row group at once.
-        with parquet.ParquetFile(path, buffer_size=1 << 20) as file:
+        # So the library reads page by page; by default, the column of a whole row group (often of the file) at once.
+        with parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
             _check_column(path, field, file.schema_arrow, pyarrow.types)
-            for batch in file.iter_batches(_ROWS, columns=[field]):
+            for batch in file.iter_batches(_ROWS, columns=[field], use_threads=False):
                 for text in batch.column(0).to_pylist():
                     if not isinstance(text, str):
                         raise DataError(f"{path}: row {row}: column {field!r} must be text, not null")
