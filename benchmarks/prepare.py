@@ -127,14 +127,14 @@ def run_prepare(tokenizer: str, processes: int, folder: Path, vocab_size: int) -
 
 
 def encode_with_library(threads: int, folder: Path) -> dict[str, float]:
-    """`encode_batch` on a text in memory, some megabytes at a time: its results weigh fifty times their text."""
+    """`encode_batch_fast` on a text in memory, some megabytes at a time: its results weigh fifty times their text."""
     os.environ |= {"RAYON_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "true" if threads > 1 else "false"}
     library = Tokenizer.from_file(str(folder / "bpe.json"))
     with (folder / "text.txt").open("rb") as file:
         text = file.read(LIBRARY_MEGABYTES * 1_000_000).decode("utf-8", errors="ignore")
     stretches = list(cut_text(text, 1 << 15))
     for first in range(0, len(stretches), 64):
-        for encoding in library.encode_batch(stretches[first : first + 64]):
+        for encoding in library.encode_batch_fast(stretches[first : first + 64]):
             np.array(encoding.ids, dtype=np.uint16)
     return {"megabytes": len(text.encode("utf-8")) / 1e6, "learning": 0.0}
 
