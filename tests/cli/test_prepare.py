@@ -1,4 +1,5 @@
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,8 @@ def test_the_command_it_ends_with_opens_the_folder(
     given = dict(zip(words[4::2], words[5::2], strict=True))
     settings = {name.removeprefix("--data."): value for name, value in given.items()}
     values: dict[str, Any] = dict(settings)
-    for name, convert in {"vocab_size": int, "val_fraction": float, "unknown": "true".__eq__}.items():
+    converters: dict[str, Callable[[str], Any]] = {"vocab_size": int, "val_fraction": float, "unknown": "true".__eq__}
+    for name, convert in converters.items():
         if name in values:
             values[name] = convert(values[name])
     config = DataConfig(**values)

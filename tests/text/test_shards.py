@@ -26,8 +26,8 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def write(folder: Path, tokens: list[int], starts: list[int], vocab_size: int = 300, **limits: int) -> list[Path]:
-    with ShardWriter(folder, "train", vocab_size, TOKENIZER, **limits) as writer:
+def write(folder: Path, tokens: list[int], starts: list[int], vocab_size: int = 300) -> list[Path]:
+    with ShardWriter(folder, "train", vocab_size, TOKENIZER) as writer:
         writer.append(np.array(tokens), np.array(starts))
     return writer.paths
 
