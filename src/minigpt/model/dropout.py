@@ -32,7 +32,7 @@ def dropout(x: Tensor, p: float) -> Tensor:
 def cpu_keep(x: Tensor, p: float) -> Tensor:
     """Factors in the shape and dtype of x: 0 with probability p, else 1 / (1 - p).
 
-    torch draws the values of its CPU dropout one by one, which would take a third of a small model's training
+    torch draws the values of its CPU dropout one by one, which takes a large part of a small model's training
     step. Here 64 random bits are cut into four whole numbers from -2^15 to 2^15 - 1, so p is rounded to a
     multiple of 2^-16.
     """

@@ -1,7 +1,6 @@
 """The LightningDataModule: prepare the corpus once, stream its batches, and know which one comes next."""
 
 import signal
-from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
@@ -10,7 +9,6 @@ from torch.utils.data import DataLoader
 from minigpt.batches import Batch, EndlessSteps, TrainBatches, TrainOrder, ValidationBatches, Windows
 from minigpt.text.prepare import prepare_cached
 from minigpt.text.prepared import Prepared
-from minigpt.text.tokenizers import Tokenizer
 from minigpt.training.config import DataConfig
 from minigpt.training.position import batches_done
 
@@ -18,8 +16,9 @@ from minigpt.training.position import batches_done
 class TokenDataModule(pl.LightningDataModule):
     """Batches of a prepared corpus for the Lightning Trainer.
 
-    The training stream has no end and no state: the batch to begin with is `batches_done`, and which windows it holds
-    is a pure function of its number. Validation reads the same first `eval_batches` batches each time.
+    The training stream has no end: the batch to begin with is `batches_done`, and which windows it holds is a pure
+    function of its number and of where the batch size last changed. Validation reads the same first `eval_batches`
+    batches each time.
     """
 
     def __init__(
@@ -30,30 +29,25 @@ class TokenDataModule(pl.LightningDataModule):
         eval_batches: int = 10,
         seed: int = 0,
         prepared: Prepared | None = None,
-        tokenizer: Tokenizer | None = None,
-        progress: Callable[..., Any] | bool = False,
     ) -> None:
-        """`prepared` is data at hand; without it `prepare_data` prepares `config.corpus`, with `tokenizer` if one is
-        given."""
+        """`prepared` is data at hand; without it `prepare_data` prepares `config.corpus`."""
         super().__init__()
         self.config = config
         self.block_size = block_size
         self.eval_batches = eval_batches
         self.seed = seed
-        self.tokenizer = tokenizer
-        self.progress = progress
         self.prepared = prepared
         self._origin = (0, 0)
 
     def prepare_data(self) -> None:
         """Turn the corpus into shards, once on each machine; the second time they are found in the cache."""
         if self.prepared is None:
-            prepare_cached(self.config.prepare_options(), progress=self.progress, tokenizer=self.tokenizer)
+            prepare_cached(self.config.prepare_options())
 
     def setup(self, stage: str) -> None:
         """Open the shards and cut them into windows."""
         if self.prepared is None:
-            self.prepared = prepare_cached(self.config.prepare_options(), progress=False, tokenizer=self.tokenizer)
+            self.prepared = prepare_cached(self.config.prepare_options())
         name = f"data.corpus={self.config.corpus}"
         self.train_windows = Windows(self.prepared.train.shards, self.block_size, name=f"the training part of {name}")
         self.val_windows = Windows(self.prepared.val.shards, self.block_size, name=f"the validation part of {name}")
