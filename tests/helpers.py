@@ -78,7 +78,7 @@ def checkpoint_content(
     """A bare checkpoint as a dict: the format, spelt out once more, so that a change of it is noticed."""
     return {
         "minigpt": {
-            "format": 1,
+            "format": 2,
             "config": model.config.to_dict(),
             "tokenizer": tokenizer.to_json(),
             "provenance": {"command": "test"},
@@ -86,6 +86,7 @@ def checkpoint_content(
             "val_loss": val_loss,
             "data": data or {},
             "data_fingerprint": data_fingerprint,
+            "yaml": "",
         },
         "state_dict": {prefix + key: value for key, value in model.state_dict().items()},
     }

@@ -5,7 +5,6 @@ one holds only that and `state_dict`. Nothing in it is ever executed: every load
 """
 
 import re
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
@@ -14,12 +13,13 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from minigpt.archive import is_complete, read_archive
 from minigpt.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
 from minigpt.text.tokenizers import Tokenizer, tokenizer_from_json
 
-FORMAT = 1
+FORMAT = 2
 ENTRY = "minigpt"
 WEIGHT_PREFIX = "gpt."
 """In `state_dict`: the GPT is the attribute `gpt` of the LightningModule."""
@@ -39,6 +39,7 @@ _ENTRY_TYPES: dict[str, tuple[type, ...]] = {
     "val_loss": (float, NoneType),
     "data": (dict,),
     "data_fingerprint": (str,),
+    "yaml": (str,),
 }
 
 
@@ -61,6 +62,8 @@ class Checkpoint:
     """The corpus, its tokenizer and split, as the `data` group of the config names them."""
     data_fingerprint: str
     """Content of the prepared corpus; empty: not known."""
+    yaml: str
+    """The whole config of the run that wrote it, resolved; empty: it comes from elsewhere."""
     resumable: bool
     """Whether the file also holds the optimizer and the position that training goes on from."""
 
@@ -107,15 +110,6 @@ def last_checkpoint(run_folder: str | Path) -> Path | None:
     return next((path for path in newest_first if is_complete(path)), None)
 
 
-def is_complete(path: str | Path) -> bool:
-    """Whether `path` is a whole file of `torch.save`, judged by the table at the end of the zip: no weight is read."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("/data.pkl") for name in archive.namelist())
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):  # the last two: a garbled table
-        return False
-
-
 def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") -> Checkpoint:
     """Everything that sampling and evaluating need from the file `path`; weights are mapped from it, not copied.
 
@@ -123,7 +117,7 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
     not one of ours, of another format, or whose parts contradict each other.
     """
     path = Path(path)
-    content = _load(path, map_location)
+    content = read_content(path, map_location)
     entry = _checked_entry(path, content)
     try:
         config = GPTConfig.from_dict(entry["config"])
@@ -147,8 +141,16 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
         val_loss=entry["val_loss"],
         data=entry["data"],
         data_fingerprint=entry["data_fingerprint"],
+        yaml=entry["yaml"],
         resumable={"optimizer_states", "loops"} <= content.keys(),
     )
+
+
+def read_content(path: Path, map_location: str | torch.device = "cpu") -> Any:
+    """Everything in the file `path` as it was saved; raises CheckpointError for what is missing or damaged."""
+    if not path.exists():
+        raise CheckpointError(f"no checkpoint at {path}{_nearest(path)}")
+    return read_archive(path, map_location)
 
 
 def build_model(checkpoint: Checkpoint, device: str | torch.device = "cpu") -> GPT:
@@ -157,35 +159,6 @@ def build_model(checkpoint: Checkpoint, device: str | torch.device = "cpu") -> G
         model = GPT(checkpoint.config)
     model.load_state_dict(checkpoint.weights)
     return model.to(device).eval()
-
-
-def _load(path: Path, map_location: str | torch.device) -> Any:
-    """torch.load with every way to fail turned into one line."""
-    if not path.exists():
-        raise CheckpointError(f"no checkpoint at {path}{_nearest(path)}")
-    if not is_complete(path):
-        raise CheckpointError(_why_not_complete(path))
-    try:
-        # weights_only: a checkpoint cannot run code. mmap: weights come into memory only when copied.
-        return torch.load(path, map_location=map_location, weights_only=True, mmap=True)
-    except Exception as error:  # damaged bytes may raise anything at all; none of it is a fault of this program
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        if "eights only" in reason or "nsupported" in reason:
-            reason = "it holds pickled objects, which could run code and are never loaded"
-        raise CheckpointError(f"{path} cannot be loaded: {reason}") from error
-
-
-def _why_not_complete(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            beginning = file.read(2)
-    except OSError as error:
-        return f"{path} cannot be read: {error.strerror}"
-    if not beginning:
-        return f"{path} is empty: a checkpoint has 0 bytes only where writing it failed"
-    if beginning == b"PK":  # how every zip begins
-        return f"{path} is truncated: its {path.stat().st_size} bytes lack the table that ends a checkpoint"
-    return f"{path} is not a checkpoint: it is no file that torch.save writes"
 
 
 def _checked_entry(path: Path, content: Any) -> dict[str, Any]:

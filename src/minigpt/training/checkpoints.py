@@ -6,13 +6,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from minigpt.archive import write_archive
 from minigpt.checkpoint import BEST_NAME, FORMAT, step_name, step_paths
-from minigpt.errors import CheckpointError
 from minigpt.files import atomic_path
 from minigpt.training.clock import TrainingClock
 from minigpt.training.guard import check_weights
@@ -20,18 +19,11 @@ from minigpt.training.position import EveryStep
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Write a checkpoint beside its name, sync it, rename it: a kill or a full disk never leaves half of one."""
+    """A kill or a full disk never leaves half a checkpoint, and each has its checksum."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write `checkpoint` to `path`; raises CheckpointError when the disk does not take it."""
-        target = Path(path)
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_path(target) as temporary:
-                torch.save(checkpoint, temporary)
-        except (OSError, RuntimeError) as error:  # torch.save tells of a full disk by a RuntimeError
-            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-            raise CheckpointError(f"cannot write the checkpoint {target}: {reason}") from error
+        write_archive(checkpoint, Path(path))
 
 
 class Checkpoints(EveryStep, Checkpoint):

@@ -144,6 +144,7 @@ class Run:
             "provenance": self.provenance,
             "data": self.experiment.data.to_dict(),
             "data_fingerprint": self.prepared.fingerprint,
+            "yaml": self.experiment.yaml,
         }
         self.curves = Curves(run.log_every, tokens_per_step(self.experiment, self.config), clock)
         self.samples = Samples(run.sample_every, run.sample_prompt, self.prepared.tokenizer, clock)
