@@ -116,7 +116,7 @@ def is_bounded(key: str, value: Any) -> bool:
         return False
     if key in ENDLESS:
         return not isinstance(value, int | float) or not value >= 3  # nan is refused, and may be tried
-    return key not in {"data.corpus"} or value not in {"python", "shakespeare"}
+    return key != "data.corpus" or value not in ("python", "shakespeare")
 
 
 @st.composite

@@ -22,10 +22,16 @@ class Outcome:
 
 def run(words: Sequence[str]) -> Outcome:
     """`minigpt WORDS`. An exception that leaves `main` is a traceback for the user, and fails the test by itself."""
-    out, err = io.StringIO(), io.StringIO()
+    # As a terminal has them, so that what cannot be encoded is found.
+    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace", newline="\n")
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main(list(words))
-    return Outcome(code, out.getvalue(), err.getvalue())
+    written = []
+    for stream in (out, err):
+        stream.flush()
+        written.append(stream.buffer.getvalue().decode("utf-8"))  # type: ignore[attr-defined]
+    return Outcome(code, *written)
 
 
 def check_ending(outcome: Outcome) -> None:
