@@ -1,13 +1,16 @@
 """The settings of a run and of its data. No lightning, no torch: the command line checks them before it imports
 either."""
 
+import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Literal, get_args
 
-from minigpt.errors import ConfigError
+from minigpt.errors import ConfigError, did_you_mean
 from minigpt.optim.config import OptimConfig
 from minigpt.text.options import PrepareOptions, SplitName
+
+DivergencePolicy = Literal["stop", "skip"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,12 @@ class RunConfig:
     """Beginning of the sampled texts."""
     compile: bool = False
     """Compile the model with torch.compile: slow to start, faster on a GPU."""
+    init_from: str | None = None
+    """Run or checkpoint whose weights and tokenizer a new run begins with; step, optimizer and data begin anew."""
+    on_divergence: DivergencePolicy = "stop"
+    """What to do about a step whose loss or gradient is not finite, or spikes: stop the run, or skip the step."""
+    spike_threshold: float | None = None
+    """A loss so many standard deviations above the mean of the last 100 steps is a spike; null: none is."""
 
     def __post_init__(self) -> None:
         """Check every value; raises ConfigError with the value and the rule."""
@@ -47,6 +56,14 @@ class RunConfig:
         for name in ("keep", "sample_every"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"run.{name}={getattr(self, name)} must not be negative")
+        if self.on_divergence not in get_args(DivergencePolicy):
+            choices = get_args(DivergencePolicy)
+            near = did_you_mean(str(self.on_divergence), choices)
+            raise ConfigError(f"run.on_divergence={self.on_divergence} must be one of {', '.join(choices)}{near}")
+        if self.init_from is not None and not self.init_from:
+            raise ConfigError("run.init_from='' must be a run or a checkpoint (null: none)")
+        if self.spike_threshold is not None and not 0 < self.spike_threshold < math.inf:
+            raise ConfigError(f"run.spike_threshold={self.spike_threshold} must be a finite number above 0 (null: off)")
 
 
 @dataclass(frozen=True, kw_only=True)
