@@ -20,12 +20,18 @@ from minigpt.training.resume import Start, check_same_model, data_changes, find_
 from minigpt.training.run import Run
 
 
-def fit(experiment: Experiment, *, ckpt_path: str | None = None, command: Sequence[str] = ("fit",)) -> int:
+def fit(
+    experiment: Experiment,
+    *,
+    ckpt_path: str | None = None,
+    command: Sequence[str] = ("fit",),
+    console: Console | None = None,
+) -> int:
     """Train; gives the exit code: 0, or 128 + the number of the signal that stopped the run.
 
     The folder is taken only when all else is ready, so that a mistake leaves none behind.
     """
-    console = Console(quiet=not is_main_process(), soft_wrap=True)
+    console = console or Console(quiet=not is_main_process(), soft_wrap=True)
     start = find_start(experiment, ckpt_path)
     max_steps = experiment.trainer["max_steps"]
     if start.step >= max_steps:
