@@ -46,7 +46,7 @@ def test_dict_there_and_back():
         ),
         (
             {"rotary_base": 500.0},
-            "rotary_base=500.0 has no effect with position=learned; leave it out or set position=rotary",
+            "rotary_base=500.0 has no effect with position=learned: leave it at 10000.0, or choose rotary",
         ),
         ({"vocab_size": 0}, "vocab_size=0 must be at least 1"),
         ({"block_size": -1}, "block_size=-1 must be at least 1"),

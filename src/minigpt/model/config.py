@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self, get_args
 
 from minigpt.errors import ConfigError, did_you_mean
+from minigpt.settings import refuse_without_effect
 
 PositionName = Literal["learned", "sinusoidal", "rotary", "alibi", "none"]
 NormName = Literal["layernorm", "rmsnorm"]
@@ -130,11 +131,7 @@ class GPTConfig:
             )
         if self.position == "sinusoidal" and self.n_embd % 2:
             raise ConfigError(f"position=sinusoidal needs an even n_embd, not n_embd={self.n_embd}")
-        if self.position != "rotary" and self.rotary_base != type(self).rotary_base:
-            raise ConfigError(
-                f"rotary_base={self.rotary_base} has no effect with position={self.position}; "
-                "leave it out or set position=rotary"
-            )
+        refuse_without_effect(self, "", "rotary_base", "position", ("rotary",))
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {
