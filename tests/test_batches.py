@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from minigpt.batches import EndlessSteps, TrainBatches, TrainOrder, ValidationBatches, Windows, mix, permute
+from minigpt.batches import EndlessSteps, TrainBatches, TrainOrder, ValidationBatches, Windows, permute
 from minigpt.errors import ConfigError, DataError
+from minigpt.randomness import mix
 
 BLOCK = 8
 GOLDEN_PERMUTATION = [84, 91, 21, 74, 93, 66]

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from minigpt.errors import ConfigError, DataError
+from minigpt.randomness import mix
 
 Batch = tuple[Tensor, Tensor]
 
@@ -203,18 +204,7 @@ class EndlessSteps(Sampler[int]):
             step += 1
 
 
-_MASK = (1 << 64) - 1
 _BLOCK = 4096
-
-
-def mix(value: np.ndarray | np.uint64 | int) -> np.ndarray:
-    """A well-mixed 64-bit hash of each value: the finaliser of SplitMix64 (Steele, Lea and Flood 2014, fig. 11)."""
-    wide = np.uint64(value & _MASK) if isinstance(value, int) else value
-    with np.errstate(over="ignore"):  # arithmetic modulo 2^64 is meant
-        mixed = np.asarray(wide, dtype=np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return mixed ^ (mixed >> np.uint64(31))
 
 
 def _inputs_and_targets(tokens: np.ndarray) -> Batch:

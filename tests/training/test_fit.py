@@ -214,7 +214,7 @@ def test_diverged_run_stops_at_its_step_and_keeps_the_good_checkpoint(tmp_path: 
     experiment = tiny_experiment(
         tmp_path, corpus_file, optim__lr=1e30, optim__warmup_steps=0, trainer__gradient_clip_val=None, run__save_every=1
     )
-    with pytest.raises(TrainingError, match=r"not finite (at|after) step \d+ .*optim.lr=1e\+30"):
+    with pytest.raises(TrainingError, match=r"not finite .*(at|after) step \d+ .*optim.lr=1e\+30"):
         fit(experiment)
     for path in (tmp_path / "tiny" / "checkpoints").glob("*.ckpt"):
         assert all(torch.isfinite(weight).all() for weight in read_checkpoint(path).weights.values())
@@ -233,7 +233,7 @@ def test_gradient_that_is_not_finite_stops_the_run_at_its_step(tmp_path: Path, c
     spoilt = tiny_experiment(
         tmp_path, corpus_file, trainer__callbacks=[Spoil()], run__save_every=1, run__sample_every=1
     )
-    with pytest.raises(TrainingError, match="not finite at step 5"):
+    with pytest.raises(TrainingError, match=r"not finite .* at step 5 "):
         fit(spoilt)
     assert last_checkpoint(tmp_path / "tiny").name == "step=00000004.ckpt"
 

@@ -69,7 +69,7 @@ def test_precisions_train_and_sum_their_losses_exactly(tmp_path: Path, corpus_fi
 
 def test_dropout_is_a_function_of_the_batch_number() -> None:
     """The same batch number gives the same mask, another number another one, another rank another one."""
-    from minigpt.training.position import seed_dropout
+    from minigpt.randomness import seed_dropout
 
     def draw(rank: int, batch: int) -> list[float]:
         seed_dropout(5, rank, batch, torch.device("cpu"))

@@ -217,12 +217,7 @@ def test_resume_that_cannot_be(
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
 
 
-def test_checkpoint_without_an_optimizer_cannot_be_gone_on_from(tmp_path: Path, corpus_file: Path) -> None:
-    assert fit(tiny_experiment(tmp_path, corpus_file, trainer__max_steps=4)) == 0
-    bare = {key: value for key, value in checkpoint(tmp_path / "tiny", 4).items() if key in {"minigpt", "state_dict"}}
-    torch.save(bare, tmp_path / "bare.ckpt")
-    with pytest.raises(CheckpointError, match=r"bare.ckpt: holds weights but no optimizer"):
-        fit(tiny_experiment(tmp_path, corpus_file), ckpt_path=str(tmp_path / "bare.ckpt"))
+def test_empty_ckpt_path_is_refused(tmp_path: Path, corpus_file: Path) -> None:
     with pytest.raises(ConfigError, match="--ckpt_path=''"):
         fit(tiny_experiment(tmp_path, corpus_file), ckpt_path="")
 

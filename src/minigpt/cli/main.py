@@ -16,6 +16,8 @@ COMMANDS = {
     "fit": "train a model: minigpt fit --config configs/base.yaml",
     "validate": "exact loss, perplexity and bits per byte of a run over a whole split",
     "generate": "sample text from a run or a checkpoint",
+    "verify": "retrain the stretch between two checkpoints of a run and compare bit by bit",
+    "replay": "do a step that diverged again",
     "prepare": "turn a corpus into token shards ahead of a run",
 }
 

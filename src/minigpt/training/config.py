@@ -1,13 +1,17 @@
 """The settings of a run and of its data. No lightning, no torch: the command line checks them before it imports
 either."""
 
-from dataclasses import asdict, dataclass, fields
+import math
+from dataclasses import asdict, dataclass
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Literal, get_args
 
-from minigpt.errors import ConfigError
+from minigpt.errors import ConfigError, did_you_mean
 from minigpt.optim.config import OptimConfig
+from minigpt.settings import refuse_without_effect
 from minigpt.text.options import PrepareOptions, SplitName
+
+DivergencePolicy = Literal["stop", "skip"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +38,12 @@ class RunConfig:
     """Beginning of the sampled texts."""
     compile: bool = False
     """Compile the model with torch.compile: slow to start, faster on a GPU."""
+    init_from: str | None = None
+    """Run or checkpoint whose weights and tokenizer a new run begins with; step, optimizer and data begin anew."""
+    on_divergence: DivergencePolicy = "stop"
+    """What to do about a step whose loss or gradient is not finite, or spikes: stop the run, or skip the step."""
+    spike_threshold: float | None = None
+    """A loss so many standard deviations above the mean of the last 100 steps is a spike; null: none is."""
 
     def __post_init__(self) -> None:
         """Check every value; raises ConfigError with the value and the rule."""
@@ -47,6 +57,14 @@ class RunConfig:
         for name in ("keep", "sample_every"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"run.{name}={getattr(self, name)} must not be negative")
+        if self.on_divergence not in get_args(DivergencePolicy):
+            choices = get_args(DivergencePolicy)
+            near = did_you_mean(str(self.on_divergence), choices)
+            raise ConfigError(f"run.on_divergence={self.on_divergence} must be one of {', '.join(choices)}{near}")
+        if self.init_from is not None and not self.init_from:
+            raise ConfigError("run.init_from='' must be a run or a checkpoint (null: none)")
+        if self.spike_threshold is not None and not 0 < self.spike_threshold < math.inf:
+            raise ConfigError(f"run.spike_threshold={self.spike_threshold} must be a finite number above 0 (null: off)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,13 +102,8 @@ class DataConfig:
                 raise ConfigError(f"data.{name}='' must not be empty")
         if self.num_workers < 0:
             raise ConfigError(f"data.num_workers={self.num_workers} must not be negative")
-        default = {field.name: field.default for field in fields(self)}
-        for name, tokenizer in {"vocab_size": "bpe", "unknown": "char"}.items():
-            if getattr(self, name) != default[name] and self.tokenizer != tokenizer:
-                raise ConfigError(
-                    f"data.{name}={getattr(self, name)} has no effect with data.tokenizer={self.tokenizer}: "
-                    f"leave it at {default[name]}, or choose {tokenizer}"
-                )
+        refuse_without_effect(self, "data.", "vocab_size", "tokenizer", ("bpe",))
+        refuse_without_effect(self, "data.", "unknown", "tokenizer", ("char",))
         self.prepare_options()  # checks what it is made of
 
     def prepare_options(self) -> PrepareOptions:

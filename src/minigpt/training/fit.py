@@ -21,26 +21,35 @@ from minigpt.training.resume import Start, check_same_model, data_changes, find_
 from minigpt.training.run import Run
 
 
-def fit(experiment: Experiment, *, ckpt_path: str | None = None, command: Sequence[str] = ("fit",)) -> int:
+def fit(
+    experiment: Experiment,
+    *,
+    ckpt_path: str | None = None,
+    command: Sequence[str] = ("fit",),
+    console: Console | None = None,
+) -> int:
     """Train; gives the exit code: 0, or 128 + the number of the signal that stopped the run.
 
     The folder is taken only when all else is ready, so that a mistake leaves none behind.
     """
-    console = Console(quiet=not is_main_process(), soft_wrap=True)
+    console = console or Console(quiet=not is_main_process(), soft_wrap=True)
     start = find_start(experiment, ckpt_path)
     max_steps = experiment.trainer["max_steps"]
     if start.step >= max_steps:
         console.print(f"{start.folder or ckpt_path} has done its {max_steps:,} steps: raise trainer.max_steps to go on")
         return 0
     prepared = prepare(experiment, start, console)
-    config = model_config(experiment, prepared)
+    config = model_config(experiment, prepared, start)
     check_memory(config, experiment.data.batch_size)
     if start.checkpoint:
         check_same_model(config, start.checkpoint)
     with quiet():
         pl.seed_everything(experiment.seed_everything, workers=True, verbose=False)
+        gpt = GPT(config)
+        if start.checkpoint and start.weights_only:
+            gpt.load_state_dict(start.checkpoint.weights)
         module = GPTModule(
-            GPT(config),
+            gpt,
             experiment.optim,
             padded_bytes(prepared, config),
             seed=experiment.seed_everything,
@@ -59,29 +68,39 @@ def fit(experiment: Experiment, *, ckpt_path: str | None = None, command: Sequen
 
 
 def prepare(experiment: Experiment, start: Start, console: Console) -> Prepared:
-    """The shards of the experiment's corpus, in the tokens of the checkpoint that it goes on from."""
-    options = experiment.data.prepare_options()
-    tokenizer = None
-    if start.checkpoint:
-        changes = data_changes(experiment, start.checkpoint)
-        for key in ("tokenizer", "vocab_size", "unknown"):
-            if key in changes:
-                then, now = changes[key]
-                raise ConfigError(f"data.{key}={now} differs from {then} in the checkpoint {start.checkpoint.path}")
-        if changes:  # another text: its own tokens would mean nothing to the weights
-            tokenizer = start.checkpoint.tokenizer
-    prepared = prepare_cached(options, progress=console.is_terminal, tokenizer=tokenizer)
-    if start.checkpoint and prepared.tokenizer.fingerprint != start.checkpoint.tokenizer.fingerprint:
-        prepared = prepare_cached(options, progress=console.is_terminal, tokenizer=start.checkpoint.tokenizer)
-    if start.checkpoint and prepared.fingerprint != start.checkpoint.data_fingerprint:
+    """The shards of the experiment's corpus, in the tokens of the checkpoint that it begins from."""
+    options, bar = experiment.data.prepare_options(), console.is_terminal
+    if start.checkpoint is None:
+        return prepare_cached(options, progress=bar)
+    theirs = start.checkpoint.tokenizer
+    if start.weights_only:  # another task: any text, but other tokens would mean nothing to the weights
+        console.print(
+            f"the tokenizer is the checkpoint's: {theirs.kind}, {theirs.vocab_size:,} tokens", highlight=False
+        )
+        return prepare_cached(options, progress=bar, tokenizer=theirs)
+    changes = data_changes(experiment, start.checkpoint)
+    for key in ("tokenizer", "vocab_size", "unknown"):
+        if key in changes:
+            then, now = changes[key]
+            raise ConfigError(f"data.{key}={now} differs from {then} in the checkpoint {start.checkpoint.path}")
+    prepared = prepare_cached(options, progress=bar, tokenizer=theirs if changes else None)
+    if prepared.tokenizer.fingerprint != theirs.fingerprint:
+        prepared = prepare_cached(options, progress=bar, tokenizer=theirs)
+    if prepared.fingerprint != start.checkpoint.data_fingerprint:
         console.print("the text is not the one that the checkpoint was trained on: the curve goes on with other data")
     return prepared
 
 
-def model_config(experiment: Experiment, prepared: Prepared) -> GPTConfig:
-    """The model's config with the tokenizer's vocabulary, padded up to `data.vocab_multiple`."""
+def model_config(experiment: Experiment, prepared: Prepared, start: Start) -> GPTConfig:
+    """The model's config with the vocabulary of the tokenizer, padded up to `data.vocab_multiple`.
+
+    Weights from elsewhere bring their own padding along.
+    """
     multiple = experiment.data.vocab_multiple
-    return GPTConfig(vocab_size=-(-prepared.tokenizer.vocab_size // multiple) * multiple, **experiment.model)
+    vocab_size = -(-prepared.tokenizer.vocab_size // multiple) * multiple
+    if start.checkpoint and start.weights_only:
+        vocab_size = start.checkpoint.config.vocab_size
+    return GPTConfig(vocab_size=vocab_size, **experiment.model)
 
 
 def padded_bytes(prepared: Prepared, config: GPTConfig) -> np.ndarray:

@@ -15,8 +15,9 @@ from minigpt.model.gpt import GPT
 from minigpt.optim.config import OptimConfig
 from minigpt.optim.groups import apply_settings, build_optimizer
 from minigpt.optim.schedules import learning_rate
+from minigpt.randomness import seed_dropout
 from minigpt.training.metrics import LanguageModelMetrics
-from minigpt.training.position import batches_done, seed_dropout
+from minigpt.training.position import batches_done
 
 
 class GPTModule(pl.LightningModule):
@@ -41,13 +42,20 @@ class GPTModule(pl.LightningModule):
         self.loss: Callable[..., Tensor] = torch.compile(gpt.loss) if compiled else gpt.loss
         self.grad_norm: Tensor | None = None
         """Norm of the gradient of the last optimizer step before it was clipped, on the device."""
+        self.admit: Callable[[], bool] | None = None
+        """Asked before each update, when `step_loss` and `grad_norm` are known: False leaves the step out."""
         self._micro_losses: deque[Tensor] = deque(maxlen=1)
+        self._micro_batches: deque[Batch] = deque(maxlen=1)
 
     @property
     def step_loss(self) -> Tensor:
         """Mean loss of the batches of the last optimizer step, on the device: reading it as a number waits for the
         device."""
         return torch.stack(tuple(self._micro_losses)).mean()
+
+    def accumulated(self) -> tuple[list[Batch], list[float]]:
+        """The batches of the step at hand, and their losses."""
+        return list(self._micro_batches), [float(loss) for loss in self._micro_losses]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """One optimizer; Lightning steps, clips and accumulates."""
@@ -67,6 +75,10 @@ class GPTModule(pl.LightningModule):
         """
         parameters = [parameter for parameter in self.parameters() if parameter.grad is not None]
         self.grad_norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+        if self.admit is not None and not self.admit():
+            for parameter in parameters:  # without a gradient the optimizer leaves a weight and its averages alone
+                parameter.grad = None
+            return
         if gradient_clip_val and gradient_clip_algorithm == "value":
             clip_grad_value_(parameters, gradient_clip_val)
         elif gradient_clip_val:
@@ -75,6 +87,7 @@ class GPTModule(pl.LightningModule):
     def on_train_start(self) -> None:
         """Put the settings of this command, not those of a resumed checkpoint, into the optimizer."""
         self._micro_losses = deque(maxlen=self.trainer.accumulate_grad_batches)
+        self._micro_batches = deque(maxlen=self.trainer.accumulate_grad_batches)
         apply_settings(self._optimizer(), self.optim)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
@@ -88,6 +101,7 @@ class GPTModule(pl.LightningModule):
         """Mean loss of the batch, nats per token."""
         loss = self.loss(*batch)
         self._micro_losses.append(loss.detach())
+        self._micro_batches.append(batch)
         return loss
 
     def on_validation_epoch_start(self) -> None:

@@ -1,14 +1,11 @@
-"""Where a run stands, and the random numbers that belong to that place."""
+"""Where a run stands."""
 
 from abc import ABC, abstractmethod
 from typing import cast
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loops.progress import _ProcessedTracker
 from lightning.pytorch.utilities import rank_zero_only
-
-from minigpt.batches import mix
 
 
 def batches_done(trainer: Trainer) -> int:
@@ -23,23 +20,6 @@ def batches_done(trainer: Trainer) -> int:
 def is_main_process() -> bool:
     """Whether this process is the one that writes. Known before there is a Trainer, from the launcher's environment."""
     return getattr(rank_zero_only, "rank", None) in {None, 0}
-
-
-def seed_dropout(seed: int, rank: int, batch: int, device: torch.device) -> None:
-    """Make the random numbers of training batch `batch` on `rank` a pure function of these three.
-
-    So nothing random needs saving: a resumed run drops what the straight one would. The generators are seeded directly,
-    1 microsecond, where torch.manual_seed takes 100.
-    """
-    # Chained, not symmetric: rank 1 under seed 0 must not drop what rank 0 under seed 1 does.
-    value = int(mix(int(mix(int(mix(seed)) + rank)) + batch))
-    torch.default_generator.manual_seed(value)
-    if device.type == "cuda":
-        torch.cuda.default_generators[
-            torch.cuda.current_device() if device.index is None else device.index
-        ].manual_seed(value)
-    elif device.type == "mps":
-        torch.mps.manual_seed(value)
 
 
 class EveryStep(Callback, ABC):

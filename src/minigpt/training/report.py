@@ -12,6 +12,7 @@ from minigpt.model.sizes import parameter_count
 from minigpt.text.prepared import Prepared
 from minigpt.training.checkpoints import Checkpoints
 from minigpt.training.config import Experiment
+from minigpt.training.resume import Changes, Start
 
 
 def tokens_per_step(experiment: Experiment, config: GPTConfig) -> int:
@@ -27,9 +28,13 @@ def print_start(
     *,
     device: str,
     folder: Path,
-    step: int,
+    start: Start,
+    changes: Changes,
 ) -> None:
-    """One short table: what is trained, on what, for how long, where."""
+    """One short table: what is trained, on what, for how long, where; what it goes on from, and what is changed."""
+    for reason in start.passed_over:
+        console.print(Text(f"passed over: {reason}"))
+    step = start.step
     max_steps = experiment.trainer["max_steps"]
     per_step = tokens_per_step(experiment, config)
     trained, held_out = prepared.train.n_tokens, prepared.val.n_tokens
@@ -44,7 +49,11 @@ def print_start(
         "device": device,
         "run": str(folder),
     }
+    if start.checkpoint:
+        rows["from"] = f"{start.checkpoint.path} {'(its weights alone)' if start.weights_only else f'(step {step:,})'}"
     _print_rows(console, rows)
+    for key, (then, now) in changes.items():
+        console.print(Text.assemble(("changed  ", "bold yellow"), f"{key}: {then} -> {now}"))
 
 
 def print_end(console: Console, folder: Path, checkpoints: Checkpoints, sample: str | None, prompt: str) -> None:

@@ -23,14 +23,14 @@ from minigpt.training.clock import TrainingClock
 from minigpt.training.config import Experiment
 from minigpt.training.curves import Curves
 from minigpt.training.datamodule import TokenDataModule
-from minigpt.training.guard import FiniteGuard
+from minigpt.training.guard import DivergenceGuard
 from minigpt.training.metrics_file import MetricsFile
 from minigpt.training.module import GPTModule
 from minigpt.training.position import is_main_process
 from minigpt.training.progress import ProgressBar
 from minigpt.training.provenance import describe
 from minigpt.training.report import print_end, print_start, tokens_per_step
-from minigpt.training.resume import Start
+from minigpt.training.resume import Changes, Start, config_changes
 from minigpt.training.runs import take_folder, write_run
 from minigpt.training.samples import Samples
 from minigpt.training.stop import StopOnSignal, Stopped
@@ -63,6 +63,8 @@ class Run:
             "data_fingerprint": prepared.fingerprint,
             "from_step": start.step,
             "parent": str(start.checkpoint.path) if start.checkpoint else None,
+            "weights_only": start.weights_only,
+            "changes": {key: list(values) for key, values in self._changes().items()},
         }
         self.folder = self._take_folder()
         try:
@@ -98,10 +100,11 @@ class Run:
             self.prepared,
             device=self._device(),
             folder=self.folder,
-            step=self.start.step,
+            start=self.start,
+            changes=self._changes(),
         )
         remove_leftovers(self.folder / "checkpoints")
-        checkpoint = str(self.start.checkpoint.path) if self.start.checkpoint else None
+        checkpoint = str(self.start.resumed.path) if self.start.resumed else None
         try:
             with self.stop.listening():
                 self.trainer.fit(module, data, ckpt_path=checkpoint)
@@ -117,9 +120,14 @@ class Run:
         except torch.OutOfMemoryError as error:
             reason = "the device is out of memory: lower data.batch_size and raise trainer.accumulate_grad_batches"
             raise TrainingError(f"{reason} by as much; {str(error).splitlines()[0]}") from error
+        if self.guard.skipped:
+            self.console.print(f"skipped  {self.guard.skipped} steps that diverged: {self.guard.folder}")
         prompt = self.experiment.run.sample_prompt
         print_end(self.console, self.folder, self.checkpoints, self.samples.latest, prompt)
         return 0
+
+    def _changes(self) -> Changes:
+        return config_changes(self.experiment, self.start.resumed) if self.start.resumed else {}
 
     def _take_folder(self) -> Path:
         """The folder to go on in or a new one; only the first process takes it, and the others never write."""
@@ -156,12 +164,18 @@ class Run:
             clock=clock,
             same_curve=self._goes_on_with_the_curve(),
         )
+        self.guard = DivergenceGuard(
+            self.folder / "divergences",
+            run.on_divergence,
+            run.spike_threshold,
+            tokenizer_json=self.prepared.tokenizer.to_json(),
+        )
         self.stop = StopOnSignal(self.checkpoints, run.log_every)
         wants_bar = self.experiment.trainer.get("enable_progress_bar") is not False
         # In this order: what is wrong is found before it is shown, validated, saved; a stop comes after the save.
         self.callbacks: list[pl.Callback] = [
             RunCard(self.experiment, self.config),
-            FiniteGuard(run.log_every),
+            self.guard,
             self.curves,
             *([ProgressBar(self.curves, self.console)] if wants_bar else []),
             PeriodicValidation(run.eval_every, clock),

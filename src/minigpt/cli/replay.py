@@ -1,0 +1,79 @@
+"""Do a step that diverged again, from the bundle that its run kept, and show where its loss and gradient come from."""
+
+import argparse
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from minigpt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from minigpt.divergence import Bundle, Replay
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("bundle", metavar="BUNDLE", help="RUN/divergences/step=N.pt")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:N, mps, or auto for the fastest there is")
+    parser.add_argument("--top", type=int, default=8, metavar="N", help="how many tensors to list")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the comparison to stdout; gives 0 if the step came out as it was, 1 if not."""
+    if args.top < 1:
+        raise ConfigError(f"top={args.top} must be a whole number, 1 or more")
+    from minigpt.api import find_device
+    from minigpt.divergence import read_bundle, replay
+
+    bundle = read_bundle(Path(args.bundle))
+    again = replay(bundle, find_device(args.device))
+    print("\n".join(_report(bundle, again, args.top)))
+    return 0 if _same(bundle, again) else 1
+
+
+def _report(bundle: "Bundle", again: "Replay", top: int) -> list[str]:
+    count = len(bundle.batches)
+    rows = {
+        "step": f"{bundle.step:,} (batch {bundle.batch:,}{f' and {count - 1} more' if count > 1 else ''})",
+        "reason": bundle.reason.rstrip(","),
+        "loss": f"{_numbers(bundle.losses)} then, {_numbers(again.losses)} now",
+        "gradient": f"norm {bundle.grad_norm:.6g} then, {again.grad_norm:.6g} now",
+        "text": _hardest_window(bundle, again),
+    }
+    lines = [f"{name:<9} {value}" for name, value in rows.items()]
+    lines.append(f"\nlargest gradient norms of {len(again.grad_norms)} tensors, now (then)")
+    worst = sorted(again.grad_norms, key=lambda name: _size(again.grad_norms[name]), reverse=True)[:top]
+    lines += [
+        f"  {again.grad_norms[name]:<12.6g} ({bundle.grad_norms.get(name, math.nan):.6g})  {name}" for name in worst
+    ]
+    same = _same(bundle, again)
+    lines.append("\nreproduced" if same else "\nnot reproduced: another device, version or number of threads may round")
+    return lines
+
+
+def _hardest_window(bundle: "Bundle", again: "Replay") -> str:
+    """The text of the window with the highest loss, without dropout, where the tokenizer can tell it."""
+    from minigpt.text.tokenizers import tokenizer_from_json
+
+    loss, batch, row = max(
+        (_size(float(losses.mean(dim=1)[row])), number, row)
+        for number, losses in enumerate(again.token_losses)
+        for row in range(len(losses))
+    )
+    text = tokenizer_from_json(bundle.tokenizer).decode(bundle.batches[batch][0][row].tolist())
+    return f"window of the highest loss ({loss:.4f}): {text!r}"
+
+
+def _same(bundle: "Bundle", again: "Replay") -> bool:
+    """Equal within rounding; what was no number must be no number again."""
+    pairs = [*zip(bundle.losses, again.losses, strict=True), (bundle.grad_norm, again.grad_norm)]
+    return all(math.isclose(then, now, rel_tol=1e-3) or (_size(then) == _size(now) == math.inf) for then, now in pairs)
+
+
+def _size(value: float) -> float:
+    """For comparing: nan is as bad as infinity."""
+    return abs(value) if math.isfinite(value) else math.inf
+
+
+def _numbers(values: list[float]) -> str:
+    return ", ".join(f"{value:.6g}" for value in values)

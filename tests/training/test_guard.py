@@ -1,0 +1,169 @@
+"""A step that diverges: kept, replayed, and then the run stops or goes on without it."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+
+from minigpt.checkpoint import read_checkpoint
+from minigpt.cli.main import main
+from minigpt.divergence import read_bundle, replay
+from minigpt.errors import TrainingError
+from minigpt.training.fit import fit
+from minigpt.training.guard import LEAST, DivergenceGuard
+
+from .tiny import assert_same_state, checkpoint, tiny_experiment
+
+
+class SpoilWeights(pl.Callback):
+    """Before a batch, make one weight so large that the loss of that step is not finite."""
+
+    def __init__(self, *steps: int, value: float = float("nan")) -> None:
+        self.steps = steps
+        self.value = value
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step in self.steps:
+            self.kept = pl_module.gpt.token_embedding.weight.detach().clone()
+            with torch.no_grad():
+                pl_module.gpt.token_embedding.weight.copy_(self.kept.sign() * self.value)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        if trainer.global_step - 1 in self.steps:
+            with torch.no_grad():
+                pl_module.gpt.token_embedding.weight.copy_(self.kept)
+
+
+class SpoilGradient(pl.Callback):
+    """Multiply one gradient by infinity at some steps."""
+
+    def __init__(self, *steps: int) -> None:
+        self.steps = steps
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: Any, optimizer: Any) -> None:
+        if trainer.global_step in self.steps:
+            pl_module.gpt.blocks[0].attention.qkv.weight.grad.mul_(float("inf"))
+
+
+def test_stopped_run_names_a_bundle_that_replays(
+    tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment = tiny_experiment(tmp_path, corpus_file, trainer__callbacks=[SpoilWeights(6, value=1e30)])
+    with pytest.raises(TrainingError, match=r"not finite .* at step 7 .*; minigpt replay .* shows the step") as caught:
+        fit(experiment)
+    path = Path(re.search(r"minigpt replay (\S+) ", str(caught.value))[1])
+    assert path == tmp_path / "tiny" / "divergences" / "step=00000007.pt"
+    capsys.readouterr()
+    assert main(["replay", str(path), "--device", "cpu"]) == 0
+    said = capsys.readouterr().out
+    assert "step      7 (batch 6)" in said
+    assert said.endswith("\nreproduced\n")
+
+
+def test_replay_is_exact_to_the_bit_and_knows_the_dropout(tmp_path: Path, corpus_file: Path) -> None:
+    """A gradient that is spoilt after the backward pass leaves losses that can be compared."""
+    experiment = tiny_experiment(
+        tmp_path, corpus_file, trainer__callbacks=[SpoilGradient(6)], trainer__accumulate_grad_batches=3
+    )
+    with pytest.raises(TrainingError, match=r"gradient is not finite .* at step 7"):
+        fit(experiment)
+    bundle = read_bundle(tmp_path / "tiny" / "divergences" / "step=00000007.pt")
+    assert (bundle.step, bundle.batch, len(bundle.batches)) == (7, 18, 3)
+    again = replay(bundle, torch.device("cpu"))
+    assert again.losses == bundle.losses
+    for name, norm in again.grad_norms.items():
+        if name != "blocks.0.attention.qkv.weight":
+            assert norm == bundle.grad_norms[name], name
+    other = replay(type(bundle)(**{**vars(bundle), "seed": 4}), torch.device("cpu"))
+    assert other.losses != bundle.losses, "dropout must matter"
+
+
+def test_skipped_step_changes_nothing_and_the_run_goes_on(
+    tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Watch(SpoilGradient):
+        def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+            if trainer.global_step in self.steps:
+                self.before = {key: value.clone() for key, value in pl_module.gpt.state_dict().items()}
+
+        def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+            if trainer.global_step - 1 in self.steps:
+                for key, value in pl_module.gpt.state_dict().items():
+                    assert torch.equal(value, self.before[key])
+
+    experiment = tiny_experiment(tmp_path, corpus_file, trainer__callbacks=[Watch(6)], run__on_divergence="skip")
+    assert fit(experiment) == 0
+    assert "skipped  1 steps that diverged" in capsys.readouterr().out
+    assert read_checkpoint(tmp_path / "tiny" / "checkpoints" / "step=00000012.ckpt").step == 12
+    states = checkpoint(tmp_path / "tiny", 12)["optimizer_states"][0]["state"]
+    assert {int(state["step"]) for state in states.values()} == {11}
+
+
+def test_resume_after_a_skip_is_exact(tmp_path: Path, corpus_file: Path) -> None:
+    for root, parts in {"straight": [12], "parts": [8, 12]}.items():
+        for number, steps in enumerate(parts):
+            experiment = tiny_experiment(
+                tmp_path / root,
+                corpus_file,
+                trainer__callbacks=[SpoilGradient(6)],
+                run__on_divergence="skip",
+                trainer__max_steps=steps,
+            )
+            assert fit(experiment, ckpt_path="last" if number else None) == 0
+    straight, parts = (checkpoint(tmp_path / root / "tiny", 12) for root in ("straight", "parts"))
+    assert_same_state(straight, parts)
+    guards = [state for name, state in straight["callbacks"].items() if "DivergenceGuard" in name]
+    assert guards == [state for name, state in parts["callbacks"].items() if "DivergenceGuard" in name]
+    assert guards[0]["skipped"] == 1
+
+
+def test_a_row_of_bad_steps_stops_even_a_run_that_skips(tmp_path: Path, corpus_file: Path) -> None:
+    experiment = tiny_experiment(
+        tmp_path,
+        corpus_file,
+        trainer__callbacks=[SpoilGradient(*range(3, 20))],
+        run__on_divergence="skip",
+        trainer__max_steps=30,
+    )
+    with pytest.raises(TrainingError, match=r"at step 13, the 10th step in a row"):
+        fit(experiment)
+    assert len(list((tmp_path / "tiny" / "divergences").iterdir())) == 3
+
+
+def test_spike_is_measured_in_standard_deviations() -> None:
+    guard = DivergenceGuard(Path(), "stop", 3.0, tokenizer_json="")
+    guard.losses.extend([2.0, 2.2] * (LEAST // 2 - 1))
+    assert guard.verdict(100.0, 1.0) is None, "too few losses to judge by"
+    guard.losses.extend([2.0, 2.2])
+    assert guard.verdict(2.39, 1.0) is None  # mean 2.1, deviation 0.1
+    assert "the loss 2.4100 spikes" in guard.verdict(2.41, 1.0)
+    assert "not finite (inf)" in guard.verdict(float("inf"), 1.0)
+    assert "gradient is not finite" in guard.verdict(2.1, float("nan"))
+    quiet = DivergenceGuard(Path(), "stop", None, tokenizer_json="")
+    quiet.losses.extend([2.0, 2.2] * LEAST)
+    assert quiet.verdict(100.0, 1.0) is None
+
+
+def test_spike_in_a_run_stops_it(tmp_path: Path, corpus_file: Path) -> None:
+    experiment = tiny_experiment(
+        tmp_path,
+        corpus_file,
+        trainer__callbacks=[SpoilWeights(29, value=50.0)],
+        run__spike_threshold=4.0,
+        trainer__max_steps=40,
+    )
+    with pytest.raises(TrainingError, match=r"the loss .* spikes: .* at step 30"):
+        fit(experiment)
+
+
+def test_what_is_no_bundle_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"minigpt_divergence": {"format": 1}}, tmp_path / "odd.pt")
+    (tmp_path / "text.pt").write_text("hello")
+    for name, word in {"odd.pt": "no 'reason'", "text.pt": "not a checkpoint", "none.pt": "no bundle at"}.items():
+        assert main(["replay", str(tmp_path / name)]) == 1
+        error = capsys.readouterr().err
+        assert word in error
+        assert error.count("\n") == 1
