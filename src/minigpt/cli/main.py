@@ -3,13 +3,14 @@
 import argparse
 import importlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 from minigpt import __version__
-from minigpt.errors import ConfigError, MinigptError, did_you_mean
+from minigpt.errors import ConfigError, MinigptError, did_you_mean, printable
 
 COMMANDS = {
     "fit": "train a model: minigpt fit --config configs/base.yaml",
@@ -30,6 +31,9 @@ commands:
 
 minigpt COMMAND --help tells more.
 Begin with: minigpt fit --config configs/base.yaml"""
+
+# Numbers that do not even count the bytes end in an overflow.
+_NO_MEMORY = re.compile("not enough memory|can't allocate memory|out of memory|size calculation overflowed")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -60,8 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # the reader of our output has gone; nothing is left to say to it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
-    except (MinigptError, OSError) as error:
-        if os.environ.get("MINIGPT_TRACEBACK"):
+    except (MinigptError, OSError, MemoryError, RuntimeError) as error:
+        if os.environ.get("MINIGPT_TRACEBACK") or not _is_told(error):
             raise
         print(f"minigpt: error: {_line(error)}", file=sys.stderr)
         return error.exit_code if isinstance(error, MinigptError) else 1
@@ -97,11 +101,19 @@ def _usage() -> str:
     )
 
 
+def _is_told(error: Exception) -> bool:
+    """Whether the error is one that a person can put right: torch tells too little memory by a bare RuntimeError."""
+    return not isinstance(error, RuntimeError) or _NO_MEMORY.search(str(error)) is not None
+
+
 def _line(error: Exception) -> str:
     """The error as one line; an OSError names its file and its reason."""
+    text = str(error)
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(str(error).split("\n"))
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    elif isinstance(error, MemoryError | RuntimeError):
+        text = f"too little memory for what is asked: {text.splitlines()[0] if text else 'none is left'}"
+    return printable(text)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from minigpt.text.prepare import prepare_cached
 from minigpt.text.prepared import Prepared
 from minigpt.training.config import Experiment
 from minigpt.training.datamodule import TokenDataModule
+from minigpt.training.memory import check_memory
 from minigpt.training.module import GPTModule
 from minigpt.training.position import is_main_process
 from minigpt.training.quiet import quiet
@@ -39,6 +40,7 @@ def fit(
         return 0
     prepared = prepare(experiment, start, console)
     config = model_config(experiment, prepared, start)
+    check_memory(config, experiment.data.batch_size)
     if start.checkpoint:
         check_same_model(config, start.checkpoint)
     with quiet():
