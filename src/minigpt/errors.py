@@ -1,6 +1,7 @@
 """The errors that a person can put right, each told in one line of that person's words."""
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 
@@ -38,3 +39,17 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """
     near = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)
     return f", did you mean {near[0]}?" if near else ""
+
+
+def printable(text: str) -> str:
+    """`text` as one line in which no character moves a terminal's cursor or changes its colours.
+
+    Line ends become spaces; other control characters, which a file's name or a value may hold, are spelt out.
+    """
+    line = " ".join(text.splitlines())
+    return "".join(repr(letter)[1:-1] if unicodedata.category(letter) in _UNSEEN else letter for letter in line)
+
+
+_UNSEEN = {"Cc", "Cf", "Cs"}
+"""Unicode's categories of control characters, of marks such as those that turn the direction of writing, and halves of
+surrogate pairs, which no terminal can be sent."""

@@ -170,7 +170,7 @@ def start_token(tokenizer: Tokenizer) -> int:
     if tokenizer.end_of_text is not None:
         return tokenizer.end_of_text
     try:
-        return tokenizer.encode("\n")[0]
+        return (tokenizer.encode("\n") or [0])[0]  # to a tokenizer of numbers a newline is nothing
     except DataError:  # a character tokenizer of a text in one line
         return 0
 

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from minigpt.model import attention as module
 from minigpt.model.attention import ATTENTIONS, Attention, attention_weights, explicit_attention, fused_attention
 from minigpt.model.config import AttentionName
-from minigpt.model.norms import EPSILON
 from minigpt.model.positions import AlibiPosition, PositionSignals, RotaryPosition, rotate
 
 from .variants import randomise, small_config
@@ -110,7 +109,7 @@ def test_qk_norm_normalises_each_head_before_the_rotation():
     raw = attention.qkv(x).view(2, 5, 8, 4)  # 4 + 2 + 2 heads, each 4 wide
     raw_q, raw_k, raw_v = raw[:, :, :4], raw[:, :, 4:6], raw[:, :, 6:]
     for heads, before, norm in ((q, raw_q, attention.query_norm), (k, raw_k, attention.key_norm)):
-        normalised = before / (before.square().mean(dim=-1, keepdim=True) + EPSILON).sqrt() * norm.weight
+        normalised = before / (before.square().mean(dim=-1, keepdim=True) + 1e-5).sqrt() * norm.weight
         torch.testing.assert_close(heads.transpose(1, 2), rotate(normalised, rotation))
     torch.testing.assert_close(v.transpose(1, 2), raw_v)
 

@@ -151,8 +151,8 @@ def test_spike_in_a_run_stops_it(tmp_path: Path, corpus_file: Path) -> None:
     experiment = tiny_experiment(
         tmp_path,
         corpus_file,
-        trainer__callbacks=[SpoilWeights(29, value=5.0)],
-        run__spike_threshold=8.0,
+        trainer__callbacks=[SpoilWeights(29, value=50.0)],
+        run__spike_threshold=4.0,
         trainer__max_steps=40,
     )
     with pytest.raises(TrainingError, match=r"the loss .* spikes: .* at step 30"):

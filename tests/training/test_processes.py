@@ -11,8 +11,8 @@ from minigpt.training.metrics_file import read_metrics
 from .tiny import checkpoint, curve
 
 
-def train(root: Path, corpus: Path, *words: str) -> str:
-    """A real `minigpt fit` of 6 steps without dropout, whose masks would differ by rank."""
+def train(root: Path, corpus: Path, *words: str, code: int = 0) -> str:
+    """What a real `minigpt fit` says, or its error; without dropout, whose masks would differ by rank."""
     fixed = [
         f"--run.root={root}", f"--data.corpus={corpus}", "--data.tokenizer=byte", "--data.batch_size=4",
         "--model.n_layer=1", "--model.n_embd=16", "--model.n_head=2", "--model.block_size=16", "--model.dropout=0",
@@ -21,12 +21,12 @@ def train(root: Path, corpus: Path, *words: str) -> str:
     ]  # fmt: skip
     command = [sys.executable, "-m", "minigpt", "fit", *fixed, *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert done.returncode == code, done.stderr
+    return done.stderr if code else done.stdout
 
 
 def test_two_processes_equal_one_and_resume_across(tmp_path: Path, corpus_file: Path) -> None:
-    two = ["--trainer.devices=2", "--trainer.strategy=ddp"]
+    two = ["--trainer.devices=2", "--trainer.strategy=ddp", "--run.spike_threshold=1e6"]
     train(tmp_path / "one", corpus_file, "--trainer.devices=1", "--trainer.max_steps=6")
     out = train(tmp_path / "two", corpus_file, *two, "--trainer.max_steps=4")
     assert out.count("parameters, 1 layers") == 1  # only the first process speaks
@@ -40,3 +40,10 @@ def test_two_processes_equal_one_and_resume_across(tmp_path: Path, corpus_file: 
     for step, tag in ((2, "train/loss"), (3, "val/loss"), (3, "val/bits_per_byte"), (4, "train/loss")):
         torch.testing.assert_close(torch.tensor(also[step][tag]), torch.tensor(rows[step][tag]), rtol=1e-5, atol=1e-5)
     assert [step for step, _ in curve(other, "val/loss")] == [3, 4, 6]
+
+
+def test_two_processes_stop_together_with_one_line(tmp_path: Path, corpus_file: Path) -> None:
+    words = ["--trainer.devices=2", "--trainer.strategy=ddp", "--optim.lr=1e30", "--optim.warmup_steps=0"]
+    done = train(tmp_path, corpus_file, *words, code=1)
+    assert done.startswith("minigpt: error: the gradient is not finite")
+    assert done.count("\n") == 1

@@ -2,14 +2,16 @@
 
 import argparse
 import importlib
+import keyword
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 from minigpt import __version__
-from minigpt.errors import ConfigError, MinigptError, did_you_mean
+from minigpt.errors import ConfigError, MinigptError, did_you_mean, printable
 
 COMMANDS = {
     "fit": "train a model: minigpt fit --config configs/base.yaml",
@@ -18,6 +20,8 @@ COMMANDS = {
     "verify": "retrain the stretch between two checkpoints of a run and compare bit by bit",
     "replay": "do a step that diverged again",
     "prepare": "turn a corpus into token shards ahead of a run",
+    "import": "make a checkpoint of a Hugging Face model (GPT-2, Llama), of nanoGPT's, or of safetensors",
+    "export": "write a model for transformers, or as safetensors",
 }
 
 _USAGE = """\
@@ -30,6 +34,9 @@ commands:
 
 minigpt COMMAND --help tells more.
 Begin with: minigpt fit --config configs/base.yaml"""
+
+# Numbers that do not even count the bytes end in an overflow.
+_NO_MEMORY = re.compile("not enough memory|can't allocate memory|out of memory|size calculation overflowed")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -60,11 +67,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         # the reader of our output has gone; nothing is left to say to it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
-    except (MinigptError, OSError) as error:
-        if os.environ.get("MINIGPT_TRACEBACK"):
+    except (MinigptError, OSError, MemoryError, RuntimeError) as error:
+        if os.environ.get("MINIGPT_TRACEBACK") or not _is_told(error):
             raise
         print(f"minigpt: error: {_line(error)}", file=sys.stderr)
         return error.exit_code if isinstance(error, MinigptError) else 1
+
+
+def module_name(command: str) -> str:
+    """The module of a command: of its name, or where Python keeps that word for itself (`import`) with a `_`."""
+    return f"minigpt.cli.{command}_" if keyword.iskeyword(command) else f"minigpt.cli.{command}"
 
 
 def _dispatch(words: list[str]) -> int:
@@ -77,7 +89,7 @@ def _dispatch(words: list[str]) -> int:
     name, *rest = words
     if name not in COMMANDS:
         raise ConfigError(f"unknown command {name}{did_you_mean(name, COMMANDS) or ': ' + ', '.join(COMMANDS)}")
-    command = importlib.import_module(f"minigpt.cli.{name}")
+    command = importlib.import_module(module_name(name))
     if name == "fit":  # its options are the keys of a config, which argparse cannot express
         return int(command.main(rest))
     parser = _Parser(
@@ -97,11 +109,19 @@ def _usage() -> str:
     )
 
 
+def _is_told(error: Exception) -> bool:
+    """Whether the error is one that a person can put right: torch tells too little memory by a bare RuntimeError."""
+    return not isinstance(error, RuntimeError) or _NO_MEMORY.search(str(error)) is not None
+
+
 def _line(error: Exception) -> str:
     """The error as one line; an OSError names its file and its reason."""
+    text = str(error)
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(str(error).split("\n"))
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    elif isinstance(error, MemoryError | RuntimeError):
+        text = f"too little memory for what is asked: {text.splitlines()[0] if text else 'none is left'}"
+    return printable(text)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from enum import Enum
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, set_parsing_settings
@@ -127,6 +128,13 @@ def _build(parser: ArgumentParser, values: Namespace) -> Namespace:
 
 def _groups(values: Namespace) -> dict[str, Any]:
     """The groups as their dataclasses; each checks itself."""
+    for group, config in GROUPS.items():
+        _refuse_null(group, config, vars(values[group]))
+    for name in ("max_steps", "accumulate_grad_batches"):
+        if values["trainer"].get(name, 0) is None:  # one that is left out has its default
+            raise ConfigError(f"trainer.{name}=null must be a whole number")
+    if values["seed_everything"] is None:
+        raise ConfigError("seed_everything=null must be a whole number")
     built: dict[str, Any] = {
         group: config(**vars(values[group])) for group, config in GROUPS.items() if group != "model"
     }
@@ -134,6 +142,13 @@ def _groups(values: Namespace) -> dict[str, Any]:
     model = asdict(GPTConfig(vocab_size=256, **vars(values["model"])))
     del model["vocab_size"]
     return {**built, "model": model}
+
+
+def _refuse_null(group: str, config: type, values: dict[str, Any]) -> None:
+    """Raise ConfigError for `NAME: null` where that means nothing: jsonargparse takes it for any type."""
+    for name, kind in get_type_hints(config).items():
+        if name in values and values[name] is None and NoneType not in get_args(kind):
+            raise ConfigError(f"{group}.{name}=null must be {_TYPES.get(str(kind), 'given')}, or left out")
 
 
 def _interpolation(error: OmegaConfBaseException) -> str:

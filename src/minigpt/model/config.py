@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self, get_args
 
 from minigpt.errors import ConfigError, did_you_mean
+from minigpt.settings import refuse_without_effect
 
 PositionName = Literal["learned", "sinusoidal", "rotary", "alibi", "none"]
 NormName = Literal["layernorm", "rmsnorm"]
@@ -40,6 +41,8 @@ class GPTConfig:
     """How the model knows where a token stands."""
     norm: NormName = "layernorm"
     """Which normalisation."""
+    norm_eps: float = 1e-5
+    """Epsilon of every norm, which keeps its division finite: 1e-5 is GPT-2's, Llama models have 1e-5 or 1e-6."""
     norm_placement: NormPlacement = "pre"
     """Normalise the input of each sublayer (pre, GPT-2) or the sum after it (post, the 2017 paper)."""
     activation: ActivationName = "gelu"
@@ -108,6 +111,8 @@ class GPTConfig:
                 raise ConfigError(f"{name}={getattr(self, name)!r} must be true or false")
         if not (_is_number(self.dropout) and 0 <= self.dropout < 1):
             raise ConfigError(f"dropout={self.dropout!r} must be a number from 0 up to, not including, 1")
+        if not (_is_number(self.norm_eps) and 0 < self.norm_eps < math.inf):
+            raise ConfigError(f"norm_eps={self.norm_eps!r} must be a finite number above 0")
         if not (_is_number(self.rotary_base) and 1 < self.rotary_base < math.inf):
             raise ConfigError(f"rotary_base={self.rotary_base!r} must be a finite number above 1")
 
@@ -130,11 +135,7 @@ class GPTConfig:
             )
         if self.position == "sinusoidal" and self.n_embd % 2:
             raise ConfigError(f"position=sinusoidal needs an even n_embd, not n_embd={self.n_embd}")
-        if self.position != "rotary" and self.rotary_base != type(self).rotary_base:
-            raise ConfigError(
-                f"rotary_base={self.rotary_base} has no effect with position={self.position}; "
-                "leave it out or set position=rotary"
-            )
+        refuse_without_effect(self, "", "rotary_base", "position", ("rotary",))
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {

@@ -33,8 +33,10 @@ class GPT(nn.Module):
         self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(BLOCKS[config.norm_placement](config) for _ in range(config.n_layer))
         # A post-norm block has normalised its sum already.
-        pre_norm = config.norm_placement == "pre"
-        self.final_norm = NORMS[config.norm](config.n_embd, config.bias) if pre_norm else nn.Identity()
+        if config.norm_placement == "pre":
+            self.final_norm = NORMS[config.norm](config.n_embd, config.bias, config.norm_eps)
+        else:
+            self.final_norm = nn.Identity()
         self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         if config.tie_embeddings:
             self.head.weight = self.token_embedding.weight  # Press and Wolf 2017

@@ -1,9 +1,10 @@
 """The optimizer's settings."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from minigpt.errors import ConfigError, did_you_mean
+from minigpt.settings import refuse_without_effect
 
 ScheduleName = Literal["constant", "linear", "cosine", "wsd"]
 
@@ -54,10 +55,5 @@ class OptimConfig:
             raise ConfigError(
                 f"optim.min_lr={self.min_lr} must not be more than optim.lr={self.lr}, from which it decays"
             )
-        default = {field.name: field.default for field in fields(self)}
-        for name, schedules in {"min_lr": ("linear", "cosine", "wsd"), "decay_fraction": ("wsd",)}.items():
-            if getattr(self, name) != default[name] and self.schedule not in schedules:
-                raise ConfigError(
-                    f"optim.{name}={getattr(self, name)} has no effect with optim.schedule={self.schedule}: "
-                    f"leave it at {default[name]}, or choose {' or '.join(schedules)}"
-                )
+        refuse_without_effect(self, "optim.", "min_lr", "schedule", ("linear", "cosine", "wsd"))
+        refuse_without_effect(self, "optim.", "decay_fraction", "schedule", ("wsd",))

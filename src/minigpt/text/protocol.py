@@ -16,7 +16,7 @@ class Tokenizer(Protocol):
     """Text to token ids and back. Ids run from 0 to vocab_size - 1, and each stands for a fixed string of bytes."""
 
     kind: str
-    """`byte`, `char` or `bpe` (whatever the `tokenizers` library runs)."""
+    """`byte`, `char`, `bpe` (whatever the `tokenizers` library runs) or `ids` (numbers)."""
     vocab_size: int
     end_of_text: int | None
     """The id that closes a document, if this vocabulary has one."""

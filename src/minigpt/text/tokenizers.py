@@ -9,6 +9,7 @@ import numpy as np
 
 from minigpt.errors import ConfigError, DataError, did_you_mean
 from minigpt.text.bpe import LibraryTokenizer, gpt2_tokenizer, tokenizer_from_folder, train_bpe
+from minigpt.text.number_tokenizer import NumberTokenizer
 from minigpt.text.protocol import Tokenizer, check_ids, fingerprint_of, utf8
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
 
 UNKNOWN = "<unk>"
 TOKENIZER_NAMES = ("byte", "char", "bpe", "gpt2")
+_MOST_NUMBERS = 1 << 31
 
 
 class ByteTokenizer:
@@ -136,6 +138,8 @@ def tokenizer_from_json(text: str, source: str = "tokenizer") -> Tokenizer:
         return ByteTokenizer()
     if kind == "char":
         return _char_from_fields(fields, source)
+    if kind == "ids":
+        return _numbers_from_fields(fields, source)
     if isinstance(fields, dict) and "model" in fields:
         return LibraryTokenizer(text, source)
     raise DataError(f"{source}: not a tokenizer file: neither `minigpt_tokenizer` nor a tokenizer.json's `model` in it")
@@ -183,6 +187,13 @@ def train_tokenizer(name: str, documents: Iterable[str], vocab_size: int, unknow
     if name == "bpe":
         return train_bpe(documents, vocab_size)
     raise ConfigError(f"tokenizer={name!r} cannot be trained: byte, char and bpe can")
+
+
+def _numbers_from_fields(fields: dict[str, Any], source: str) -> NumberTokenizer:
+    vocab_size = fields.get("vocab_size")
+    if not isinstance(vocab_size, int) or isinstance(vocab_size, bool) or not 1 <= vocab_size <= _MOST_NUMBERS:
+        raise DataError(f"{source}: vocab_size={vocab_size!r} must be a whole number from 1 to {_MOST_NUMBERS}")
+    return NumberTokenizer(vocab_size)
 
 
 def _char_from_fields(fields: dict[str, Any], source: str) -> CharTokenizer:

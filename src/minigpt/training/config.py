@@ -2,12 +2,13 @@
 either."""
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import PurePath
 from typing import Any, Literal, get_args
 
 from minigpt.errors import ConfigError, did_you_mean
 from minigpt.optim.config import OptimConfig
+from minigpt.settings import refuse_without_effect
 from minigpt.text.options import PrepareOptions, SplitName
 
 DivergencePolicy = Literal["stop", "skip"]
@@ -101,13 +102,8 @@ class DataConfig:
                 raise ConfigError(f"data.{name}='' must not be empty")
         if self.num_workers < 0:
             raise ConfigError(f"data.num_workers={self.num_workers} must not be negative")
-        default = {field.name: field.default for field in fields(self)}
-        for name, tokenizer in {"vocab_size": "bpe", "unknown": "char"}.items():
-            if getattr(self, name) != default[name] and self.tokenizer != tokenizer:
-                raise ConfigError(
-                    f"data.{name}={getattr(self, name)} has no effect with data.tokenizer={self.tokenizer}: "
-                    f"leave it at {default[name]}, or choose {tokenizer}"
-                )
+        refuse_without_effect(self, "data.", "vocab_size", "tokenizer", ("bpe",))
+        refuse_without_effect(self, "data.", "unknown", "tokenizer", ("char",))
         self.prepare_options()  # checks what it is made of
 
     def prepare_options(self) -> PrepareOptions:

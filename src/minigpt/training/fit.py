@@ -13,6 +13,7 @@ from minigpt.text.prepare import prepare_cached
 from minigpt.text.prepared import Prepared
 from minigpt.training.config import Experiment
 from minigpt.training.datamodule import TokenDataModule
+from minigpt.training.memory import check_memory
 from minigpt.training.module import GPTModule
 from minigpt.training.position import is_main_process
 from minigpt.training.quiet import quiet
@@ -20,12 +21,18 @@ from minigpt.training.resume import Start, check_same_model, data_changes, find_
 from minigpt.training.run import Run
 
 
-def fit(experiment: Experiment, *, ckpt_path: str | None = None, command: Sequence[str] = ("fit",)) -> int:
+def fit(
+    experiment: Experiment,
+    *,
+    ckpt_path: str | None = None,
+    command: Sequence[str] = ("fit",),
+    console: Console | None = None,
+) -> int:
     """Train; gives the exit code: 0, or 128 + the number of the signal that stopped the run.
 
     The folder is taken only when all else is ready, so that a mistake leaves none behind.
     """
-    console = Console(quiet=not is_main_process(), soft_wrap=True)
+    console = console or Console(quiet=not is_main_process(), soft_wrap=True)
     start = find_start(experiment, ckpt_path)
     max_steps = experiment.trainer["max_steps"]
     if start.step >= max_steps:
@@ -33,6 +40,7 @@ def fit(experiment: Experiment, *, ckpt_path: str | None = None, command: Sequen
         return 0
     prepared = prepare(experiment, start, console)
     config = model_config(experiment, prepared, start)
+    check_memory(config, experiment.data.batch_size)
     if start.checkpoint:
         check_same_model(config, start.checkpoint)
     with quiet():

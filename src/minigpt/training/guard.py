@@ -51,10 +51,8 @@ class DivergenceGuard(Callback):
 
     def admit(self, trainer: Trainer, module: GPTModule) -> bool:
         """Whether the gradient at hand may be used; raises TrainingError where the run must stop."""
-        loss = float(module.step_loss)
-        if trainer.world_size > 1:  # one verdict for all
-            loss = float(trainer.strategy.reduce(module.step_loss.clone(), reduce_op="mean"))
-        reason = self.verdict(loss, self._grad_norm(trainer, module))
+        loss, judged = self._losses(trainer, module)
+        reason = self.verdict(judged, self._grad_norm(trainer, module))
         if reason is None:
             self.losses.append(loss)
             self._in_a_row = 0
@@ -65,6 +63,8 @@ class DivergenceGuard(Callback):
         path = self._keep(trainer, module, reason) if trainer.is_global_zero else None
         if self.policy == "skip" and self._in_a_row < PATIENCE:
             return False
+        if not trainer.is_global_zero:  # the verdict is shared, and one line says it
+            raise SystemExit(TrainingError.exit_code)
         often = f", the {PATIENCE}th step in a row" if self.policy == "skip" else ""
         look = f"; minigpt replay {path} shows the step" if path else ""
         raise TrainingError(f"{reason} at step {step}{often} {_advice(module.optim.lr)}{look}")
@@ -83,6 +83,17 @@ class DivergenceGuard(Callback):
                     f"deviations ({deviation:.4f}) above {mean:.4f}, the mean of the last {len(self.losses)} steps,"
                 )
         return None
+
+    def _losses(self, trainer: Trainer, module: GPTModule) -> tuple[float, float]:
+        """The loss to remember and the one to judge by, which must be the same on all processes."""
+        loss = float(module.step_loss)
+        if trainer.world_size == 1:
+            return loss, loss
+        if self.spike_threshold is None and trainer.precision != "16-mixed":
+            # Nothing to exchange: a loss that is no number has such gradients, and these are shared already.
+            return loss, 0.0
+        mean = float(trainer.strategy.reduce(module.step_loss.clone(), reduce_op="mean"))
+        return mean, mean
 
     def _grad_norm(self, trainer: Trainer, module: GPTModule) -> float:
         # Under fp16 an infinite gradient is everyday: the scaler skips the step and lowers its scale.

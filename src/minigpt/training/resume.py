@@ -114,16 +114,25 @@ def config_changes(experiment: Experiment, checkpoint: Checkpoint) -> Changes:
     """Every key of the config whose value is another than when `checkpoint` was written; empty if that is not known."""
     if not checkpoint.yaml:
         return {}
-    then, now = (_flat(yaml.safe_load(text) or {}) for text in (checkpoint.yaml, experiment.yaml))
+    then, now = (_settings(text) for text in (checkpoint.yaml, experiment.yaml))
     keys = [key for key in {**now, **then} if key not in _NAMES_OF_A_RUN]
     return {key: (then.get(key), now.get(key)) for key in keys if then.get(key) != now.get(key)}
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def _settings(text: str) -> dict[str, Any]:
+    """The keys and values of a config; none if it is not one, as a checkpoint of strangers may hold anything."""
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return {}
+    return flatten(values) if isinstance(values, dict) else {}
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """{"a": {"b": 1}} -> {"a.b": 1}."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
 
 

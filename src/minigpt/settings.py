@@ -1,0 +1,22 @@
+"""One rule that the groups of a config share."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from minigpt.errors import ConfigError
+
+
+def refuse_without_effect(config: Any, group: str, name: str, decider: str, choices: Sequence[str]) -> None:
+    """Raise ConfigError if the field `name` of the dataclass `config` was set, but `decider` is none of `choices`.
+
+    Such a setting would be ignored in silence, and its user would believe in a difference that is none. `group` is what
+    the keys begin with in the YAML: `optim.`, or nothing.
+    """
+    default = next(field.default for field in fields(config) if field.name == name)
+    value, decided = getattr(config, name), getattr(config, decider)
+    if value != default and decided not in choices:
+        raise ConfigError(
+            f"{group}{name}={value} has no effect with {group}{decider}={decided}: "
+            f"leave it at {default}, or choose {' or '.join(choices)}"
+        )

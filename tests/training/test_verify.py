@@ -1,0 +1,144 @@
+"""`minigpt verify`: what a run wrote comes out again to the last bit, and what does not is named."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from minigpt.checkpoint import step_name
+from minigpt.cli.main import main
+
+Fit = Callable[..., Path]
+
+
+@pytest.fixture
+def run(tmp_path: Path, corpus_file: Path) -> Path:
+    """12 steps with dropout and accumulation, validated every 5, saved every 4, by the command line."""
+    return train(tmp_path, corpus_file)
+
+
+def train(root: Path, corpus: Path, *more: str) -> Path:
+    words = ["model.block_size=16", "model.n_layer=1", "model.n_head=2", "model.n_embd=16", "model.dropout=0.3"]
+    words += ["data.tokenizer=byte", f"data.corpus={corpus}", "data.batch_size=4", "trainer.accumulate_grad_batches=2"]
+    words += ["trainer.max_steps=12", "trainer.accelerator=cpu", "run.eval_every=5", "run.save_every=4"]
+    words += ["run.log_every=2", "run.sample_every=6", f"run.root={root}", "run.name=r", *more]
+    assert main(["fit", *(f"--{word}" for word in words)]) == 0
+    return root / "r"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("step", [None, "8", "4"])
+def test_run_is_identical_and_not_touched(run: Path, step: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+    before = contents(run)
+    capsys.readouterr()
+    assert main(["verify", str(run), *(["--step", step] if step else [])]) == 0
+    said = capsys.readouterr().out
+    assert f"verdict    identical: step {step or 12} came out the same to the last bit" in said
+    assert ("from the beginning to step 4" in said) == (step == "4")
+    assert "this world" not in said
+    assert contents(run) == before
+
+
+def test_resumed_run_with_other_settings_is_identical(run: Path, corpus_file: Path) -> None:
+    """The stretch is retrained by the config of its own time, and the best loss so far is known to it."""
+    train(run.parent, corpus_file, "trainer.max_steps=20", "optim.lr=1e-4", "optim.min_lr=1e-5", "ckpt_path=last")
+    assert main(["verify", str(run)]) == 0
+    assert main(["verify", str(run), "--step", "16"]) == 0
+
+
+def edit(path: Path, change: Callable[[dict], None]) -> None:
+    content = torch.load(path, weights_only=True)
+    change(content)
+    torch.save(content, path)
+
+
+def test_one_changed_bit_of_a_weight_is_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Changed before it was saved, so that the file's checksum is right: only the training can tell."""
+
+    def change(content: dict) -> None:
+        bits = content["state_dict"]["gpt.blocks.0.feedforward.up.weight"].view(torch.int32)
+        bits[3, 5] ^= 1
+
+    edit(run / "checkpoints" / step_name(12), change)
+    capsys.readouterr()
+    assert main(["verify", str(run)]) == 1
+    said = capsys.readouterr().out
+    assert "verdict    different" in said
+    assert "gpt.blocks.0.feedforward.up.weight: 1 of 1,024 values, by" in said
+    assert "optimizer_states" not in said
+    assert "what differs is not in its provenance" in said
+
+
+def test_other_dropout_is_found_at_its_first_step(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def change(content: dict) -> None:
+        text = content["minigpt"]["yaml"]
+        assert "seed_everything: 1337" in text
+        content["minigpt"]["yaml"] = text.replace("seed_everything: 1337", "seed_everything: 1338")
+
+    edit(run / "checkpoints" / step_name(12), change)
+    capsys.readouterr()
+    assert main(["verify", str(run)]) == 1
+    assert "curve: first at step 9: the loss was" in capsys.readouterr().out
+
+
+def test_another_world_is_told(
+    run: Path, corpus_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import minigpt.training.verify as module
+
+    def elsewhere(command: object) -> dict:
+        world = json.loads(json.dumps(real(command)))
+        world["versions"]["torch"] = "9.9"
+        world["machine"]["threads"] = 64
+        return world
+
+    real = module.describe
+    monkeypatch.setattr(module, "describe", elsewhere)
+    corpus_file_content = corpus_file.read_text()
+    try:
+        corpus_file.write_text(corpus_file_content.replace("make", "take"))
+        assert main(["verify", str(run)]) == 1
+    finally:
+        corpus_file.write_text(corpus_file_content)
+    said = capsys.readouterr().out
+    assert "this world is not the one of the run" in said
+    for name in ("versions.torch", "machine.threads: ", "data: "):
+        assert f"  {name}" in said
+
+
+def test_flipped_bit_names_the_file(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for step in (8, 12):
+        path = run / "checkpoints" / step_name(step)
+        good = path.read_bytes()
+        damaged = bytearray(good)
+        damaged[len(damaged) // 3] ^= 16
+        path.write_bytes(damaged)
+        assert main(["verify", str(run)]) == 1
+        error = capsys.readouterr().err
+        assert error == f"minigpt: error: {path} is damaged: its bytes do not have the sha256 they were written with\n"
+        path.write_bytes(good)
+
+
+def test_what_cannot_be_verified_is_one_line(
+    run: Path, tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = train(tmp_path / "branch", corpus_file, f"ckpt_path={run}", "trainer.max_steps=14", "run.save_every=100")
+    (tmp_path / "empty").mkdir()
+    capsys.readouterr()
+    newest = run / "checkpoints" / step_name(12)
+    for words, reason, code in [
+        ([str(run), "--step", "7"], "has no checkpoint of step 7: there are step=00000004.ckpt, ", 1),
+        ([str(one)], "has a single checkpoint: two are needed", 1),
+        ([str(tmp_path / "empty")], "holds no checkpoint", 1),
+        ([str(newest)], "is a file: verify takes a run's folder", 2),
+        ([str(run.parent / "rr")], "no run or checkpoint at", 1),
+    ]:
+        assert main(["verify", *words]) == code
+        error = capsys.readouterr().err
+        assert reason in error
+        assert error.count("\n") == 1
