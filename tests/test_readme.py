@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from minigpt.cli.main import COMMANDS
+from minigpt.cli.main import COMMANDS, module_name
 from minigpt.cli.parsing import check
 
 ROOT = Path(__file__).parent.parent
@@ -55,7 +55,7 @@ def test_other_commands_are_valid(line: str) -> None:
 
     name, *words = shlex.split(line)[1:]
     parser = argparse.ArgumentParser(exit_on_error=False)
-    importlib.import_module(f"minigpt.cli.{name}").add_arguments(parser)
+    importlib.import_module(module_name(name)).add_arguments(parser)
     parser.parse_args(words)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,36 @@ def atomic_write(target: Path, content: str | bytes) -> None:
     data = content.encode("utf-8") if isinstance(content, str) else content
     with atomic_path(target) as temporary:
         temporary.write_bytes(data)
+
+
+@contextlib.contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Give an empty folder beside `target`; sync its files and rename it to `target` if the block succeeds.
+
+    A folder that stands there already is replaced as a whole, and stays as it was if the block raises. A kill leaves
+    `.NAME.new-PID` behind, or in the moment between two renames `.NAME.old-PID`, never half a target.
+    """
+    temporary = target.with_name(f".{target.name}.new-{os.getpid()}")
+    replaced = target.with_name(f".{target.name}.old-{os.getpid()}")
+    temporary.mkdir()
+    try:
+        yield temporary
+        for path in temporary.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        _sync_folder(temporary)
+        if target.exists():
+            target.rename(replaced)
+        try:
+            temporary.rename(target)
+        except OSError:
+            if replaced.exists():
+                replaced.rename(target)
+            raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    shutil.rmtree(replaced, ignore_errors=True)
+    _sync_folder(target.parent)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -242,11 +242,16 @@ def test_second_process_in_the_folder_is_told(tmp_path: Path, corpus_file: Path)
     from filelock import FileLock
 
     assert fit(tiny_experiment(tmp_path, corpus_file, trainer__max_steps=4)) == 0
+    metrics = tmp_path / "tiny" / "metrics.csv"
+    with metrics.open("a") as file:  # the other process is beyond its last checkpoint
+        file.write(metrics.read_text().splitlines()[-1].replace("4,", "6,", 1) + "\n")
+    before = metrics.read_text()
     with (
         FileLock(tmp_path / "tiny" / ".lock"),
         pytest.raises(ConfigError, match="another process is training in this folder"),
     ):
         fit(tiny_experiment(tmp_path, corpus_file), ckpt_path="last")
+    assert metrics.read_text() == before
 
 
 def test_sample_command_can_be_pasted(tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -119,10 +119,12 @@ def test_truncated_newest_checkpoint_is_passed_over(tmp_path: Path, corpus_file:
     newest = tmp_path / "tiny" / "checkpoints" / "step=00000012.ckpt"
     expected = checkpoint(tmp_path / "tiny", 12)
     newest.write_bytes(newest.read_bytes()[:5000])
-    (newest.parent / ".step=00000016.ckpt.tmp-1").write_bytes(b"left by a kill")
+    for name in ("checkpoints/.step=00000016.ckpt.tmp-1", ".metrics.csv.tmp-1", "divergences/.step=00000003.pt.tmp-1"):
+        (tmp_path / "tiny" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "tiny" / name).write_bytes(b"left by a kill")
     assert fit(tiny_experiment(tmp_path, corpus_file), ckpt_path="last") == 0
     assert_same_state(expected, checkpoint(tmp_path / "tiny", 12))
-    assert not list(newest.parent.glob(".*"))
+    assert not list((tmp_path / "tiny").rglob(".*.tmp-*"))
 
 
 def test_best_loss_must_be_beaten_after_a_resume(tmp_path: Path, corpus_file: Path) -> None:
@@ -137,6 +139,31 @@ def test_best_loss_must_be_beaten_after_a_resume(tmp_path: Path, corpus_file: Pa
     rows = read_metrics(tmp_path / "tiny" / "metrics.csv")
     assert rows[12]["val/loss"] > rows[10]["val/loss"]
     assert (tmp_path / "tiny" / "checkpoints" / "best.ckpt").read_bytes() == best
+
+
+def test_death_between_a_checkpoint_and_the_best_one(
+    tmp_path: Path, corpus_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last step is the best one too. What a death between the two files leaves must be seen by the resumed run."""
+    settings = {"run__eval_every": 4}
+    assert fit(tiny_experiment(tmp_path / "straight", corpus_file, **settings)) == 0
+
+    real = os.link
+
+    def link(source: Path, target: Path) -> None:
+        if "=00000012" in f"{source}{target}":
+            raise RuntimeError("killed")
+        real(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", link)
+        with pytest.raises(RuntimeError, match="killed"):
+            fit(tiny_experiment(tmp_path / "killed", corpus_file, **settings))
+    assert fit(tiny_experiment(tmp_path / "killed", corpus_file, **settings), ckpt_path="last") == 0
+    one, other = (read_checkpoint(tmp_path / name / "tiny/checkpoints/best.ckpt") for name in ("straight", "killed"))
+    assert one.step == other.step == 12
+    for name, weight in one.weights.items():
+        assert torch.equal(weight, other.weights[name]), name
 
 
 def test_branch_has_a_best_of_its_own(tmp_path: Path, corpus_file: Path) -> None:

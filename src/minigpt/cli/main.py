@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import keyword
 import os
 import re
 import signal
@@ -19,6 +20,8 @@ COMMANDS = {
     "verify": "retrain the stretch between two checkpoints of a run and compare bit by bit",
     "replay": "do a step that diverged again",
     "prepare": "turn a corpus into token shards ahead of a run",
+    "import": "make a checkpoint of a Hugging Face model (GPT-2, Llama), of nanoGPT's, or of safetensors",
+    "export": "write a model for transformers, or as safetensors",
 }
 
 _USAGE = """\
@@ -71,6 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code if isinstance(error, MinigptError) else 1
 
 
+def module_name(command: str) -> str:
+    """The module of a command: of its name, or where Python keeps that word for itself (`import`) with a `_`."""
+    return f"minigpt.cli.{command}_" if keyword.iskeyword(command) else f"minigpt.cli.{command}"
+
+
 def _dispatch(words: list[str]) -> int:
     if not words or words[0] in {"-h", "--help", "help"}:
         print(_usage())
@@ -81,7 +89,7 @@ def _dispatch(words: list[str]) -> int:
     name, *rest = words
     if name not in COMMANDS:
         raise ConfigError(f"unknown command {name}{did_you_mean(name, COMMANDS) or ': ' + ', '.join(COMMANDS)}")
-    command = importlib.import_module(f"minigpt.cli.{name}")
+    command = importlib.import_module(module_name(name))
     if name == "fit":  # its options are the keys of a config, which argparse cannot express
         return int(command.main(rest))
     parser = _Parser(

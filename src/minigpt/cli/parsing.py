@@ -131,7 +131,7 @@ def _groups(values: Namespace) -> dict[str, Any]:
     for group, config in GROUPS.items():
         _refuse_null(group, config, vars(values[group]))
     for name in ("max_steps", "accumulate_grad_batches"):
-        if values["trainer"].get(name) is None:
+        if values["trainer"].get(name, 0) is None:  # one that is left out has its default
             raise ConfigError(f"trainer.{name}=null must be a whole number")
     if values["seed_everything"] is None:
         raise ConfigError("seed_everything=null must be a whole number")

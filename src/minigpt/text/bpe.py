@@ -209,12 +209,13 @@ def _byte_of_letter() -> dict[str, int]:
     return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
 
 
-_BYTE_OF_LETTER = _byte_of_letter()
+BYTE_OF_LETTER = _byte_of_letter()
+"""Which byte a letter of byte-level BPE stands for."""
 
 
 def _spell_byte_level(token: str) -> bytes:
     return b"".join(
-        bytes([_BYTE_OF_LETTER[letter]]) if letter in _BYTE_OF_LETTER else letter.encode("utf-8") for letter in token
+        bytes([BYTE_OF_LETTER[letter]]) if letter in BYTE_OF_LETTER else letter.encode("utf-8") for letter in token
     )
 
 

@@ -95,13 +95,16 @@ class Checkpoints(EveryStep, Checkpoint):
         with self.clock.pause():
             for logger in trainer.loggers:  # curves up to this step must not be lost: a resumed run begins after it
                 logger.save()
-            if rolling:
-                trainer.save_checkpoint(self._path(trainer, step_name(step)))
-                self.saved = step
-            if is_best and self.saved != step:
+            # The best one first: if a kill comes between the two, the resumed run begins before this step and does both
+            # again. The other way round it would begin after it, and never know that the best one is missing.
+            if is_best:
                 trainer.save_checkpoint(self._path(trainer, BEST_NAME))
-            elif is_best and trainer.is_global_zero:
-                _link(self.folder / step_name(step), self.folder / BEST_NAME)
+            if rolling and not is_best:
+                trainer.save_checkpoint(self._path(trainer, step_name(step)))
+            elif rolling and trainer.is_global_zero:
+                _link(self.folder / BEST_NAME, self.folder / step_name(step))
+            if rolling:
+                self.saved = step
             if trainer.is_global_zero and self.keep:
                 for old in step_paths(self.folder)[: -self.keep]:
                     old.unlink()

@@ -27,9 +27,9 @@ class MetricsFile(Logger):
         if resume_step is not None and path.exists() and is_main_process():
             self._rows = {step: row for step, row in read_metrics(path).items() if step <= resume_step}
         self._columns = list(dict.fromkeys(name for row in self._rows.values() for name in row))
+        # The file is cut back with the first row of this process, not here: until training begins, it may turn out that
+        # another process is at work in this folder.
         self._written = 0
-        if self._rows:
-            self._rewrite()
 
     @property
     def name(self) -> str:

@@ -103,7 +103,8 @@ class Run:
             start=self.start,
             changes=self._changes(),
         )
-        remove_leftovers(self.folder / "checkpoints")
+        for folder in (self.folder, self.folder / "checkpoints", self.folder / "divergences"):
+            remove_leftovers(folder)
         checkpoint = str(self.start.resumed.path) if self.start.resumed else None
         try:
             with self.stop.listening():

@@ -1,0 +1,299 @@
+"""One run that is killed again and again: which settings, which kills, and what is looked at after each."""
+
+import os
+import random
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kills_child import HARNESS_FAULT, PURPOSE, event_of
+from kills_compare import broken_files, checkpoints_of, differences, leftovers
+
+from minigpt.checkpoint import last_checkpoint, read_checkpoint, step_name
+
+STEPS = 40
+SAVE_EVERY = 4
+SEED = 11
+LONGEST = 180
+"""Seconds after which a process is taken to hang."""
+CHILD = Path(__file__).with_name("kills_child.py")
+EXIT_CODES = {
+    "SIGKILL": {-signal.SIGKILL},
+    "SIGTERM": {-signal.SIGTERM, 128 + signal.SIGTERM},
+    "SIGINT": {128 + signal.SIGINT},
+    "exception": {1},
+    "ENOSPC": {1},
+}
+"""How a process may end that was harmed in each way. A SIGTERM before training has its default effect."""
+WAYS = {
+    "startup": ("SIGKILL", "SIGTERM", "SIGINT"),
+    "prepare": ("SIGKILL", "SIGTERM", "SIGINT", "ENOSPC"),
+    "step": ("SIGKILL", "SIGTERM", "SIGINT", "exception"),
+    "validation": ("SIGKILL", "SIGTERM", "SIGINT", "exception"),
+    "save": ("SIGKILL", "SIGTERM", "SIGINT", "ENOSPC"),
+    "rename": ("SIGKILL", "SIGTERM", "SIGINT"),
+    "delete": ("SIGKILL", "SIGTERM", "SIGINT"),
+    "link": ("SIGKILL", "SIGTERM", "SIGINT"),
+    "curves": ("SIGKILL", "ENOSPC"),
+    "anytime": ("SIGKILL", "SIGTERM", "SIGINT"),
+}
+"""Each place, and the ways to be harmed there."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is varied between runs and must be the same in the straight one."""
+
+    tokenizer: str = "byte"
+    accumulate: int = 1
+    compiled: bool = False
+    eval_every: int = 5
+
+    def words(self, root: Path, corpus: Path) -> list[str]:
+        """The command line of a small run into `root`, with dropout and all that a run writes."""
+        vocabulary = ["--data.vocab_size=280"] if self.tokenizer == "bpe" else []
+        return [
+            "fit", "--run.name=run", f"--run.root={root}", f"--data.corpus={corpus}", f"--seed_everything={SEED}",
+            "--model.block_size=16", "--model.n_layer=1", "--model.n_head=2", "--model.n_embd=16",
+            "--model.dropout=0.3", "--optim.lr=1e-2", "--optim.warmup_steps=3", "--data.batch_size=4",
+            f"--data.tokenizer={self.tokenizer}", *vocabulary, f"--run.compile={str(self.compiled).lower()}",
+            "--run.log_every=3", f"--run.eval_every={self.eval_every}", "--run.eval_batches=2",
+            f"--run.save_every={SAVE_EVERY}", "--run.sample_every=15", "--run.sample_prompt=line",
+            f"--trainer.max_steps={STEPS}", "--trainer.accelerator=cpu", "--trainer.devices=1",
+            f"--trainer.accumulate_grad_batches={self.accumulate}",
+        ]  # fmt: skip
+
+
+SETTINGS = [
+    Setting("byte", 1, False, 5),
+    Setting("bpe", 4, False, 6),
+    Setting("byte", 4, True, 5),
+    Setting("bpe", 1, True, 6),
+    Setting("byte", 4, False, 6),
+    Setting("bpe", 1, False, 5),
+]
+"""Tokenizers, accumulation, torch.compile and cadences, each value with each other one somewhere."""
+
+
+@dataclass
+class Kill:
+    """One planned harm, and what came of it."""
+
+    way: str
+    place: str
+    nth: int | None = None
+    """Which moment of the place; None: any one, drawn when the process starts."""
+    happened: bool = False
+
+
+@dataclass
+class Process:
+    """How one `minigpt fit` ended."""
+
+    code: int
+    pid: int
+    stderr: str
+    struck: bool
+    resume_seconds: float | None
+    """Seconds from its start to its first training step; None: it never came there."""
+
+
+@dataclass
+class Trial:
+    """One run, from its start to its last step, with the kills in between."""
+
+    number: int
+    setting: Setting
+    kills: list[Kill]
+    seed: str = "1"
+    keep: int = 3
+    problems: list[str] = field(default_factory=list)
+    """Everything that was not as it must be: empty for a run that is the straight one."""
+    resumes: list[float] = field(default_factory=list)
+    """Seconds that the resumed processes took from their start to their first step."""
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A folder in which one run lives, with a cache of its own, and the text that it reads."""
+
+    folder: Path
+    corpus: Path
+
+    @property
+    def root(self) -> Path:
+        """Where `minigpt` puts runs."""
+        return self.folder / "runs"
+
+    def fit(
+        self, setting: Setting, words: list[str], label: str, *, trap: Sequence[str] = (), after: float = 0
+    ) -> Process:
+        """Run `minigpt fit`. `trap`: options of kills_child.py, or (anytime, WAY) to strike from here `after` s."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        note = self.folder / f"{label}.note"
+        outside = trap[1] if tuple(trap[:1]) == ("anytime",) else None
+        options = [*([] if outside else trap), "--note", str(note), *(["--eager"] if setting.compiled else [])]
+        command = [sys.executable, str(CHILD), *options, "--", *setting.words(self.root, self.corpus), *words]
+        environment = {**os.environ, "MINIGPT_CACHE": str(self.folder / "cache")}
+        began, struck = time.time(), False
+        # Into files: a worker that outlives its killed parent for a moment would hold a pipe open.
+        paths = [self.folder / f"{label}.{name}" for name in ("out", "err")]
+        with paths[0].open("w") as out, paths[1].open("w") as err:
+            process = subprocess.Popen(command, stdout=out, stderr=err, env=environment)
+            if outside:
+                try:
+                    process.wait(after)
+                except subprocess.TimeoutExpired:
+                    process.send_signal(getattr(signal, outside))
+                    struck = True
+            try:
+                code = process.wait(LONGEST)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                code = process.wait()
+                err.write(f"it hung: killed after {LONGEST} s\n")
+        stderr = paths[1].read_text()
+        if code == HARNESS_FAULT:
+            raise RuntimeError(stderr)
+        training = event_of(note, "training")
+        seconds = training[0]["time"] - began if training else None
+        return Process(code, process.pid, stderr, struck or bool(event_of(note, "struck")), seconds)
+
+
+class Straight:
+    """The uninterrupted runs to compare with: one for each setting, made when first asked for."""
+
+    def __init__(self, out: Path, corpus: Path) -> None:
+        self.out = out
+        self.corpus = corpus
+        self.seconds: list[float] = []
+        """How long each took."""
+        self._locks = {setting: threading.Lock() for setting in SETTINGS}
+
+    def run(self, setting: Setting) -> Path:
+        """The folder of the straight run."""
+        place = Workplace(self.out / f"straight-{SETTINGS.index(setting)}", self.corpus)
+        with self._locks[setting]:
+            if not place.folder.exists():
+                began = time.perf_counter()
+                process = place.fit(setting, [], "straight")
+                self.seconds.append(time.perf_counter() - began)
+                if process.code:
+                    raise RuntimeError(f"the straight run failed, see {place.folder}: {process.stderr}")
+        return place.root / "run"
+
+
+def write_corpus(path: Path) -> Path:
+    """A small text that a small model can learn something from."""
+    lines = [f"line {n}: {n} and {n + 1} make {2 * n + 1}, and {n} times two is {2 * n}.\n" for n in range(600)]
+    path.write_text("".join(lines))
+    return path
+
+
+def run_trial(trial: Trial, out: Path, straight: Straight) -> Trial:
+    """Kill and resume until the run is finished, then compare it; the folder of a good trial is removed."""
+    place = Workplace(out / f"trial-{trial.number:03d}", straight.corpus)
+    reference = straight.run(trial.setting)
+    longest = 0.8 * statistics.median(straight.seconds)
+    rng = random.Random(f"{trial.seed} {trial.number}")
+    number = 0
+    for number, kill in enumerate(trial.kills):
+        if _finished(place.root):  # before the plan was: what is left of it does not happen
+            break
+        _one_process(trial, kill, f"{number}-{kill.way}-{kill.place}", place, (rng, longest))
+    _one_process(trial, None, f"{number + 1}-to-the-end", place, (rng, longest))
+    finished = _finished(place.root)
+    if len(finished) == 1:
+        trial.problems += differences(reference, finished[0], STEPS)
+        trial.problems += [f"left behind: {path}" for path in leftovers(finished[0])]
+    else:
+        trial.problems.append(f"{len(finished)} runs reached step {STEPS}")
+    if trial.problems:
+        (place.folder / "problems.txt").write_text("\n".join(trial.problems) + "\n")
+    else:
+        shutil.rmtree(place.folder)
+    return trial
+
+
+def _finished(root: Path) -> list[Path]:
+    """The runs that have their last checkpoint."""
+    return [path.parent.parent for path in checkpoints_of(root) if path.name == step_name(STEPS)]
+
+
+def _one_process(
+    trial: Trial, kill: Kill | None, label: str, place: Workplace, chance: tuple[random.Random, float]
+) -> None:
+    """Start or resume the run, harmed by `kill` or to its end, and look at what is left.
+
+    `chance`: where random choices come from, and the latest moment of a strike by the clock, in seconds.
+    """
+    rng, longest = chance
+    before = checkpoints_of(place.root)
+    words = [f"--run.keep={trial.keep}", f"--data.num_workers={rng.choice([0, 2])}"]
+    step = max((_step(path) for path in place.root.glob("*") if path.is_dir()), default=0)
+    trap = _trap(kill, rng, step, trial) if kill else []
+    after = rng.uniform(0.1, longest)
+    goes_on = ["--ckpt_path=last"] if place.root.exists() else []
+    process = place.fit(trial.setting, [*words, *goes_on], label, trap=trap, after=after)
+    if goes_on and not process.struck and ("there is no run" in process.stderr or "holds no ch" in process.stderr):
+        label += "-anew"  # it was killed before it could say whose folder it is
+        process = place.fit(trial.setting, words, label, trap=trap, after=after)
+    trial.problems += [f"{label} {' '.join(trap)}: {line}" for line in _look(kill, process, place.root, before)]
+    if kill:
+        kill.happened = process.struck and process.code in EXIT_CODES[kill.way]
+    if before and process.resume_seconds is not None:
+        trial.resumes.append(process.resume_seconds)
+
+
+def _look(kill: Kill | None, process: Process, root: Path, before: list[Path]) -> list[str]:
+    """What is wrong after a process: its exit code, what it said, what it left."""
+    found = broken_files(root)
+    if before and not checkpoints_of(root):
+        found.append("no checkpoint is left")
+    allowed = EXIT_CODES[kill.way] if kill and process.struck else set()
+    late = {0} if not process.struck or (kill and kill.place in {"anytime", "startup"}) else set()
+    if process.code not in allowed | late:
+        found.append(f"exit code {process.code}")
+    deliberate = kill is not None and kill.way == "exception" and PURPOSE in process.stderr
+    if "Traceback" in process.stderr and not deliberate:
+        found.append(f"a traceback: {process.stderr}")
+    if process.resume_seconds is not None:  # it came to training: leftovers are cleared before
+        found += [f"left from before: {path}" for path in leftovers(root, but_of=process.pid)]
+    return found
+
+
+def _step(run: Path) -> int:
+    """The step that a resume of `run` begins from."""
+    newest = last_checkpoint(run)
+    return read_checkpoint(newest).step if newest else 0
+
+
+def _trap(kill: Kill, rng: random.Random, step: int, trial: Trial) -> list[str]:
+    """Options of kills_child.py for a moment that the rest of the run will reach, drawn at random.
+
+    The range is such that a chain of kills makes its way through the whole run.
+    """
+    if kill.place == "anytime":
+        return ["anytime", kill.way]
+    if kill.place == "startup":
+        return ["--place=startup", f"--way={kill.way}", f"--after={rng.uniform(0.05, 4):.3f}"]
+    steps = max(1, round((STEPS - step) * 1.5 / len(trial.kills)))
+    moments = {
+        "prepare": 12,
+        "step": 2 * trial.setting.accumulate * steps,
+        "validation": 4 * max(1, steps // trial.setting.eval_every),
+        "save": 350 * max(1, steps // SAVE_EVERY),  # a checkpoint of this model is some 350 writes
+        "rename": 2 * max(1, steps // SAVE_EVERY),
+        "delete": 2 * max(1, steps // SAVE_EVERY),
+        "link": 2,
+        "curves": max(1, steps // 3),
+    }
+    nth = kill.nth or rng.randint(1, moments[kill.place])
+    return [f"--place={kill.place}", f"--way={kill.way}", f"--nth={nth}"]

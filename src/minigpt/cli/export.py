@@ -1,0 +1,68 @@
+"""Write a model for other programs: a Hugging Face folder that transformers opens, or one safetensors file."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from minigpt.cli.targets import check_file, check_folder, tell_difference
+
+if TYPE_CHECKING:
+    from minigpt.api import LoadedGPT
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add = parser.add_argument
+    add("run", metavar="RUN-or-CHECKPOINT", help="run folder, its name under runs/, or checkpoint file")
+    add("--format", choices=tuple(WRITERS), required=True, default=argparse.SUPPRESS, help="what to write")
+    add(
+        "--out",
+        metavar="PATH",
+        required=True,
+        default=argparse.SUPPRESS,
+        help="hf: a folder; safetensors: a file",
+    )
+    add("--prefer", choices=("best", "last"), default="best", help="which checkpoint of a run")
+    add("--overwrite", action="store_true", help="replace what is at PATH: a file, or a folder that an export wrote")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export, compare, and say so; gives 0."""
+    out = Path(args.out).expanduser().resolve()
+    write, check = WRITERS[args.format]
+    check(out, args.overwrite)
+    from minigpt.api import load
+
+    loaded = load(args.run, prefer=args.prefer)
+    write(loaded, out)
+    print(f"written to {args.out} from {loaded.checkpoint.path} (step {loaded.checkpoint.step})")
+    return 0
+
+
+def export_to_hf(loaded: "LoadedGPT", out: Path) -> None:
+    """A folder for `transformers`."""
+    from minigpt.interop.hf import export_hf
+
+    exported = export_hf(loaded.model, loaded.tokenizer, out)
+    for note in exported.notes:
+        print(f"minigpt: note: {note}", file=sys.stderr)
+    print(f"family      {exported.form}")
+    tell_difference(loaded.config, exported.difference)
+    if exported.from_transformers is not None:
+        tell_difference(loaded.config, exported.from_transformers, "from transformers")
+
+
+def export_to_file(loaded: "LoadedGPT", out: Path) -> None:
+    """A safetensors file with our names."""
+    from minigpt.interop.our_file import export_file
+
+    tell_difference(loaded.config, export_file(loaded.model, loaded.checkpoint, out))
+
+
+WRITERS: dict[str, tuple[Callable[["LoadedGPT", Path], None], Callable[[Path, bool], None]]] = {
+    "hf": (export_to_hf, check_folder),
+    "safetensors": (export_to_file, check_file),
+}
+"""Format -> what writes it, and what checks before anything is loaded that it may be written there."""

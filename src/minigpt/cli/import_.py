@@ -1,0 +1,106 @@
+"""Make a checkpoint of a model from elsewhere: a Hugging Face folder, nanoGPT's ckpt.pt, or our own safetensors."""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from minigpt.cli.targets import check_file, tell_difference
+from minigpt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from minigpt.interop.foreign import ForeignModel
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add = parser.add_argument
+    add("--format", choices=tuple(READERS), required=True, default=argparse.SUPPRESS, help="what the source is")
+    add(
+        "--source",
+        metavar="PATH|NAME",
+        required=True,
+        default=argparse.SUPPRESS,
+        help="hf: a folder with config.json and weights, or OWNER/NAME, looked for in this machine's cache and then "
+        "fetched; nanogpt: a ckpt.pt; safetensors: a file that minigpt export wrote",
+    )
+    add("--out", metavar="FILE", required=True, default=argparse.SUPPRESS, help="the checkpoint to write, FILE.ckpt")
+    add(
+        "--tokenizer",
+        metavar="byte|gpt2|ids|FILE|FOLDER",
+        help="instead of the one that is found with the model; ids: none, texts are numbers",
+    )
+    add("--meta", metavar="FILE", help="nanogpt only: the meta.pkl with the characters")
+    add("--overwrite", action="store_true", help="replace FILE if it is there")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Import, compare, and say what there is now; gives 0."""
+    if args.meta is not None and args.format != "nanogpt":
+        raise ConfigError(f"--meta is for --format nanogpt: with {args.format} it has no effect")
+    if args.meta is not None and args.tokenizer is not None:
+        raise ConfigError("--meta and --tokenizer both name the tokenizer: give one")
+    out = Path(args.out).expanduser().resolve()
+    check_file(out, args.overwrite)
+    READERS[args.format](args, out)
+    print(f"written to {args.out}: minigpt generate {shlex.quote(args.out)} reads it")
+    return 0
+
+
+def import_hf(args: argparse.Namespace, out: Path) -> None:
+    """Of a Hugging Face folder; compared with `transformers` as well, where that is installed."""
+    from minigpt.interop.foreign import build
+    from minigpt.interop.hf import read_hf
+    from minigpt.interop.reference import compare_with_transformers, is_installed
+
+    foreign, folder = read_hf(args.source, args.tokenizer)
+    compared = compare_with_transformers(build(foreign), folder) if is_installed() else None
+    write(args, foreign, out)
+    if compared is not None:
+        tell_difference(foreign.config, compared, "from transformers")
+
+
+def import_nanogpt(args: argparse.Namespace, out: Path) -> None:
+    """Of nanoGPT's checkpoint."""
+    from minigpt.interop.nanogpt import read_nanogpt
+
+    write(args, read_nanogpt(args.source, args.tokenizer, args.meta), out)
+
+
+def import_safetensors(args: argparse.Namespace, out: Path) -> None:
+    """Of our own export."""
+    from minigpt.interop.our_file import read_file
+
+    write(args, read_file(args.source, args.tokenizer), out)
+
+
+def write(args: argparse.Namespace, foreign: "ForeignModel", out: Path) -> None:
+    """The checkpoint, and what was read, in a few lines."""
+    from minigpt.interop.foreign import write_foreign
+    from minigpt.model.sizes import parameter_count
+
+    difference = write_foreign(foreign, out, command_line(args))
+    for note in foreign.notes:
+        print(f"minigpt: note: {note}", file=sys.stderr)
+    config = foreign.config
+    print(f"model       {config.n_layer} layers, width {config.n_embd}, {parameter_count(config):,} parameters")
+    print(f"tokenizer   {foreign.tokenizer.kind}, {foreign.tokenizer.vocab_size:,} tokens")
+    tell_difference(config, difference)
+
+
+def command_line(args: argparse.Namespace) -> str:
+    """The command again, for the provenance."""
+    words = ["minigpt", "import", "--format", args.format, "--source", args.source, "--out", args.out]
+    for name in ("tokenizer", "meta"):
+        if getattr(args, name) is not None:
+            words += [f"--{name}", getattr(args, name)]
+    return shlex.join(words)
+
+
+READERS: dict[str, Callable[[argparse.Namespace, Path], None]] = {
+    "hf": import_hf,
+    "nanogpt": import_nanogpt,
+    "safetensors": import_safetensors,
+}

@@ -1,0 +1,66 @@
+"""The two families of `transformers` that our settings can express, and which of them a config belongs to."""
+
+from typing import Any
+
+from minigpt.errors import CheckpointError, ConfigError
+from minigpt.interop.family import Family
+from minigpt.interop.gpt2 import GPT2
+from minigpt.interop.llama import LLAMA
+from minigpt.model.config import GPTConfig
+
+FAMILIES = {family.model_type: family for family in (GPT2, LLAMA)}
+
+
+def read_config(fields: Any, source: object) -> tuple[Family, GPTConfig, list[str]]:
+    """The family, our settings and notes of a parsed config.json.
+
+    Raises CheckpointError, one line that names the field, its value and the rule, for what we cannot express.
+    """
+    if not isinstance(fields, dict):
+        raise CheckpointError(f"{source}: a config.json must be a mapping, not a {type(fields).__name__}")
+    model_type = fields.get("model_type")
+    family = FAMILIES.get(model_type) if isinstance(model_type, str) else None
+    if family is None:
+        raise CheckpointError(f"{source}: model_type={model_type!r} must be one of {', '.join(FAMILIES)}")
+    for name, value in family.fixed.items():
+        if fields.get(name, value) != value:
+            raise CheckpointError(f"{source}: {name}={fields[name]!r} cannot be imported: it must be {value!r}")
+    try:
+        settings, notes = family.read({**family.defaults, **fields})
+        return family, GPTConfig(**settings), notes
+    except ConfigError as error:
+        raise CheckpointError(f"{source}: {error}") from None
+
+
+def write_config(family: Family, config: GPTConfig, end_of_text: int | None) -> dict[str, Any]:
+    """The fields of config.json for a model of ours; `end_of_text` also begins a text, as in GPT-2."""
+    return {
+        "architectures": [family.architecture],
+        "model_type": family.model_type,
+        "vocab_size": config.vocab_size,
+        **family.write(config),
+        "tie_word_embeddings": config.tie_embeddings,
+        "torch_dtype": "float32",
+        # Spelt out where there is none: GPT-2's own default lies outside a small vocabulary.
+        "bos_token_id": end_of_text,
+        "eos_token_id": end_of_text,
+    }
+
+
+def family_for(config: GPTConfig) -> Family:
+    """The family that can express `config`; ConfigError, one line, names each setting that stands in its way."""
+    obstacles = {family.title: _obstacles(family, config) for family in FAMILIES.values()}
+    for family in FAMILIES.values():
+        if not obstacles[family.title]:
+            return family
+    told = " nor ".join(f"{title} ({'; '.join(reasons)})" for title, reasons in obstacles.items())
+    raise ConfigError(f"this model cannot be exported: neither {told} can express it")
+
+
+def _obstacles(family: Family, config: GPTConfig) -> list[str]:
+    values = {**config.to_dict(), "n_kv_head": "n_head" if config.kv_heads == config.n_head else config.kv_heads}
+    return [
+        f"{name}={values[name]} is not {' or '.join(map(str, allowed))}"
+        for name, allowed in family.expressible.items()
+        if values[name] not in allowed
+    ]

@@ -1,0 +1,108 @@
+"""Hugging Face folders: a GPT-2 or Llama into a ForeignModel, and a GPT of ours into such a folder."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from minigpt.errors import CheckpointError
+from minigpt.files import atomic_folder, atomic_write
+from minigpt.interop.families import family_for, read_config, write_config
+from minigpt.interop.family import Family
+from minigpt.interop.foreign import ForeignModel, build, check_vocabulary, largest_difference, random_logits
+from minigpt.interop.hub import find_folder
+from minigpt.interop.names import renamed, shapes_of, to_ours, to_theirs
+from minigpt.interop.reference import compare_with_transformers, is_installed
+from minigpt.interop.tokenizer_files import find_foreign_tokenizer, named_tokenizer, write_tokenizer
+from minigpt.interop.weight_files import read_json, read_weights, write_safetensors
+from minigpt.model.config import GPTConfig
+from minigpt.model.gpt import GPT
+from minigpt.text.tokenizers import Tokenizer
+
+_ROUNDING = 1e-5
+"""Of the largest logit: what adding zero biases may change in the order of a sum."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What an export came to."""
+
+    form: str
+    """The family, for a sentence."""
+    notes: list[str]
+    difference: float
+    """Largest difference of the logits on random tokens: the model against what was read back from the disk."""
+    from_transformers: float | None
+    """The same against `transformers`; None where it is not installed."""
+
+
+def read_hf(source: str, tokenizer: str | None = None) -> tuple[ForeignModel, Path]:
+    """The model in a folder, or of a repository's name, and the folder; `tokenizer` names another than is there.
+
+    Raises CheckpointError for what is missing, damaged, not expressible here or contradicts itself; DataError and
+    ConfigError for a tokenizer that cannot be used.
+    """
+    folder = find_folder(source)
+    path = folder / "config.json"
+    family, config, notes = read_config(read_json(path), path)
+    theirs, file = read_weights(folder)
+    weights = to_ours(family.names, config, renamed(theirs, family.prefix, file), file)
+    if tokenizer is None:
+        found, more = find_foreign_tokenizer(folder, config.vocab_size)
+        notes = [*notes, *more]
+    else:
+        found = named_tokenizer(tokenizer, config.vocab_size)
+    check_vocabulary(found, config, source)
+    origin = {"source": source, "format": "hf", "model_type": family.model_type, "weights": file.name}
+    foreign = ForeignModel(config=config, weights=weights, tokenizer=found, origin=origin, notes=notes)
+    return foreign, folder
+
+
+def export_hf(model: GPT, tokenizer: Tokenizer, out: Path) -> Exported:
+    """Write the folder `out`, which `transformers` opens; whole, read again and compared, or not at all.
+
+    Raises ConfigError for a model that no family can express, CheckpointError where the comparison fails or the disk
+    is full.
+    """
+    family = family_for(model.config)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_folder(out) as folder:
+        notes = _write(model, family, tokenizer, folder)
+        difference = _compare(model, tokenizer, folder)
+        from_transformers = compare_with_transformers(model, folder) if is_installed() else None
+    return Exported(form=family.title, notes=notes, difference=difference, from_transformers=from_transformers)
+
+
+def _write(model: GPT, family: Family, tokenizer: Tokenizer, folder: Path) -> list[str]:
+    config, weights = model.config, dict(model.state_dict())
+    notes = []
+    if family.every_bias and not config.bias:
+        config = replace(config, bias=True)
+        lacking = shapes_of(config).items() - shapes_of(model.config).items()
+        weights |= {name: torch.zeros(shape) for name, shape in lacking}
+        notes.append(f"bias=false: a {family.title} has biases, and gets {len(lacking)} that are zero")
+    fields = write_config(family, config, tokenizer.end_of_text)
+    atomic_write(folder / "config.json", json.dumps(fields, indent=2) + "\n")
+    write_safetensors(folder / "model.safetensors", to_theirs(family.names, config, weights), {})
+    if tokenizer.end_of_text is not None:
+        ends = dict.fromkeys(("bos_token_id", "eos_token_id"), tokenizer.end_of_text)
+        atomic_write(folder / "generation_config.json", json.dumps(ends, indent=2) + "\n")
+    return notes + write_tokenizer(tokenizer, folder, config.block_size)
+
+
+def _compare(model: GPT, tokenizer: Tokenizer, folder: Path) -> float:
+    """Read `folder` as an import does: the weights must be the same bits, the tokenizer the same one."""
+    foreign, _ = read_hf(str(folder))
+    for name, value in model.state_dict().items():
+        if not torch.equal(foreign.weights[name], value.float()):
+            raise CheckpointError(f"{folder}: weight '{name}' is not what was written when it is read again")
+    if foreign.tokenizer.fingerprint != tokenizer.fingerprint:
+        raise CheckpointError(f"{folder}: the tokenizer is not what was written when it is read again")
+    # A choice of kernel is no part of the model, and rounds otherwise.
+    same_kernel: GPTConfig = replace(foreign.config, attention=model.config.attention)
+    reloaded = build(replace(foreign, config=same_kernel))
+    difference, relative = largest_difference(random_logits(reloaded, model.config), random_logits(model, model.config))
+    if relative > (0.0 if same_kernel.bias == model.config.bias else _ROUNDING):
+        raise CheckpointError(f"{folder}: read again, its logits differ by {difference:.3g}")
+    return difference

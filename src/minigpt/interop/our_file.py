@@ -1,0 +1,117 @@
+"""One safetensors file with our own names: weights that other programs read, with config and tokenizer beside them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from minigpt.checkpoint import FORMAT, Checkpoint
+from minigpt.errors import CheckpointError, ConfigError, DataError
+from minigpt.files import atomic_path
+from minigpt.interop.foreign import ForeignModel, build, check_vocabulary, largest_difference, random_logits
+from minigpt.interop.names import EMBEDDING, HEAD, shapes_of
+from minigpt.interop.tokenizer_files import named_tokenizer
+from minigpt.interop.weight_files import read_safetensors, write_safetensors
+from minigpt.model.config import GPTConfig
+from minigpt.model.gpt import GPT
+from minigpt.text.tokenizers import tokenizer_from_json
+
+_FACTS: dict[str, tuple[type, ...]] = {
+    "step": (int,),
+    "val_loss": (float, int, type(None)),
+    "data": (dict,),
+    "data_fingerprint": (str,),
+    "provenance": (dict,),
+}
+"""What `facts` in the metadata keeps of the checkpoint."""
+
+
+def export_file(model: GPT, checkpoint: Checkpoint, out: Path) -> float:
+    """Write `out`: weights in float32, a tied matrix once; metadata `config`, `tokenizer` and `facts`, each JSON.
+
+    Gives the largest difference of the logits of what was read again, which is 0: CheckpointError where it is not, and
+    `out` is then as it was before.
+    """
+    tied = model.config.tie_embeddings
+    weights = {
+        name: value.detach().float().clone(memory_format=torch.contiguous_format)
+        for name, value in model.state_dict().items()
+        if not (name == HEAD and tied)
+    }
+    facts = {"format": FORMAT, **{name: getattr(checkpoint, name) for name in _FACTS}}
+    metadata = {
+        "config": json.dumps(model.config.to_dict()),
+        "tokenizer": checkpoint.tokenizer.to_json(),
+        "facts": json.dumps(facts),
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(out) as temporary:
+        write_safetensors(temporary, weights, metadata)
+        foreign = read_file(str(temporary))
+        expected = random_logits(model, model.config)
+        difference, _ = largest_difference(random_logits(build(foreign), model.config), expected)
+        if difference != 0 or foreign.tokenizer.fingerprint != checkpoint.tokenizer.fingerprint:
+            raise CheckpointError(f"{out}: read again, it is not what was written: logits differ by {difference:.3g}")
+    return difference
+
+
+def read_file(source: str, tokenizer: str | None = None) -> ForeignModel:
+    """The inverse of `export_file`; CheckpointError, one line, for a file that is damaged or not one of these."""
+    path = Path(source).expanduser()
+    if not path.is_file():
+        raise CheckpointError(f"{source}: no such file")
+    weights, metadata = read_safetensors(path)
+    for name in ("config", "tokenizer", "facts"):
+        if name not in metadata:
+            raise CheckpointError(
+                f"{source} is no export of minigpt: its metadata has no '{name}' (a Hugging Face folder is imported "
+                "with --format hf)"
+            )
+    facts = _checked_facts(_json(metadata["facts"], source), source)
+    try:
+        config = GPTConfig.from_dict(_json(metadata["config"], source))
+        own = tokenizer_from_json(metadata["tokenizer"], source)
+    except (ConfigError, DataError) as error:
+        raise CheckpointError(f"{source}: {error}") from None
+    found = own if tokenizer is None else named_tokenizer(tokenizer, config.vocab_size)
+    check_vocabulary(found, config, source)
+    weights = {name: value.float() for name, value in weights.items()}
+    if config.tie_embeddings and EMBEDDING in weights:
+        weights[HEAD] = weights[EMBEDDING]
+    _check_shapes(weights, config, source)
+    origin = {"source": source, "format": "safetensors", "exported_from": facts.pop("provenance")}
+    return ForeignModel(config=config, weights=weights, tokenizer=found, origin=origin, **facts)
+
+
+def _json(text: str, source: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{source}: its metadata are not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{source}: its metadata must be mappings, not a {type(value).__name__}")
+    return value
+
+
+def _checked_facts(facts: dict[str, Any], source: str) -> dict[str, Any]:
+    if facts.get("format") != FORMAT:
+        raise CheckpointError(f"{source} has format {facts.get('format')!r}, this minigpt reads format {FORMAT}")
+    for name, types in _FACTS.items():
+        if name not in facts or not isinstance(facts[name], types) or isinstance(facts[name], bool):
+            raise CheckpointError(f"{source}: '{name}' in its metadata is missing or not what it should be")
+    loss = facts["val_loss"]
+    return {**{name: facts[name] for name in _FACTS}, "val_loss": None if loss is None else float(loss)}
+
+
+def _check_shapes(weights: dict[str, torch.Tensor], config: GPTConfig, source: str) -> None:
+    if config.n_layer > len(weights):
+        raise CheckpointError(f"{source}: n_layer={config.n_layer}, but the file holds only {len(weights)} weights")
+    expected = shapes_of(config)
+    for name in sorted(expected.keys() ^ weights.keys()):
+        what = "lack" if name in expected else "have an unknown"
+        raise CheckpointError(f"{source}: the weights {what} '{name}'")
+    for name, shape in expected.items():
+        if weights[name].shape != shape:
+            found = tuple(weights[name].shape)
+            raise CheckpointError(f"{source}: weight '{name}' has shape {found}, the config asks for {tuple(shape)}")

@@ -1,0 +1,55 @@
+"""Reading a pickle of plain values (text, whole numbers, lists, mappings) of any origin, without running any of it."""
+
+import io
+import pickle
+import pickletools
+from pathlib import Path
+from typing import Any, NoReturn
+
+from minigpt.errors import DataError
+
+MOST_BYTES = 8 << 20
+"""nanoGPT's meta.pkl takes some 15 bytes a character, of which Unicode has about 150,000."""
+
+# A pickle is a program for a small machine. These of its instructions build plain values; none imports or calls.
+_HARMLESS = {
+    *("PROTO", "FRAME", "STOP", "MARK", "MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT", "GET", "BINGET", "LONG_BINGET"),
+    *("NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "FLOAT", "BINFLOAT"),
+    *("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "EMPTY_LIST", "LIST", "APPEND", "APPENDS"),
+    *("EMPTY_DICT", "DICT", "SETITEM", "SETITEMS", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"),
+}
+_PLACES = {"PUT", "BINPUT", "LONG_BINPUT"}
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """The second lock: it knows no class and no function at all."""
+
+    def find_class(self, module_name: str, global_name: str) -> NoReturn:
+        raise pickle.UnpicklingError(f"it names {module_name}.{global_name}")
+
+
+def read_plain_pickle(path: Path) -> Any:
+    """The value in `path`. DataError, one line, for a file that is missing, too large, damaged, or not plain."""
+    try:
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            raise DataError(f"{path}: {size:,} bytes are too many for a vocabulary: {MOST_BYTES:,} at most")
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    try:
+        for instruction, argument, _ in pickletools.genops(data):
+            if instruction.name not in _HARMLESS:
+                raise DataError(
+                    f"{path}: it holds more than text, numbers, lists and mappings ({instruction.name}), which could "
+                    "run code and is never loaded"
+                )
+            # A place in the machine's memory costs as much as the largest number of one.
+            if instruction.name in _PLACES and int(str(argument)) > len(data):
+                raise DataError(f"{path} is damaged: it asks for place {argument} of the unpickler's memory")
+        return _PlainUnpickler(io.BytesIO(data)).load()
+    except DataError:
+        raise
+    except Exception as error:  # damaged bytes may raise anything at all
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DataError(f"{path} is not a pickle of plain values: {reason}") from None

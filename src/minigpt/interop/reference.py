@@ -1,0 +1,42 @@
+"""A folder opened by `transformers` itself, where that is installed, to compare its logits with ours."""
+
+import importlib.util
+from pathlib import Path
+
+from minigpt.errors import CheckpointError
+from minigpt.interop.foreign import largest_difference, random_logits
+from minigpt.model.gpt import GPT
+
+MOST = 1e-3
+"""Of the largest logit. Rounding in float32 gives some 1e-6; a wrong activation or norm far more than this."""
+
+
+def is_installed() -> bool:
+    """Whether `transformers` can be imported; it is no dependency of minigpt."""
+    return importlib.util.find_spec("transformers") is not None
+
+
+def compare_with_transformers(model: GPT, folder: Path) -> float:
+    """The largest difference of the logits of `model` and of what `transformers` makes of `folder`, both in float32.
+
+    Raises CheckpointError where it cannot open the folder, or differs by more than rounding.
+    """
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        reference = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # the library raises whatever its parts raise
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(f"{folder}: transformers {transformers.__version__} cannot open it: {reason}") from None
+    expected = random_logits(reference.float().eval(), model.config)
+    difference, relative = largest_difference(random_logits(model, model.config), expected)
+    if relative > MOST:
+        raise CheckpointError(
+            f"{folder}: the logits of transformers differ by {relative:.2g} of the largest one; rounding explains "
+            f"{MOST:g} at most"
+        )
+    return difference
