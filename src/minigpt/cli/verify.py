@@ -5,6 +5,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
+
 from minigpt.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
@@ -17,11 +19,18 @@ _PARTS = {
     "curve": "points of the curve",
 }
 _SHOWN = 3
+_CLASSES = ("callbacks", "plugins", "logger")
+"""Of the trainer's settings, those that are nothing but classes; others may name one by class_path."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("run", metavar="RUN", help="run folder, or its name under runs/")
+    parser.add_argument(
+        "--build_classes",
+        action="store_true",
+        help="build the callbacks and other classes that the run's config names: for a run of your own",
+    )
     parser.add_argument("--step", type=int, metavar="N", help="the checkpoint to arrive at (default: the newest)")
 
 
@@ -31,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
     from minigpt.training.verify import find_stretch, verify
 
     stretch = find_stretch(folder, args.step)
+    if not args.build_classes:
+        refuse_classes(stretch.end.yaml, stretch.end.path)
     with tempfile.TemporaryDirectory(prefix="minigpt-verify-") as scratch:
         config = Path(scratch) / "config.yaml"
         config.write_text(stretch.end.yaml, encoding="utf-8")
@@ -46,6 +57,25 @@ def run(args: argparse.Namespace) -> int:
         outcome = verify(stretch, experiment, Path(scratch) / "runs")
     print("\n".join(_report(stretch, outcome)))
     return 0 if outcome.identical else 1
+
+
+def refuse_classes(config: str, path: Path) -> None:
+    """Raise CheckpointError if the config that a checkpoint carries has Python classes built: it may be a stranger's.
+
+    A class takes any arguments and may write anywhere, so a person must have said yes to it.
+    """
+    try:
+        content = yaml.safe_load(config)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return  # reading the config will say what is wrong
+    trainer = content.get("trainer") if isinstance(content, dict) else None
+    for name, value in trainer.items() if isinstance(trainer, dict) else ():
+        named = value not in (None, True, False, []) if name in _CLASSES else "class_path" in str(value)
+        if named:
+            raise CheckpointError(
+                f"{path}: its config has trainer.{name} build classes: look at it, and give --build_classes if the run "
+                "is your own"
+            )
 
 
 def _run_folder(name: str) -> Path:

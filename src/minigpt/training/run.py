@@ -108,7 +108,7 @@ class Run:
         checkpoint = str(self.start.resumed.path) if self.start.resumed else None
         try:
             with self.stop.listening():
-                self.trainer.fit(module, data, ckpt_path=checkpoint)
+                self.trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
         except Stopped as stopped:
             self.console.print(f"{stopped}; its checkpoint is written: --ckpt_path last goes on", highlight=False)
             return 128 + stopped.signal_number
