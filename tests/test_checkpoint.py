@@ -253,6 +253,30 @@ def test_weights_that_do_not_fit_the_config_are_named(tmp_path, content):
     assert "'3'" in refusal_of(content, tmp_path)
 
 
+def test_sizes_that_no_weights_have_are_refused_at_once(tmp_path, content):
+    """Not built first: a billion layers take a day, and a width of 2^40 has no number of bytes."""
+    content["minigpt"]["config"]["n_layer"] = 10**9
+    assert "n_layer=1000000000" in refusal_of(content, tmp_path)
+    content["minigpt"]["config"] |= {"n_layer": 2, "n_embd": 2**40}
+    assert "sizes that no weights can have" in refusal_of(content, tmp_path)
+
+
+@pytest.mark.parametrize("bad", [torch.zeros(0), torch.zeros(2), True, 2.0, None])
+def test_a_format_that_is_no_number_is_refused(tmp_path, content, bad):
+    content["minigpt"]["format"] = bad
+    assert "checkpoint format" in refusal_of(content, tmp_path)
+
+
+def test_odd_facts_are_refused(tmp_path, content):
+    content["minigpt"]["step"] = -1
+    assert "must not be negative: -1" in refusal_of(content, tmp_path)
+    content["minigpt"] |= {"step": 1, "data": {"corpus": torch.zeros(2)}}
+    assert "'data.corpus' in its 'minigpt' entry is a Tensor" in refusal_of(content, tmp_path)
+    content["minigpt"]["data"] = {}
+    content["state_dict"]["gpt.final_norm.weight"] = torch.ones(16, dtype=torch.int64)
+    assert "'final_norm.weight' is of type torch.int64" in refusal_of(content, tmp_path)
+
+
 def test_a_config_that_cannot_be_is_refused(tmp_path, content):
     content["minigpt"]["config"]["n_head"] = 3
     message = refusal_of(content, tmp_path)

@@ -64,7 +64,15 @@ def test_a_missing_seed_is_drawn_anew_and_not_from_torch():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("n_samples", [0, -2, 1.0, True])
+@pytest.mark.parametrize("name", ["max_new_tokens", "top_k", "seed", "context"])
+def test_what_no_tensor_can_count_is_refused(name):
+    with pytest.raises(ConfigError, match=rf"{name}=\(a number of 1329 bits\) must be below 2\*\*63"):
+        SamplingOptions(**{name: 10**400})
+    with pytest.raises(ConfigError, match="temperature="):
+        SamplingOptions(temperature=10**400)
+
+
+@pytest.mark.parametrize("n_samples", [0, -2, 1.0, True, 10_001, 10**12])
 def test_an_impossible_number_of_samples_is_refused(n_samples):
     with pytest.raises(ConfigError, match="n_samples="):
         SamplingOptions().for_samples(n_samples)

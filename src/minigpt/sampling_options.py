@@ -91,4 +91,5 @@ def _check_whole(value: object, name: str, *, at_least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
         raise ConfigError(f"{name}={value!r} must be a whole number, {at_least} or more")
     if value >= 2**63:  # what a tensor can count
-        raise ConfigError(f"{name} must be below 2**63, not a number of {value.bit_length()} bits")
+        shown = value if value < 2**200 else f"(a number of {value.bit_length()} bits)"
+        raise ConfigError(f"{name}={shown} must be below 2**63")

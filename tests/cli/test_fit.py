@@ -104,6 +104,55 @@ def test_yaml_mistakes(tmp_path: Path, text: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("run: {name: 2024-13-45}", "holds a value that cannot be read: month must be in 1..12; a text goes in quotes"),
+        (f"seed_everything: {'1' * 5000}", "holds a value that cannot be read"),
+        ("run: {name: !!float x}", "holds a value that cannot be read"),
+        ("[" * 3000 + "]" * 3000, "is nested too deeply to be read"),
+        ("run: &a\n  name: *a\n", "is nested deeper than 50 levels, or holds itself"),
+        (
+            "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n"
+            + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]\n" for a, b in zip("abcdefg", "bcdefgh", strict=True)),
+            "holds more than 100,000 values",
+        ),
+        ("model:\n  n_layer: 1\n  n_layer: 2\n", "c.yaml:3: is not YAML: n_layer stands twice"),
+    ],
+)
+def test_yaml_that_cannot_be_read(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check(["--config", write(tmp_path / "c.yaml", text)])
+
+
+def test_a_merge_is_no_double_key(tmp_path: Path) -> None:
+    text = "model: &small {n_layer: 1}\nrun:\n  <<: {keep: 1}\n  keep: 2\n"
+    assert load_yaml(Path(write(tmp_path / "c.yaml", text)))["run"] == {"keep": 2}
+
+
+@pytest.mark.parametrize(
+    ("key", "rule"),
+    [
+        ("run.log_every", "a whole number, or left out"),
+        ("run.compile", "true or false, or left out"),
+        ("optim.lr", "a number, or left out"),
+        ("data.corpus", "a text, or left out"),
+        ("trainer.max_steps", "a whole number"),
+        ("trainer.accumulate_grad_batches", "a whole number"),
+    ],
+)
+def test_null_is_refused_where_it_means_nothing(tmp_path: Path, key: str, rule: str) -> None:
+    group, name = key.split(".")
+    with pytest.raises(ConfigError, match=f"{key}=null must be {rule}"):
+        check(["--config", write(tmp_path / "c.yaml", f"{group}: {{{name}: null}}\n")])
+    check(["--config", write(tmp_path / "c.yaml", "model: {n_kv_head: null}\n")])
+
+
+def test_warmup_beyond_all_numbers(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"optim.warmup_steps=.* must lie between 0 and"):
+        check(["--config", write(tmp_path / "c.yaml", f"optim: {{warmup_steps: 1{'0' * 400}}}\n")])
+
+
 def test_binary_config(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_bytes(b"\xff\xfe\x00\x01")
     with pytest.raises(ConfigError, match=r"c.yaml: cannot be read"):

@@ -83,6 +83,40 @@ def test_ctrl_c_while_starting(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert capsys.readouterr().err == "minigpt: interrupted\n"
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 8 TiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes.\nat x"),
+        RuntimeError("Storage size calculation overflowed with sizes=[1, 9]"),
+    ],
+)
+def test_too_little_memory_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    def fail(words: list[str]) -> int:
+        raise error
+
+    monkeypatch.setattr(entry, "_dispatch", fail)
+    assert main(["fit"]) == 1
+    line = f"minigpt: error: too little memory for what is asked: {str(error).splitlines()[0]}\n"
+    assert capsys.readouterr().err == line
+
+
+def test_a_bug_is_not_told_as_too_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(words: list[str]) -> int:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(entry, "_dispatch", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(["fit"])
+
+
+def test_a_message_cannot_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "no\r\nsuch\x1b[31m\u202e\ud800run"]) == 1
+    assert capsys.readouterr().err == "minigpt: error: no run or checkpoint at no such\\x1b[31m\\u202e\\ud800run\n"
+
+
 def test_errors_of_the_system_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def full(words: list[str]) -> int:
         raise OSError(28, "No space left on device", "runs/base/metrics.csv")

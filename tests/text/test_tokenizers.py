@@ -181,3 +181,12 @@ def test_char_json_is_readable() -> None:
     fields = json.loads(CharTokenizer("ba", end_of_text=True, unknown=False).to_json())
     assert fields == {"minigpt_tokenizer": "char", "characters": "ab", "end_of_text": True, "unknown": False}
     assert tokenizer_from_json(json.dumps(fields)).encode("ab") == [0, 1]
+
+
+def test_an_id_far_beyond_all_vocabularies_takes_no_memory(tmp_path: Path) -> None:
+    fields = json.loads(train_bpe(["some text"], 257).to_json())
+    fields["added_tokens"] = []
+    fields["model"]["vocab"]["a"] = 2**31
+    (tmp_path / "t.json").write_text(json.dumps(fields))
+    with pytest.raises(DataError, match="its ids go up to 2147483648, and 16777215 is the most"):
+        load_tokenizer(tmp_path / "t.json")

@@ -96,7 +96,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; a file that is missing, broken or holds something else is a ConfigError with file
     and line."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = _UniqueKeys(path.read_text(encoding="utf-8")).get_single_data()
     except FileNotFoundError as error:
         names = [str(near) for near in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
         raise ConfigError(f"--config {path}: there is no such file{did_you_mean(str(path), names)}") from error
@@ -107,6 +107,11 @@ def load_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}{line}: is not YAML: {error.problem or error.context}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: is not YAML: {str(error).splitlines()[0]}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: is nested too deeply to be read") from error
+    except ValueError as error:  # what looks like a date or a number to YAML, and is none
+        raise ConfigError(f"{path}: holds a value that cannot be read: {error}; a text goes in quotes") from error
+    _check_extent(content, path)
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -114,6 +119,38 @@ def load_yaml(path: Path) -> dict[str, Any]:
             f"{path}: holds a {type(content).__name__}, and a config is a mapping of groups: model, data, ..."
         )
     return content
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML without Python objects, in which a key stands once, as the specification asks: the last one would win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """As SafeLoader; raises ConstructorError for a key that stands twice."""
+        seen = set()
+        for key, _ in node.value:
+            name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key)
+            if name in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} stands twice", key.start_mark)
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+
+def _check_extent(content: Any, path: Path) -> None:
+    """Refuse what aliases blow up: a value inside itself, or inside so many others that reading them never ends."""
+    waiting, n_values = [(content, 0)], 0
+    while waiting:
+        value, depth = waiting.pop()
+        n_values += 1
+        if depth > _DEEPEST:
+            raise ConfigError(f"{path}: is nested deeper than {_DEEPEST} levels, or holds itself")
+        if n_values > _MOST_VALUES:
+            raise ConfigError(f"{path}: holds more than {_MOST_VALUES:,} values")
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | set | tuple) else ()
+        waiting += [(each, depth + 1) for each in inner]
+
+
+_DEEPEST = 50
+_MOST_VALUES = 100_000
 
 
 def _options(argv: Sequence[str]) -> Iterator[str]:

@@ -171,12 +171,19 @@ def _plain_name(name: str) -> str:
 
 
 def _check_tokens(path: Path, tokenizer: Tokenizer) -> None:
-    """DataError for a token that the tokenizer does not have. Looked at once for each state of the file."""
+    """DataError for a token that the tokenizer does not have, or a document that begins where none can.
+
+    Looked at once for each state of the file.
+    """
     if recall("tokens", path) == tokenizer.fingerprint:
         return
     largest = largest_token(path)
     if largest >= tokenizer.vocab_size:
         raise DataError(f"{path}: holds token {largest}, beyond the vocabulary of {tokenizer.vocab_size}")
+    starts = open_document_starts(path).astype(np.int64)
+    n_tokens = read_header(path).n_tokens
+    if len(starts) and not (starts[0] >= 0 and starts[-1] <= n_tokens and (np.diff(starts) >= 0).all()):
+        raise DataError(f"{path}: its documents do not begin one after another within its {n_tokens} tokens")
     remember("tokens", path, tokenizer.fingerprint)
 
 
