@@ -9,9 +9,7 @@ from hypothesis import HealthCheck, settings
 # Nothing here is a matter of speed, and the fixtures are made to be shared by the examples of a test.
 _COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck), "print_blob": True}
 # In CI an example that fails once must fail every time; hypothesis' data base would be one more file to keep.
-settings.register_profile(
-    "quick", max_examples=int(os.environ.get("N", "40")), derandomize=True, database=None, **_COMMON
-)
+settings.register_profile("quick", max_examples=35, derandomize=True, database=None, **_COMMON)
 settings.register_profile("thorough", max_examples=1000, **_COMMON)
 settings.load_profile(os.environ.get("MINIGPT_FUZZ", "quick"))
 
