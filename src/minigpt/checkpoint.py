@@ -17,6 +17,8 @@ from minigpt.archive import is_complete, read_archive
 from minigpt.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
+from minigpt.optim.groups import parameter_groups
+from minigpt.restorable import check_restorable
 from minigpt.text.tokenizers import Tokenizer, tokenizer_from_json
 
 FORMAT = 2
@@ -130,7 +132,10 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
             f"more than the model's vocab_size={config.vocab_size}"
         )
     weights = _gpt_weights(content["state_dict"])
-    _check_weights(path, config, weights)
+    blank = _check_weights(path, config, weights)
+    resumable = {"optimizer_states", "loops"} <= content.keys()
+    if resumable:
+        check_restorable(path, content, [group["params"] for group in parameter_groups(blank, 0.0)])
     return Checkpoint(
         path=path,
         config=config,
@@ -142,7 +147,7 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
         data=entry["data"],
         data_fingerprint=entry["data_fingerprint"],
         yaml=entry["yaml"],
-        resumable={"optimizer_states", "loops"} <= content.keys(),
+        resumable=resumable,
     )
 
 
@@ -166,7 +171,7 @@ def _checked_entry(path: Path, content: Any) -> dict[str, Any]:
     if not isinstance(content, dict) or not isinstance(content.get(ENTRY), dict):
         raise CheckpointError(f"{path} is not a checkpoint of minigpt: it has no '{ENTRY}' entry")
     entry = content[ENTRY]
-    if entry.get("format") != FORMAT:
+    if type(entry.get("format")) is not int or entry["format"] != FORMAT:
         raise CheckpointError(
             f"{path} has checkpoint format {entry.get('format')!r}, this version of minigpt reads format {FORMAT}"
         )
@@ -175,6 +180,11 @@ def _checked_entry(path: Path, content: Any) -> dict[str, Any]:
             raise CheckpointError(f"{path}: its '{ENTRY}' entry has no '{name}'")
         if not isinstance(entry[name], types):
             raise CheckpointError(f"{path}: '{name}' in its '{ENTRY}' entry must not be a {type(entry[name]).__name__}")
+    if entry["step"] < 0:
+        raise CheckpointError(f"{path}: 'step' in its '{ENTRY}' entry must not be negative: {entry['step']}")
+    for name, value in entry["data"].items():
+        if not isinstance(value, str | int | float | NoneType):
+            raise CheckpointError(f"{path}: 'data.{name}' in its '{ENTRY}' entry is a {type(value).__name__}")
     weights = content.get("state_dict")
     if not isinstance(weights, dict):
         raise CheckpointError(f"{path} has no weights: it lacks 'state_dict'")
@@ -189,9 +199,16 @@ def _gpt_weights(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key.replace("_orig_mod.", "").removeprefix(WEIGHT_PREFIX): value for key, value in state_dict.items()}
 
 
-def _check_weights(path: Path, config: GPTConfig, weights: dict[str, Tensor]) -> None:
-    with torch.device("meta"):  # shapes without memory
-        expected = GPT(config).state_dict()
+def _check_weights(path: Path, config: GPTConfig, weights: dict[str, Tensor]) -> GPT:
+    """A model without memory of what the config says, which the weights fit."""
+    if config.n_layer > len(weights):  # a block has several: this is told without building a billion of them
+        raise CheckpointError(f"{path}: its config has n_layer={config.n_layer}, and there are {len(weights)} weights")
+    try:
+        with torch.device("meta"):  # shapes without memory
+            blank = GPT(config)
+    except (RuntimeError, TypeError, OverflowError):  # sizes that no tensor can have
+        raise CheckpointError(f"{path}: its config has sizes that no weights can have: {config.to_dict()}") from None
+    expected = blank.state_dict()
     for key in sorted(expected.keys() | weights.keys()):
         if key not in weights:
             raise CheckpointError(f"{path}: the weights lack '{key}', which the config asks for")
@@ -200,6 +217,9 @@ def _check_weights(path: Path, config: GPTConfig, weights: dict[str, Tensor]) ->
         found, asked = tuple(weights[key].shape), tuple(expected[key].shape)
         if found != asked:
             raise CheckpointError(f"{path}: weight '{key}' has shape {found}, the config asks for {asked}")
+        if not weights[key].is_floating_point() or weights[key].layout != torch.strided:
+            raise CheckpointError(f"{path}: weight '{key}' is of type {weights[key].dtype}, not of real numbers")
+    return blank
 
 
 def _checkpoint_folder(run: Path) -> Path:

@@ -1,10 +1,13 @@
 """The settings of sampling and their checks; no torch here, so that `minigpt generate --help` is instant."""
 
-import math
 import secrets
+import sys
 from dataclasses import dataclass, fields, replace
 
 from minigpt.errors import ConfigError
+
+MOST_SAMPLES = 10_000
+"""Each waits with a prompt of its own until its turn comes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +51,6 @@ class SamplingOptions:
                 raise ConfigError(f"{name}={value!r} must be above 0 and at most 1; leave it out to keep every token")
         if self.seed is not None:
             _check_whole(self.seed, "seed", at_least=0)
-            if self.seed >= 2**63:  # what torch.Generator takes, with room for seed + sample index
-                raise ConfigError(f"seed={self.seed} must be below 2**63")
         if self.context is not None:
             _check_whole(self.context, "context", at_least=1)
         self._refuse_what_greedy_ignores()
@@ -74,6 +75,8 @@ class SamplingOptions:
         which would all be the same text.
         """
         _check_whole(n_samples, "n_samples", at_least=1)
+        if n_samples > MOST_SAMPLES:
+            raise ConfigError(f"n_samples={n_samples} must be at most {MOST_SAMPLES:,}; another seed gives others")
         if self.greedy and n_samples > 1:
             raise ConfigError(f"greedy=True gives one text: n_samples={n_samples} would be {n_samples} copies of it")
         seed = self.first_seed()
@@ -81,9 +84,11 @@ class SamplingOptions:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _check_whole(value: object, name: str, *, at_least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
         raise ConfigError(f"{name}={value!r} must be a whole number, {at_least} or more")
+    if value >= 2**63:  # what a tensor can count
+        raise ConfigError(f"{name} must be below 2**63, not a number of {value.bit_length()} bits")

@@ -145,7 +145,7 @@ def test_a_spoilt_index(prepared: Path, data: st.DataObject) -> None:
     as_json = altered(json.loads(good)).map(lambda index: json.dumps(index).encode())
     (folder / "index.json").write_bytes(data.draw(st.one_of(as_json, as_json, spoilt_bytes(good))))
     use(folder)
-    if data.draw(st.integers(0, 9)) == 0:  # each starts a worker process
+    if data.draw(st.integers(0, 29)) == 0:  # each starts a worker process
         Path("text.txt").write_text("a text of some length to prepare\n" * 3)
         options = PrepareOptions(corpus="text.txt", tokenizer="byte")
         assert or_one_line(lambda: prepare(options, folder)) is not None, "what is spoilt is made anew"

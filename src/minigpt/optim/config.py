@@ -48,7 +48,7 @@ class OptimConfig:
         rules = [
             ("lr", self.lr > 0, "be more than 0"),
             ("min_lr", self.min_lr >= 0, "not be negative"),
-            ("warmup_steps", self.warmup_steps >= 0, "not be negative"),
+            ("warmup_steps", 0 <= self.warmup_steps < 2**63, "lie between 0 and 2^63 - 1"),
             ("decay_fraction", 0 < self.decay_fraction <= 1, "lie in (0, 1]"),
             ("betas", all(0 <= beta < 1 for beta in self.betas), "lie in [0, 1)"),
             ("eps", self.eps > 0, "be more than 0"),

@@ -17,6 +17,8 @@ from minigpt.text.words import WordEncoder
 _END_NAMES = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<|eos|>", "[EOS]")
 _BATCH_CHARACTERS = 1 << 18
 """Texts go to the library in batches of about this size: its Encoding objects weigh some 100 bytes a token."""
+_MOST_IDS = 1 << 24
+"""Sixty times the largest vocabulary of the great models. Every id up to the highest has its place in a list."""
 _GPT2_REPOSITORIES = ("openai-community/gpt2", "gpt2")
 
 
@@ -174,6 +176,8 @@ def _bytes_of_tokens(library: Any, fields: dict[str, Any], source: str) -> list[
     vocabulary: dict[str, int] = library.get_vocab(with_added_tokens=True)
     if not vocabulary:
         raise DataError(f"{source}: the tokenizer's vocabulary is empty")
+    if max(vocabulary.values()) >= _MOST_IDS:
+        raise DataError(f"{source}: its ids go up to {max(vocabulary.values())}, and {_MOST_IDS - 1} is the most")
     spelt = [b""] * (max(vocabulary.values()) + 1)
     added = library.get_added_tokens_decoder()
     for token, index in vocabulary.items():

@@ -8,6 +8,7 @@ from minigpt.errors import ConfigError, did_you_mean
 SplitName = Literal["auto", "documents", "position"]
 LEAST_BPE_VOCABULARY = 257
 """The 256 bytes and the end of text."""
+MOST_WORKERS = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,15 @@ class PrepareOptions:
 
     def __post_init__(self) -> None:
         """Check every value; raises ConfigError with the value and the rule."""
+        for name, kinds in {
+            **dict.fromkeys(("corpus", "tokenizer", "text_field"), (str,)),
+            **dict.fromkeys(("vocab_size", "workers"), (int,)),
+            "val_fraction": (int, float),
+            "unknown": (bool,),
+        }.items():
+            if type(getattr(self, name)) not in kinds:
+                words = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}[kinds[-1]]
+                raise ConfigError(f"{name}={getattr(self, name)!r} must be {words}")
         if not 0 < self.val_fraction < 1:
             raise ConfigError(f"val_fraction={self.val_fraction} must lie between 0 and 1")
         choices = get_args(SplitName)
@@ -42,6 +52,8 @@ class PrepareOptions:
             )
         if self.workers < 1:
             raise ConfigError(f"workers={self.workers} must be at least 1")
+        if self.workers > MOST_WORKERS:
+            raise ConfigError(f"workers={self.workers} must be at most {MOST_WORKERS:,}: each is a process")
         if self.tokenizer == "bpe" and self.vocab_size < LEAST_BPE_VOCABULARY:
             raise ConfigError(f"vocab_size={self.vocab_size} must be at least {LEAST_BPE_VOCABULARY} for bpe")
         if self.unknown and self.tokenizer != "char":

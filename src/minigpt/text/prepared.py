@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -106,7 +106,7 @@ def open_prepared(folder: Path) -> Prepared:
     """
     index = read_index(folder)
     try:
-        tokenizer = load_tokenizer(folder / index["tokenizer"])
+        tokenizer = load_tokenizer(folder / _plain_name(index["tokenizer"]))
         train, val = (_open_split(folder, index[side], tokenizer) for side in SIDES)
         prepared = Prepared(folder, tokenizer, train, val, index["fingerprint"], index["meta"])
         expected = _fingerprint(tokenizer, index)
@@ -143,7 +143,7 @@ def open_as_corpus(folder: Path, options: PrepareOptions, tokenizer: Tokenizer |
 
 
 def _open_split(folder: Path, entry: dict[str, Any], tokenizer: Tokenizer) -> TokenSplit:
-    paths = [folder / name for name in entry["shards"]]
+    paths = [folder / _plain_name(name) for name in entry["shards"]]
     for path, checksum in zip(paths, entry["checksums"], strict=True):
         header = read_header(path)
         if header.tokenizer != tokenizer.fingerprint:
@@ -161,6 +161,13 @@ def _open_split(folder: Path, entry: dict[str, Any], tokenizer: Tokenizer) -> To
         n_documents=entry["n_documents"],
         n_bytes=entry["n_bytes"],
     )
+
+
+def _plain_name(name: str) -> str:
+    """`name`, unless it leads out of the folder: an index from elsewhere opens no file but those beside it."""
+    if PurePath(name).name != name or PureWindowsPath(name).name != name or name in {"", ".", ".."} or "\0" in name:
+        raise ValueError(f"{name!r} is not the plain name of a file")
+    return name
 
 
 def _check_tokens(path: Path, tokenizer: Tokenizer) -> None:

@@ -123,7 +123,7 @@ def _settings(text: str) -> dict[str, Any]:
     """The keys and values of a config; none if it is not one, as a checkpoint of strangers may hold anything."""
     try:
         values = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         return {}
     return flatten(values) if isinstance(values, dict) else {}
 

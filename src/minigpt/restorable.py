@@ -1,0 +1,158 @@
+"""Whether a checkpoint's optimizer and position can be gone on with, looked at before any of it is believed.
+
+A file that was damaged is found by its checksum; one that was made by hand or by a stranger is not. torch's fused
+optimizer, for one, reads beyond the end of a state that is smaller than its parameter.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from minigpt.errors import CheckpointError
+
+_BOTH = {"total": {"ready": int, "completed": int}, "current": {"ready": int, "completed": int}}
+_BATCHES = {
+    "total": _BOTH["total"] | {"started": int, "processed": int},
+    "current": _BOTH["current"] | {"started": int},
+}
+_CLEARED = {"total": {"ready": int, "completed": int, "started": int}, "current": {"ready": int, "completed": int}}
+_TRAINING = {
+    "loops": {
+        "fit_loop": {
+            "state_dict": {},
+            "epoch_loop.state_dict": {"_batches_that_stepped": int},
+            "epoch_loop.batch_progress": _BATCHES | {"is_last_batch": bool},
+            "epoch_loop.scheduler_progress": _BOTH,
+            "epoch_loop.automatic_optimization.state_dict": {},
+            "epoch_loop.automatic_optimization.optim_progress": {"optimizer": {"step": _BOTH, "zero_grad": _CLEARED}},
+            "epoch_loop.manual_optimization.state_dict": {},
+            "epoch_loop.manual_optimization.optim_step_progress": _BOTH,
+            "epoch_loop.val_loop.state_dict": {},
+            "epoch_loop.val_loop.batch_progress": _BATCHES | {"is_last_batch": bool},
+            "epoch_progress": _BATCHES,
+        },
+        "validate_loop": {"state_dict": {}, "batch_progress": _BATCHES | {"is_last_batch": bool}},
+        "test_loop": {"state_dict": {}, "batch_progress": _BATCHES | {"is_last_batch": bool}},
+        "predict_loop": {"state_dict": {}, "batch_progress": _BATCHES},
+    },
+    "epoch": int,
+    "global_step": int,
+    "callbacks": {},
+    "lr_schedulers": list,
+}
+"""What Lightning writes and reads again: counters under names. Its migrations bring older files up to this."""
+_SOMETIMES = {
+    "TokenDataModule": {"batches": int, "windows": int},
+    "callbacks": {
+        "Checkpoints": {"best_loss": (float, int, type(None)), "best_step": (int, type(None))},
+        "DivergenceGuard": {"losses": [float], "skipped": int, "in_a_row": int},
+    },
+}
+_AVERAGES = ("exp_avg", "exp_avg_sq")
+_NUMBERS = ("lr", "eps", "weight_decay")
+_VERSION = re.compile(r"\d+(\.\d+)*(\.?(dev|post|rc|a|b)\d+)*(\+[\w.]+)?")
+
+
+def check_restorable(path: Path, content: Mapping[str, Any], groups: Sequence[Sequence[Tensor]]) -> None:
+    """Raise CheckpointError, one line, unless training can go on from `content`.
+
+    `groups` are the model's parameters as the optimizer groups them; only their shapes are read.
+    """
+    fault = _misfit(content, _TRAINING) or _misfit_of_known(content, _SOMETIMES)
+    if not fault and not _VERSION.fullmatch(str(content.get("pytorch-lightning_version"))):
+        fault = "pytorch-lightning_version"
+    if fault:
+        raise CheckpointError(f"{path}: its position is not one that training can go on from: '{fault}' is not right")
+    fault = _misfit_of_optimizer(content["optimizer_states"], groups)
+    if fault:
+        raise CheckpointError(f"{path}: its optimizer state does not belong to its weights: {fault}")
+
+
+def _misfit(found: Any, expected: Any, name: str = "") -> str | None:
+    """The dotted name of the first value that is missing or of another kind, or None."""
+    if isinstance(expected, dict):
+        if not isinstance(found, dict):
+            return name
+        each = (_misfit(found.get(key), kind, f"{name}.{key}".strip(".")) for key, kind in expected.items())
+        return next(filter(None, each), None)
+    if isinstance(expected, list):
+        return None if isinstance(found, list) and all(isinstance(each, expected[0]) for each in found) else name
+    if expected is int:
+        return None if type(found) is int and 0 <= found < 2**62 else name
+    return None if isinstance(found, expected) else name
+
+
+def _misfit_of_known(content: Mapping[str, Any], expected: Mapping[str, Any]) -> str | None:
+    """As `_misfit`, for what need not be there."""
+    for name, kind in expected.items():
+        if name in content:
+            inner = {key: each for key, each in kind.items() if name != "callbacks" or key in content[name]}
+            fault = _misfit(content[name], inner, name)
+            if fault:
+                return fault
+    return None
+
+
+def _misfit_of_optimizer(states: Any, groups: Sequence[Sequence[Tensor]]) -> str | None:
+    """What is wrong with the one optimizer's state, in words, or None."""
+    parameters = [parameter for group in groups for parameter in group]
+    only = states[0] if isinstance(states, list) and len(states) == 1 and isinstance(states[0], dict) else {}
+    state, saved = only.get("state"), only.get("param_groups")
+    if not (isinstance(state, dict) and isinstance(saved, list) and len(saved) == len(groups)):
+        return f"it is not one optimizer's, with {len(groups)} groups"
+    numbers = iter(range(len(parameters)))
+    for group, theirs in zip(groups, saved, strict=True):
+        if not isinstance(theirs, dict) or not _same(theirs.get("params"), [next(numbers) for _ in group]):
+            return "its groups hold other parameters"
+        fault = next((key for key, good in _settings_of(theirs).items() if not good), None)
+        if fault:
+            return f"'{fault}' of a group is not right"
+    for number, values in state.items():
+        known = type(number) is int and 0 <= number < len(parameters)
+        fault = _misfit_of_parameter(values, parameters[number]) if known else "there should be none"
+        if fault:
+            return f"{fault} of parameter {number!r}"
+    return None
+
+
+def _same(found: Any, expected: list[int]) -> bool:
+    return isinstance(found, list) and all(type(number) is int for number in found) and found == expected
+
+
+def _settings_of(group: dict[str, Any]) -> dict[str, bool]:
+    """Each setting of a group and whether it is what AdamW can go on with; `--optim` sets most of them anew."""
+    betas = group.get("betas")
+    checks = {key: _is_finite(group.get(key)) for key in _NUMBERS}
+    checks["betas"] = isinstance(betas, tuple | list) and len(betas) == 2 and all(_is_finite(beta) for beta in betas)
+    for key in ("amsgrad", "maximize", "capturable", "differentiable"):
+        checks[key] = group.get(key, False) is False
+    checks["foreach"] = group.get("foreach") is None
+    checks["fused"] = isinstance(group.get("fused"), bool | None)
+    checks["decoupled_weight_decay"] = group.get("decoupled_weight_decay", True) is True
+    return checks
+
+
+def _is_finite(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < math.inf
+
+
+def _misfit_of_parameter(values: Any, parameter: Tensor) -> str | None:
+    if not isinstance(values, dict) or set(values) != {"step", *_AVERAGES}:
+        return "the averages"
+    if not (isinstance(values["step"], Tensor) and values["step"].numel() == 1 and _is_plain(values["step"])):
+        return "'step'"
+    for name in _AVERAGES:
+        value = values[name]
+        if not (isinstance(value, Tensor) and value.shape == parameter.shape and _is_plain(value)):
+            return f"'{name}'"
+    return None
+
+
+def _is_plain(value: Tensor) -> bool:
+    """Numbers in a row in memory."""
+    return value.layout == torch.strided and value.is_contiguous() and value.is_floating_point()
