@@ -1,5 +1,6 @@
 """Our tokenizers as files of the `tokenizers` library: the same ids, the same texts, the same fingerprint again."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,13 @@ def test_characters_outside_the_vocabulary() -> None:
     assert LIBRARY["char with all"].decode(ids) == unknown.decode(ids)
     with pytest.raises(Exception, match="UNK"):  # the library raises bare Exception
         LIBRARY["char"].encode("Z")
+
+
+def test_no_release_of_transformers_makes_token_type_ids(tmp_path: Path) -> None:
+    """Before 5 its tokenizers did unless told otherwise, and GPT-2 adds an embedding for them: other logits."""
+    write_tokenizer(TOKENIZERS["byte"], tmp_path, 16)
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    assert settings["model_input_names"] == ["input_ids", "attention_mask"]
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
