@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, settings
 
 # Nothing here is a matter of speed, and the fixtures are made to be shared by the examples of a test.
 _COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck), "print_blob": True}

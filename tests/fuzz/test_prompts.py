@@ -73,7 +73,7 @@ def test_a_huge_number(checkpoints: list[str], option: str, number: str, monkeyp
     """Refused, or the beginning of an endless text: it comes at once, and takes no memory."""
     import minigpt.cli.generate as command
 
-    class Enough(Exception):
+    class Enough(Exception):  # noqa: N818
         pass
 
     def write_a_little(pieces):

@@ -16,7 +16,7 @@ def test_the_table_holds_every_name():
 
 
 def test_layernorm_is_its_formula():
-    norm = LayerNorm(8, bias=True, epsilon=0.3).double()
+    norm = LayerNorm(8, small_config(norm_eps=0.3)).double()
     randomise(norm)
     x = 3 + 2 * torch.randn(4, 5, 8, dtype=torch.float64)
     mean = x.mean(dim=-1, keepdim=True)
@@ -25,7 +25,7 @@ def test_layernorm_is_its_formula():
 
 
 def test_rmsnorm_is_its_formula():
-    norm = RMSNorm(8, epsilon=0.3).double()
+    norm = RMSNorm(8, small_config(norm_eps=0.3)).double()
     randomise(norm)
     x = 3 + 2 * torch.randn(4, 5, 8, dtype=torch.float64)
     mean_square = (x * x).mean(dim=-1, keepdim=True)
@@ -33,13 +33,24 @@ def test_rmsnorm_is_its_formula():
 
 
 def test_only_layernorm_has_a_bias_and_only_when_asked():
-    assert NORMS["layernorm"](8, True, 1e-5).bias is not None
-    assert NORMS["layernorm"](8, False, 1e-5).bias is None
-    assert [name for name, _ in NORMS["rmsnorm"](8, True, 1e-5).named_parameters()] == ["weight"]
+    assert NORMS["layernorm"](8, small_config()).bias is not None
+    assert NORMS["layernorm"](8, small_config(bias=False)).bias is None
+    assert [name for name, _ in NORMS["rmsnorm"](8, small_config()).named_parameters()] == ["weight"]
+
+
+def test_without_gain_a_norm_has_no_parameters():
+    for norm in NORMS.values():
+        assert not list(norm(8, small_config(norm_gain=False)).parameters())
+    model = GPT(small_config(norm="layernorm", norm_gain=False, qk_norm=True))
+    assert not [name for name, _ in model.named_parameters() if "norm" in name]
+    x = torch.randn(4, 8)
+    torch.testing.assert_close(
+        RMSNorm(8, small_config(norm_gain=False))(x), RMSNorm(8, small_config())(x), rtol=1e-6, atol=1e-6
+    )
 
 
 def test_rmsnorm_keeps_bfloat16_with_float32_weights(recwarn):
-    assert RMSNorm(8, 1e-5)(torch.randn(2, 8, dtype=torch.bfloat16)).dtype == torch.bfloat16
+    assert RMSNorm(8, small_config())(torch.randn(2, 8, dtype=torch.bfloat16)).dtype == torch.bfloat16
     assert not recwarn.list
 
 

@@ -1,6 +1,7 @@
 """Small models of every kind, with weights that make a mistake visible."""
 
 import itertools
+import random
 from typing import get_args
 
 import torch
@@ -22,6 +23,11 @@ DETAILS = [
     for n_kv_head, qk_norm, bias, tied in itertools.product((None, 2, 1), (False, True), (False, True), (False, True))
 ]
 VARIANTS = [kind | DETAILS[(7 * i + i // 24) % 24] for i, kind in enumerate(KINDS)]
+# ... and the rarer settings thrown in by dice.
+_DICE = random.Random(0)
+for _variant in VARIANTS:
+    _variant |= {"norm_gain": _DICE.random() < 0.6, "zero_init": _DICE.random() < 0.3}
+    _variant["logit_softcap"] = _DICE.choice([None, None, 5.0])
 # Each setting in several variants: for the checks that take longer.
 FEW_VARIANTS = VARIANTS[::13]
 

@@ -65,6 +65,8 @@ GPT2 = Family(
         "activation": tuple(dict.fromkeys(_ACTIVATIONS.values())),
         "n_kv_head": ("n_head",),
         "qk_norm": (False,),
+        "norm_gain": (True,),
+        "logit_softcap": (None,),
     },
     defaults={
         "vocab_size": 50257,

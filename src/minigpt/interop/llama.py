@@ -88,6 +88,8 @@ LLAMA = Family(
         "norm_placement": ("pre",),
         "activation": tuple(dict.fromkeys(_ACTIVATIONS.values())),
         "qk_norm": (False,),
+        "norm_gain": (True,),
+        "logit_softcap": (None,),
     },
     defaults={
         "vocab_size": 32000,

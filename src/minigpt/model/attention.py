@@ -30,10 +30,14 @@ class Attention(nn.Module):
         self.attend = ATTENTIONS[config.attention]
         # One matrix for all three is one matrix product instead of three.
         qkv_width = (config.n_head + 2 * config.kv_heads) * config.head_width
+        self.row_parts = {
+            "qkv": tuple(heads * config.head_width for heads in (self.n_head, self.kv_heads, self.kv_heads))
+        }
+        """Rows of the matrices that `qkv` holds, one above the other: an optimizer may treat each by itself."""
         self.qkv = nn.Linear(config.n_embd, qkv_width, bias=config.bias)
         self.output = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
-        self.query_norm = RMSNorm(config.head_width, config.norm_eps) if config.qk_norm else nn.Identity()
-        self.key_norm = RMSNorm(config.head_width, config.norm_eps) if config.qk_norm else nn.Identity()
+        self.query_norm = RMSNorm(config.head_width, config) if config.qk_norm else nn.Identity()
+        self.key_norm = RMSNorm(config.head_width, config) if config.qk_norm else nn.Identity()
 
     def forward(self, x: Tensor, signals: PositionSignals, cache: LayerCache | None = None) -> Tensor:
         """(B, T, C) -> (B, T, C); with a cache the T tokens also see what it holds, and are added to it."""

@@ -17,9 +17,9 @@ class PreNormBlock(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         norm = NORMS[config.norm]
-        self.attention_norm = norm(config.n_embd, config.bias, config.norm_eps)
+        self.attention_norm = norm(config.n_embd, config)
         self.attention = Attention(config)
-        self.feedforward_norm = norm(config.n_embd, config.bias, config.norm_eps)
+        self.feedforward_norm = norm(config.n_embd, config)
         self.feedforward = feed_forward(config)
         self.dropout = Dropout(config.dropout)
 

@@ -49,12 +49,18 @@ class GPTConfig:
     """Which feed-forward layer, named after its activation."""
     attention: AttentionName = "fused"
     """Attention through torch's fused kernel, or written out step by step: the same numbers."""
+    norm_gain: bool = True
+    """Give the norms a trained gain for each channel (and layernorm its bias)."""
     qk_norm: bool = False
     """Normalise (RMSNorm) queries and keys of each head before they meet."""
     bias: bool = True
     """Give biases to linear layers and to layernorm."""
     tie_embeddings: bool = True
     """Use one matrix as token embedding and as output layer."""
+    zero_init: bool = False
+    """Start each residual branch, and an untied output layer, at zero: a new model is an embedding and no more."""
+    logit_softcap: float | None = None
+    """Squash the logits into (-cap, cap) by a tanh; null: not at all."""
     rotary_base: float = 10000.0
     """Base of the rotary wavelengths; only for position=rotary."""
 
@@ -106,13 +112,17 @@ class GPTConfig:
         for name in ("n_kv_head", "n_ff"):
             if getattr(self, name) is not None:
                 _check_whole(name, getattr(self, name), at_least=1)
-        for name in ("qk_norm", "bias", "tie_embeddings"):
+        for name in ("norm_gain", "qk_norm", "bias", "tie_embeddings", "zero_init"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name}={getattr(self, name)!r} must be true or false")
         if not (_is_number(self.dropout) and 0 <= self.dropout < 1):
             raise ConfigError(f"dropout={self.dropout!r} must be a number from 0 up to, not including, 1")
         if not (_is_number(self.norm_eps) and 0 < self.norm_eps < math.inf):
             raise ConfigError(f"norm_eps={self.norm_eps!r} must be a finite number above 0")
+        if self.logit_softcap is not None and not (
+            _is_number(self.logit_softcap) and 0 < self.logit_softcap < math.inf
+        ):
+            raise ConfigError(f"logit_softcap={self.logit_softcap!r} must be a finite number above 0 (null: no cap)")
         if not (_is_number(self.rotary_base) and 1 < self.rotary_base < math.inf):
             raise ConfigError(f"rotary_base={self.rotary_base!r} must be a finite number above 1")
 

@@ -18,6 +18,18 @@ IGNORED = -1
 """A target of this value counts for nothing."""
 
 
+class SoftCap(nn.Module):
+    """cap * tanh(logits / cap): no logit leaves (-cap, cap), so none can run away (Gemma Team 2024, section 2)."""
+
+    def __init__(self, cap: float) -> None:
+        super().__init__()
+        self.cap = cap
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """(..., V) -> (..., V)."""
+        return self.cap * (logits / self.cap).tanh()
+
+
 class GPT(nn.Module):
     """A decoder-only transformer (Vaswani et al. 2017; Radford et al. 2019), initialised when built.
 
@@ -33,13 +45,12 @@ class GPT(nn.Module):
         self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(BLOCKS[config.norm_placement](config) for _ in range(config.n_layer))
         # A post-norm block has normalised its sum already.
-        if config.norm_placement == "pre":
-            self.final_norm = NORMS[config.norm](config.n_embd, config.bias, config.norm_eps)
-        else:
-            self.final_norm = nn.Identity()
+        pre_norm = config.norm_placement == "pre"
+        self.final_norm: nn.Module = NORMS[config.norm](config.n_embd, config) if pre_norm else nn.Identity()
         self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         if config.tie_embeddings:
             self.head.weight = self.token_embedding.weight  # Press and Wolf 2017
+        self.squash = SoftCap(config.logit_softcap) if config.logit_softcap else nn.Identity()
         initialise(self)
 
     @property
@@ -53,7 +64,7 @@ class GPT(nn.Module):
         With a cache the tokens stand behind those it holds, see them, and are added to it (any T >= 1).
         Raises ConfigError where the positions or the cache end before the tokens do.
         """
-        return self.head(self.hidden(tokens, cache))
+        return self.squash(self.head(self.hidden(tokens, cache)))
 
     def hidden(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
         """tokens (B, T) int64 -> (B, T, C): the stream after the last norm, from which `head` makes logits."""

@@ -28,6 +28,9 @@ def initialise(model: "GPT") -> None:
         biases                                    all 0
         norms                                     weight 1, bias 0 (set where they are made)
 
+    With zero_init attention.output, feedforward.down and an untied head are 0: every block begins as the identity
+    (Zhang et al. 2019, "Fixup", section 3; Yang et al. 2022, "Tensor Programs V", appendix D.2, for the output layer).
+
     The stream is the sum of 2 n_layer residual branches; drawing them narrower keeps its variance free of depth.
     """
     for module in model.modules():
@@ -35,12 +38,15 @@ def initialise(model: "GPT") -> None:
             draw(module, STD)
         elif isinstance(module, nn.Embedding | LearnedPosition):
             nn.init.normal_(module.weight, std=STD)
-    residual_std = STD / math.sqrt(2 * max(model.config.n_layer, 1))
+    config = model.config
+    residual_std = 0.0 if config.zero_init else STD / math.sqrt(2 * max(config.n_layer, 1))
     for module in model.modules():
         if isinstance(module, Attention):
             draw(module.output, residual_std)
         elif isinstance(module, FeedForward):
             draw(module.down, residual_std)
+    if config.zero_init and not config.tie_embeddings:
+        nn.init.zeros_(model.head.weight)
 
 
 def draw(linear: nn.Linear, std: float) -> None:

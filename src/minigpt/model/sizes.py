@@ -22,14 +22,20 @@ def parameters_by_part(config: GPTConfig) -> dict[str, int]:
         head              V C                                        0 when tied
 
     A linear layer has as many biases as outputs; of the norms only layernorm has any.
+    Without norm_gain the norms, those of queries and keys too, have no parameters.
     """
     C, F, L = config.n_embd, config.ff_width, config.n_layer
     qkv_width = C + 2 * config.kv_heads * config.head_width
     n_up = 2 if config.activation in GATED_ACTIVATIONS else 1  # gate and up, or up alone
 
-    attention = C * qkv_width + C * C + config.bias * (qkv_width + C) + config.qk_norm * 2 * config.head_width
+    attention = (
+        C * qkv_width
+        + C * C
+        + config.bias * (qkv_width + C)
+        + config.qk_norm * config.norm_gain * 2 * config.head_width
+    )
     feedforward = (n_up + 1) * C * F + config.bias * (n_up * F + C)
-    norm = C * (2 if config.norm == "layernorm" and config.bias else 1)
+    norm = config.norm_gain * C * (2 if config.norm == "layernorm" and config.bias else 1)
     return {
         "token_embedding": config.vocab_size * C,
         "position": config.block_size * C if config.position == "learned" else 0,
@@ -83,7 +89,8 @@ def activation_bytes(config: GPTConfig, batch_size: int, bytes_per_element: int 
     dropped = C if config.dropout > 0 else 0  # the mask of one (B, T, C) dropout
     block = _attention_numbers(config) + _feedforward_numbers(config) + 2 * _norm_numbers(config, C) + 2 * dropped
     final_norm = _norm_numbers(config, C) if config.norm_placement == "pre" else 0
-    head_and_loss = C + V  # the input of the head; the log-probabilities
+    # The input of the head, the tanh of the soft cap, the log-probabilities.
+    head_and_loss = C + (V if config.logit_softcap else 0) + V
     per_token = dropped + config.n_layer * block + final_norm + head_and_loss
     numbers = batch_size * T * per_token + _position_numbers(config)
     tokens_and_targets = 2 * batch_size * T * INDEX_BYTES
@@ -91,8 +98,13 @@ def activation_bytes(config: GPTConfig, batch_size: int, bytes_per_element: int 
 
 
 def _norm_numbers(config: GPTConfig, width: int) -> int:
-    """Kept for one vector: its input, and layernorm's mean and deviation, or rmsnorm's scale and scaled input."""
-    return width + 2 if config.norm == "layernorm" else 2 * width + 1
+    """Kept for one vector: its input, and layernorm's mean and deviation, or rmsnorm's scale and scaled input.
+
+    Without a gain to multiply it with, the scaled input is the result, which its reader keeps.
+    """
+    if config.norm == "layernorm":
+        return width + 2
+    return (2 if config.norm_gain else 1) * width + 1
 
 
 def _attention_numbers(config: GPTConfig) -> int:
@@ -101,7 +113,9 @@ def _attention_numbers(config: GPTConfig) -> int:
     kv_width = config.kv_heads * config.head_width
     qkv_width = C + 2 * kv_width
     inputs = C + C  # of the linear layers qkv and output
-    qk_norm = C + kv_width + H + config.kv_heads if config.qk_norm else 0  # both scaled, and their scales
+    qk_norm = H + config.kv_heads if config.qk_norm else 0  # the scales of both
+    if config.qk_norm and config.norm_gain:
+        qk_norm += C + kv_width  # both scaled
     if config.attention == "explicit" or config.dropout > 0:
         weights = 3 * H * T if config.dropout > 0 else H * T  # the softmax; with dropout its mask and result too
         projected = qkv_width if config.qk_norm else 0  # what the norms of queries and keys read

@@ -6,13 +6,16 @@ from typing import Literal, get_args
 from minigpt.errors import ConfigError, did_you_mean
 from minigpt.settings import refuse_without_effect
 
+OptimizerName = Literal["adamw", "muon"]
 ScheduleName = Literal["constant", "linear", "cosine", "wsd"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
-    """AdamW and the learning rate over the steps. One step is one update of the weights, whatever the accumulation."""
+    """The optimizer and its rate over the steps. One step is one update of the weights, whatever the accumulation."""
 
+    name: OptimizerName = "adamw"
+    """adamw for everything, or muon for the matrices of the blocks and adamw for embeddings, output, norms, biases."""
     lr: float = 3e-3
     """Peak learning rate, reached after the warm-up."""
     schedule: ScheduleName = "cosine"
@@ -28,17 +31,20 @@ class OptimConfig:
     """Decay rates of AdamW's averages of the gradient and of its square."""
     eps: float = 1e-8
     """Added to the denominator of AdamW's update."""
+    muon_lr: float = 0.02
+    """muon only: peak learning rate of the matrices; it follows the same schedule."""
+    muon_momentum: float = 0.95
+    """muon only: decay rate of its average of the gradient."""
     weight_decay: float = 0.1
     """Decoupled weight decay on matrices and embeddings; biases and gains of norms never decay."""
 
     def __post_init__(self) -> None:
         """Check every value; raises ConfigError with the value and the rule."""
-        if self.schedule not in get_args(ScheduleName):
-            choices = get_args(ScheduleName)
-            raise ConfigError(
-                f"optim.schedule={self.schedule} must be one of {', '.join(choices)}"
-                f"{did_you_mean(str(self.schedule), choices)}"
-            )
+        for name, choices in {"name": get_args(OptimizerName), "schedule": get_args(ScheduleName)}.items():
+            value = getattr(self, name)
+            if value not in choices:
+                near = did_you_mean(str(value), choices)
+                raise ConfigError(f"optim.{name}={value} must be one of {', '.join(choices)}{near}")
         rules = [
             ("lr", self.lr > 0, "be more than 0"),
             ("min_lr", self.min_lr >= 0, "not be negative"),
@@ -46,6 +52,8 @@ class OptimConfig:
             ("decay_fraction", 0 < self.decay_fraction <= 1, "lie in (0, 1]"),
             ("betas", all(0 <= beta < 1 for beta in self.betas), "lie in [0, 1)"),
             ("eps", self.eps > 0, "be more than 0"),
+            ("muon_lr", self.muon_lr > 0, "be more than 0"),
+            ("muon_momentum", 0 <= self.muon_momentum < 1, "lie in [0, 1)"),
             ("weight_decay", self.weight_decay >= 0, "not be negative"),
         ]
         for name, holds, rule in rules:
@@ -57,3 +65,5 @@ class OptimConfig:
             )
         refuse_without_effect(self, "optim.", "min_lr", "schedule", ("linear", "cosine", "wsd"))
         refuse_without_effect(self, "optim.", "decay_fraction", "schedule", ("wsd",))
+        refuse_without_effect(self, "optim.", "muon_lr", "name", ("muon",))
+        refuse_without_effect(self, "optim.", "muon_momentum", "name", ("muon",))

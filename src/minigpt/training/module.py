@@ -13,7 +13,7 @@ from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_no
 from minigpt.batches import Batch
 from minigpt.model.gpt import GPT
 from minigpt.optim.config import OptimConfig
-from minigpt.optim.groups import apply_settings, build_optimizer
+from minigpt.optim.groups import apply_settings, build_optimizer, set_learning_rate
 from minigpt.optim.schedules import learning_rate
 from minigpt.randomness import seed_dropout
 from minigpt.training.metrics import LanguageModelMetrics
@@ -94,8 +94,7 @@ class GPTModule(pl.LightningModule):
         """Set what is a function of the step: dropout's random numbers and the learning rate."""
         seed_dropout(self.seed, self.global_rank, batches_done(self.trainer), self.device)
         rate = learning_rate(self.trainer.global_step, self.trainer.max_steps, self.optim)
-        for group in self._optimizer().param_groups:
-            group["lr"] = rate
+        set_learning_rate(self._optimizer(), self.optim, rate)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean loss of the batch, nats per token."""
