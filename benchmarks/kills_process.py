@@ -28,6 +28,7 @@ class Setting:
     accumulate: int = 1
     compiled: bool = False
     eval_every: int = 5
+    optimizer: str = "adamw"
 
     def words(self, root: Path, corpus: Path) -> list[str]:
         """The command line of a small run into `root`, with dropout and all that a run writes."""
@@ -35,8 +36,9 @@ class Setting:
         return [
             "fit", "--run.name=run", f"--run.root={root}", f"--data.corpus={corpus}", f"--seed_everything={SEED}",
             "--model.block_size=16", "--model.n_layer=1", "--model.n_head=2", "--model.n_embd=16",
-            "--model.dropout=0.3", "--optim.lr=1e-2", "--optim.warmup_steps=3", "--data.batch_size=4",
-            f"--data.tokenizer={self.tokenizer}", *vocabulary, f"--run.compile={str(self.compiled).lower()}",
+            "--model.dropout=0.3", f"--optim.name={self.optimizer}", "--optim.lr=1e-2", "--optim.warmup_steps=3",
+            "--data.batch_size=4", f"--data.tokenizer={self.tokenizer}", *vocabulary,
+            f"--run.compile={str(self.compiled).lower()}",
             "--run.log_every=3", f"--run.eval_every={self.eval_every}", "--run.eval_batches=2",
             f"--run.save_every={SAVE_EVERY}", "--run.sample_every=15", "--run.sample_prompt=line",
             f"--trainer.max_steps={STEPS}", "--trainer.accelerator=cpu", "--trainer.devices=1",
@@ -48,11 +50,11 @@ SETTINGS = [
     Setting("byte", 1, False, 5),
     Setting("bpe", 4, False, 6),
     Setting("byte", 4, True, 5),
-    Setting("bpe", 1, True, 6),
-    Setting("byte", 4, False, 6),
-    Setting("bpe", 1, False, 5),
+    Setting("bpe", 1, True, 6, "muon"),
+    Setting("byte", 4, False, 6, "muon"),
+    Setting("bpe", 1, False, 5, "muon"),
 ]
-"""Tokenizers, accumulation, torch.compile and cadences, each value with each other one somewhere."""
+"""Tokenizers, accumulation, torch.compile, cadences and optimizers, each value with each other one somewhere."""
 
 
 @dataclass

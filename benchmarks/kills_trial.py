@@ -123,7 +123,9 @@ def _look(kill: Kill | None, process: Process, root: Path, before: list[Path]) -
     if before and not checkpoints_of(root):
         found.append("no checkpoint is left")
     allowed = EXIT_CODES[kill.way] if kill and process.struck else set()
-    late = {0} if not process.struck or (kill and kill.place in {"anytime", "startup"}) else set()
+    late: set[int] = {0} if not process.struck or (kill and kill.place in {"anytime", "startup"}) else set()
+    if _finished(root):  # while Python takes itself down it no longer turns a Ctrl-C into an exception
+        late |= {-signal.SIGINT}
     if process.code not in allowed | late:
         found.append(f"exit code {process.code}")
     deliberate = kill is not None and kill.way == "exception" and PURPOSE in process.stderr
