@@ -17,7 +17,7 @@ from minigpt.archive import is_complete, read_archive
 from minigpt.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
-from minigpt.optim.groups import parameter_groups
+from minigpt.optim.config import OptimizerName
 from minigpt.restorable import check_restorable
 from minigpt.text.tokenizers import Tokenizer, tokenizer_from_json
 
@@ -66,8 +66,13 @@ class Checkpoint:
     """Content of the prepared corpus; empty: not known."""
     yaml: str
     """The whole config of the run that wrote it, resolved; empty: it comes from elsewhere."""
-    resumable: bool
-    """Whether the file also holds the optimizer and the position that training goes on from."""
+    optimizer: OptimizerName | None
+    """Whose state the file also holds, with the position that training goes on from; none: the weights alone."""
+
+    @property
+    def resumable(self) -> bool:
+        """Whether training can go on from here."""
+        return self.optimizer is not None
 
 
 def step_name(step: int) -> str:
@@ -134,8 +139,6 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
     weights = _gpt_weights(content["state_dict"])
     blank = _check_weights(path, config, weights)
     resumable = {"optimizer_states", "loops"} <= content.keys()
-    if resumable:
-        check_restorable(path, content, [group["params"] for group in parameter_groups(blank, 0.0)])
     return Checkpoint(
         path=path,
         config=config,
@@ -147,7 +150,7 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
         data=entry["data"],
         data_fingerprint=entry["data_fingerprint"],
         yaml=entry["yaml"],
-        resumable=resumable,
+        optimizer=check_restorable(path, content, blank) if resumable else None,
     )
 
 

@@ -6,7 +6,7 @@ optimizer, for one, reads beyond the end of a state that is smaller than its par
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ import torch
 from torch import Tensor
 
 from minigpt.errors import CheckpointError
+from minigpt.model.gpt import GPT
+from minigpt.optim.config import OptimConfig, OptimizerName
+from minigpt.optim.groups import muon_groups, parameter_groups
 
 _BOTH = {"total": {"ready": int, "completed": int}, "current": {"ready": int, "completed": int}}
 _BATCHES = {
@@ -53,24 +56,23 @@ _SOMETIMES = {
         "DivergenceGuard": {"losses": [float], "skipped": int, "in_a_row": int},
     },
 }
-_AVERAGES = ("exp_avg", "exp_avg_sq")
-_NUMBERS = ("lr", "eps", "weight_decay")
 _VERSION = re.compile(r"\d+(\.\d+)*(\.?(dev|post|rc|a|b)\d+)*(\+[\w.]+)?")
 
 
-def check_restorable(path: Path, content: Mapping[str, Any], groups: Sequence[Sequence[Tensor]]) -> None:
-    """Raise CheckpointError, one line, unless training can go on from `content`.
+def check_restorable(path: Path, content: Mapping[str, Any], blank: GPT) -> OptimizerName:
+    """The optimizer whose state `content` holds, for a model of the shapes of `blank`.
 
-    `groups` are the model's parameters as the optimizer groups them; only their shapes are read.
+    Raises CheckpointError, one line, unless training can go on from it.
     """
     fault = _misfit(content, _TRAINING) or _misfit_of_known(content, _SOMETIMES)
     if not fault and not _VERSION.fullmatch(str(content.get("pytorch-lightning_version"))):
         fault = "pytorch-lightning_version"
     if fault:
         raise CheckpointError(f"{path}: its position is not one that training can go on from: '{fault}' is not right")
-    fault = _misfit_of_optimizer(content["optimizer_states"], groups)
+    fault = _misfit_of_optimizer(content["optimizer_states"], blank)
     if fault:
         raise CheckpointError(f"{path}: its optimizer state does not belong to its weights: {fault}")
+    return "muon" if _has_muon(content["optimizer_states"][0]["param_groups"]) else "adamw"
 
 
 def _misfit(found: Any, expected: Any, name: str = "") -> str | None:
@@ -98,61 +100,81 @@ def _misfit_of_known(content: Mapping[str, Any], expected: Mapping[str, Any]) ->
     return None
 
 
-def _misfit_of_optimizer(states: Any, groups: Sequence[Sequence[Tensor]]) -> str | None:
+def _misfit_of_optimizer(states: Any, blank: GPT) -> str | None:
     """What is wrong with the one optimizer's state, in words, or None."""
-    parameters = [parameter for group in groups for parameter in group]
     only = states[0] if isinstance(states, list) and len(states) == 1 and isinstance(states[0], dict) else {}
     state, saved = only.get("state"), only.get("param_groups")
-    if not (isinstance(state, dict) and isinstance(saved, list) and len(saved) == len(groups)):
-        return f"it is not one optimizer's, with {len(groups)} groups"
-    numbers = iter(range(len(parameters)))
+    if not (isinstance(state, dict) and isinstance(saved, list) and all(isinstance(group, dict) for group in saved)):
+        return "it is not that of one optimizer"
+    groups = muon_groups(blank, OptimConfig(name="muon")) if _has_muon(saved) else parameter_groups(blank, 0.0)
+    if len(saved) != len(groups):
+        return f"it has {len(saved)} groups, not {len(groups)}"
+    parameters: list[tuple[Tensor, bool]] = []
     for group, theirs in zip(groups, saved, strict=True):
-        if not isinstance(theirs, dict) or not _same(theirs.get("params"), [next(numbers) for _ in group]):
+        first, by_muon = len(parameters), bool(group.get("use_muon"))
+        parameters += [(parameter, by_muon) for parameter in group["params"]]
+        if not _same(theirs.get("params"), list(range(first, len(parameters)))):
             return "its groups hold other parameters"
-        fault = next((key for key, good in _settings_of(theirs).items() if not good), None)
+        fault = next((key for key, good in _settings_of(theirs, group).items() if not good), None)
         if fault:
             return f"'{fault}' of a group is not right"
     for number, values in state.items():
         known = type(number) is int and 0 <= number < len(parameters)
-        fault = _misfit_of_parameter(values, parameters[number]) if known else "there should be none"
+        fault = _misfit_of_parameter(values, *parameters[number]) if known else "there should be none"
         if fault:
             return f"{fault} of parameter {number!r}"
     return None
+
+
+def _has_muon(groups: list[dict[str, Any]]) -> bool:
+    return any(group.get("use_muon") is True for group in groups)
 
 
 def _same(found: Any, expected: list[int]) -> bool:
     return isinstance(found, list) and all(type(number) is int for number in found) and found == expected
 
 
-def _settings_of(group: dict[str, Any]) -> dict[str, bool]:
-    """Each setting of a group and whether it is what AdamW can go on with; `--optim` sets most of them anew."""
-    betas = group.get("betas")
-    checks = {key: _is_finite(group.get(key)) for key in _NUMBERS}
+def _settings_of(theirs: dict[str, Any], ours: dict[str, Any]) -> dict[str, bool]:
+    """Each setting of a saved group and whether it can be gone on with; the config sets most of them anew."""
+    by_muon = bool(ours.get("use_muon"))
+    checks = {key: _is_finite(theirs.get(key)) for key in ("lr", "weight_decay")}
+    checks["use_muon"] = theirs.get("use_muon", False) is by_muon
+    if by_muon:
+        parts = theirs.get("parts")
+        checks["momentum"] = _is_finite(theirs.get("momentum"))
+        checks["parts"] = isinstance(parts, list) and [_plain(each) for each in parts] == ours["parts"]
+        return checks
+    betas = theirs.get("betas")
+    checks["eps"] = _is_finite(theirs.get("eps"))
     checks["betas"] = isinstance(betas, tuple | list) and len(betas) == 2 and all(_is_finite(beta) for beta in betas)
     for key in ("amsgrad", "maximize", "capturable", "differentiable"):
-        checks[key] = group.get(key, False) is False
-    checks["foreach"] = group.get("foreach") is None
-    checks["fused"] = isinstance(group.get("fused"), bool | None)
-    checks["decoupled_weight_decay"] = group.get("decoupled_weight_decay", True) is True
+        checks[key] = theirs.get(key, False) is False
+    checks["foreach"] = theirs.get("foreach") is None
+    checks["fused"] = isinstance(theirs.get("fused"), bool | None)
+    checks["decoupled_weight_decay"] = theirs.get("decoupled_weight_decay", True) is True
     return checks
+
+
+def _plain(rows: Any) -> tuple[int, ...] | None:
+    is_plain = isinstance(rows, tuple | list) and all(type(count) is int for count in rows)
+    return tuple(rows) if is_plain else None
 
 
 def _is_finite(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) < math.inf
 
 
-def _misfit_of_parameter(values: Any, parameter: Tensor) -> str | None:
-    if not isinstance(values, dict) or set(values) != {"step", *_AVERAGES}:
-        return "the averages"
-    if not (isinstance(values["step"], Tensor) and values["step"].numel() == 1 and _is_plain(values["step"])):
-        return "'step'"
-    for name in _AVERAGES:
-        value = values[name]
-        if not (isinstance(value, Tensor) and value.shape == parameter.shape and _is_plain(value)):
+def _misfit_of_parameter(values: Any, parameter: Tensor, by_muon: bool) -> str | None:
+    averages = ("momentum_buffer",) if by_muon else ("exp_avg", "exp_avg_sq")
+    if not isinstance(values, dict) or set(values) != {*averages} | (set() if by_muon else {"step"}):
+        return "what is kept"
+    for name, value in values.items():
+        shape = torch.Size() if name == "step" else parameter.shape
+        if not (isinstance(value, Tensor) and value.shape == shape and _is_sound(value)):
             return f"'{name}'"
     return None
 
 
-def _is_plain(value: Tensor) -> bool:
+def _is_sound(value: Tensor) -> bool:
     """Numbers in a row in memory."""
     return value.layout == torch.strided and value.is_contiguous() and value.is_floating_point()

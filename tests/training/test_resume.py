@@ -295,3 +295,11 @@ def test_full_disk_while_saving_keeps_the_last_good_one(
         fit(tiny_experiment(tmp_path, corpus_file, run__eval_every=100))
     assert [path.name for path in (tmp_path / "tiny" / "checkpoints").iterdir()] == ["step=00000004.ckpt"]
     assert fit(tiny_experiment(tmp_path, corpus_file), ckpt_path="last") == 0
+
+
+@pytest.mark.parametrize(("then", "now"), [("adamw", "muon"), ("muon", "adamw")])
+def test_another_optimizer_is_refused(tmp_path: Path, corpus_file: Path, then: str, now: str) -> None:
+    assert fit(tiny_experiment(tmp_path, corpus_file, optim__name=then, trainer__max_steps=4)) == 0
+    with pytest.raises(ConfigError, match=f"optim.name={now} differs from {then}"):
+        fit(tiny_experiment(tmp_path, corpus_file, optim__name=now), ckpt_path="last")
+    assert fit(tiny_experiment(tmp_path, corpus_file, optim__name=then), ckpt_path="last") == 0

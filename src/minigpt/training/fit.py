@@ -17,7 +17,7 @@ from minigpt.training.memory import check_memory
 from minigpt.training.module import GPTModule
 from minigpt.training.position import is_main_process
 from minigpt.training.quiet import quiet
-from minigpt.training.resume import Start, check_same_model, data_changes, find_start
+from minigpt.training.resume import Start, check_same_model, check_same_optimizer, data_changes, find_start
 from minigpt.training.run import Run
 
 
@@ -43,6 +43,8 @@ def fit(
     check_memory(config, experiment.data.batch_size)
     if start.checkpoint:
         check_same_model(config, start.checkpoint)
+    if start.resumed:
+        check_same_optimizer(experiment.optim.name, start.resumed)
     with quiet():
         pl.seed_everything(experiment.seed_everything, workers=True, verbose=False)
         gpt = GPT(config)

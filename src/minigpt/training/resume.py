@@ -99,6 +99,15 @@ def check_same_model(config: GPTConfig, checkpoint: Checkpoint) -> None:
         raise ConfigError(f"{what} in the checkpoint {checkpoint.path}{hint}")
 
 
+def check_same_optimizer(name: str, checkpoint: Checkpoint) -> None:
+    """Raise ConfigError if the state in `checkpoint` is that of another optimizer than `name`."""
+    if name != checkpoint.optimizer:
+        raise ConfigError(
+            f"optim.name={name} differs from {checkpoint.optimizer} in the checkpoint {checkpoint.path}, whose state "
+            "is no use to it; run.init_from takes the weights alone"
+        )
+
+
 def data_changes(experiment: Experiment, checkpoint: Checkpoint) -> Changes:
     """The settings that make the text or its tokens, where they differ from the checkpoint's."""
     now = experiment.data.to_dict()
