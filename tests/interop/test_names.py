@@ -1,5 +1,7 @@
 """The tables of names are bijections, onto our state dict and onto that of the real model."""
 
+from dataclasses import fields
+
 import pytest
 import torch
 
@@ -97,3 +99,16 @@ def test_a_name_with_and_without_its_prefix_is_refused() -> None:
     state = {"wte.weight": torch.zeros(1), "transformer.wte.weight": torch.zeros(1)}
     with pytest.raises(CheckpointError, match=r"'transformer\.wte\.weight' twice"):
         renamed(state, "transformer.", "here")
+
+
+# What a family carries over as it is, or what changes no logit.
+CARRIED = {
+    "vocab_size", "block_size", "n_layer", "n_head", "n_embd", "n_ff", "dropout", "bias", "norm_eps", "tie_embeddings",
+    "attention", "zero_init",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "more"), [("gpt2", {"rotary_base"}), ("llama", {"n_kv_head", "rotary_base"})])
+def test_every_setting_of_ours_is_thought_of(name: str, more: set[str]) -> None:
+    """A new field of GPTConfig must be carried over or refused, never forgotten: the logits would be others."""
+    assert set(FAMILIES[name].expressible) | CARRIED | more == {field.name for field in fields(GPTConfig)}
