@@ -6,6 +6,7 @@ may end with, where torch does not look, so that one changed bit anywhere in the
 
 import hashlib
 import os
+import warnings
 import zipfile
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
@@ -73,8 +74,10 @@ def read_archive(path: Path, map_location: str | torch.device = "cpu") -> Any:
 def load_safely(path: Path, map_location: str | torch.device = "cpu", *, mmap: bool = False) -> Any:
     """torch.load of a file of any origin, nothing in it executed; every way to fail is one line."""
     try:
-        # weights_only: a pickle may name no function but those that build tensors and plain values.
-        return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd bytes torch warns first, then it raises
+            # weights_only: a pickle may name no function but those that build tensors and plain values.
+            return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
     except Exception as error:  # damaged bytes may raise anything at all; none of it is a fault of this program
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if "eights only" in reason or "nsupported" in reason:
