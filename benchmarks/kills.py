@@ -20,7 +20,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from kills_trial import SETTINGS, WAYS, Kill, Straight, Trial, run_trial, write_corpus
+from kills_process import SETTINGS, Straight, write_corpus
+from kills_trial import WAYS, Kill, Trial, run_trial
 from report import machine
 
 _COLUMNS = {

@@ -75,7 +75,7 @@ def load_safely(path: Path, map_location: str | torch.device = "cpu", *, mmap: b
     """torch.load of a file of any origin, nothing in it executed; every way to fail is one line."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what is odd about the file is told below, if it matters
+            warnings.simplefilter("ignore")  # of odd bytes torch warns first, then it raises
             # weights_only: a pickle may name no function but those that build tensors and plain values.
             return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
     except Exception as error:  # damaged bytes may raise anything at all; none of it is a fault of this program

@@ -103,3 +103,9 @@ def test_unknown_and_missing_names():
 def test_config_and_sizes_load_without_torch():
     code = "import sys, minigpt.model.config, minigpt.model.sizes; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("setting", ["dropout", "norm_eps", "logit_softcap", "rotary_base"])
+def test_a_number_that_no_float_holds_is_refused(setting):
+    with pytest.raises(ConfigError, match=setting):
+        GPTConfig(vocab_size=65, position="rotary", **{setting: 10**400})

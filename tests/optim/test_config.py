@@ -12,7 +12,7 @@ from minigpt.optim.config import OptimConfig
         ({"lr": 0.0}, "optim.lr=0.0 must be more than 0"),
         ({"lr": float("nan")}, "optim.lr=nan must be more than 0"),
         ({"min_lr": -1.0}, "optim.min_lr=-1.0 must not be negative"),
-        ({"warmup_steps": -1}, "optim.warmup_steps=-1 must not be negative"),
+        ({"warmup_steps": -1}, r"optim.warmup_steps=-1 must lie between 0 and 2\^63"),
         ({"betas": (0.9, 1.0)}, r"optim.betas=\(0.9, 1.0\) must lie in \[0, 1\)"),
         ({"schedule": "cosin"}, "optim.schedule=cosin must be one of .*, did you mean cosine?"),
         ({"schedule": "constant", "min_lr": 0.1}, "optim.min_lr=0.1 has no effect with optim.schedule=constant"),

@@ -69,6 +69,16 @@ def test_bfloat16_is_near_enough() -> None:
     assert gap < 0.025
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(32, 128), (64, 64), (128, 32)])
+def test_gradient_of_low_rank_stays_bounded(dtype: torch.dtype, shape: tuple[int, int]) -> None:
+    """As at the beginning of a training. Iterating on the Gram matrix in bfloat16 fails here, and the run with it."""
+    generator = torch.Generator().manual_seed(0)
+    left, right = (torch.randn(size, 4, generator=generator) for size in shape)
+    result = orthogonalise((left @ right.T)[None].to(dtype))[0].float()
+    assert torch.linalg.svdvals(result).max() < 1.3
+
+
 def test_every_parameter_is_in_one_group_and_the_matrices_of_the_blocks_in_muons() -> None:
     for settings in ({}, {"activation": "swiglu", "tie_embeddings": False, "qk_norm": True, "n_layer": 0}):
         model = small_gpt(**settings)

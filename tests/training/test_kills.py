@@ -21,22 +21,24 @@ def kills(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def test_killed_in_four_ways_at_four_places(kills: ModuleType, tmp_path: Path) -> None:
     """Then the comparison itself is put to the test: it must see a single changed bit."""
-    straight = kills.Straight(tmp_path, kills.write_corpus(tmp_path / "text.txt"))
+    processes = importlib.import_module("kills_process")
+    setting = processes.SETTINGS[0]
+    straight = processes.Straight(tmp_path, processes.write_corpus(tmp_path / "text.txt"))
     planned = [
         kills.Kill("ENOSPC", "prepare", 7),  # in a shard
         kills.Kill("SIGTERM", "step", 22),  # after step 11
         kills.Kill("SIGKILL", "save", 150),  # in the checkpoint of step 12
         kills.Kill("SIGKILL", "link", 3),  # of step 40, which is the best and the last one; the first was step 20
     ]
-    trial = kills.run_trial(kills.Trial(0, kills.SETTINGS[0], planned, "0", keep=1), tmp_path, straight)
+    trial = kills.run_trial(kills.Trial(0, setting, planned, "0", keep=1), tmp_path, straight)
     assert trial.problems == []
     assert [kill.happened for kill in trial.kills] == [True] * 4
 
-    run = straight.run(kills.SETTINGS[0])
+    run = straight.run(setting)
     other = tmp_path / "other"
     shutil.copytree(run, other)
     compare = importlib.import_module("kills_compare")
-    assert compare.differences(run, other, kills.STEPS) == []
+    assert compare.differences(run, other, processes.STEPS) == []
     last = other / "checkpoints" / "step=00000040.ckpt"
     content = compare.torch.load(last, weights_only=True)
     bits = content["state_dict"]["gpt.head.weight"].view(compare.torch.int32)
@@ -46,11 +48,11 @@ def test_killed_in_four_ways_at_four_places(kills: ModuleType, tmp_path: Path) -
     lines = metrics.read_text().splitlines(keepends=True)
     metrics.write_text("".join([*lines, lines[-1]]))
     assert set(read_metrics(metrics)) == set(read_metrics(run / "metrics.csv"))  # a reader would not see the second
-    found = "\n".join(compare.differences(run, other, kills.STEPS))
+    found = "\n".join(compare.differences(run, other, processes.STEPS))
     assert "step=00000040.ckpt: state_dict.gpt.head.weight" in found
     assert "steps ['40'] stand in" in found
     next(other.glob("events.*")).unlink()
-    assert any("TensorBoard" in line for line in compare.differences(run, other, kills.STEPS))
+    assert any("TensorBoard" in line for line in compare.differences(run, other, processes.STEPS))
 
 
 def test_place_that_is_no_longer_there(kills: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

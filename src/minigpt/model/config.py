@@ -1,6 +1,7 @@
 """GPTConfig: every setting of the model, its default, its meaning and the checks (no torch here)."""
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self, get_args
@@ -158,7 +159,10 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether it is a number, and one that a float can hold, if it is a whole one."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return isinstance(value, float) or abs(value) <= sys.float_info.max
 
 
 def _check_whole(name: str, value: object, at_least: int) -> None:

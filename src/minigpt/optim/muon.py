@@ -25,7 +25,8 @@ def orthogonalise(matrices: Tensor, iterations: int = ITERATIONS) -> Tensor:
     wide = matrices if R <= C else matrices.mT  # (N, r, c), r <= c
     # The Frobenius norm bounds the largest singular value; the sum is for a gradient of zeros.
     wide = wide / (wide.norm(dim=(-2, -1), keepdim=True) + 1e-7)
-    iterate = _iterate_gram if wide.shape[-1] >= 2 * wide.shape[-2] else _iterate
+    exact = wide.dtype in {torch.float32, torch.float64}
+    iterate = _iterate_gram if exact and wide.shape[-1] >= 2 * wide.shape[-2] else _iterate
     result = iterate(wide, iterations)
     return result if R <= C else result.mT
 
@@ -40,7 +41,8 @@ def _iterate(X: Tensor, iterations: int) -> Tensor:
 def _iterate_gram(X: Tensor, iterations: int) -> Tensor:
     """The same with X kept as Q X_0: Q and G are square, so a step costs four small products, however long X is.
 
-    In bfloat16 it is as good only while X is far from square: then no singular value is near 0.
+    Not for bfloat16: the rounding of G, which stands for the small singular values, grows from step to step, and a
+    gradient of low rank comes out many times too long.
     """
     gram, Q = torch.bmm(X, X.mT), None
     for number in range(iterations):

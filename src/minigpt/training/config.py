@@ -49,6 +49,8 @@ class RunConfig:
         """Check every value; raises ConfigError with the value and the rule."""
         if not self.name or self.name != PurePath(self.name).name or self.name in {".", ".."}:
             raise ConfigError(f"run.name={self.name!r} must be a plain folder name; the folder above it is run.root")
+        if not self.name.isprintable():  # YAML, a terminal and a log would each make something else of it
+            raise ConfigError(f"run.name={self.name!r} must hold no control characters")
         if not self.root:
             raise ConfigError("run.root='' must name the folder that holds the runs; . is the current one")
         for name in ("log_every", "eval_every", "eval_batches", "save_every"):
