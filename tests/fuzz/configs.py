@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from minigpt.cli.keys import GROUPS, known_keys
 from minigpt.model.config import ActivationName, AttentionName, NormName, NormPlacement, PositionName
-from minigpt.optim.config import ScheduleName
+from minigpt.optim.config import OptimizerName, ScheduleName
 
 # Whole numbers are small, or so large that a machine refuses them at once: what lies between, one would wait for.
 whole = st.one_of(
@@ -67,6 +67,7 @@ LIKELY: dict[str, st.SearchStrategy[Any]] = {
     "model.bias": st.booleans(),
     "model.tie_embeddings": st.booleans(),
     "model.rotary_base": st.floats(1.5, 1e6),
+    "optim.name": choices(OptimizerName),
     "optim.lr": st.floats(1e-8, 1),
     "optim.schedule": choices(ScheduleName),
     "optim.min_lr": st.floats(0, 1e-4),
