@@ -110,6 +110,9 @@ def test_yaml_mistakes(tmp_path: Path, text: str, message: str) -> None:
         ("run: {name: 2024-13-45}", "holds a value that cannot be read: month must be in 1..12; a text goes in quotes"),
         (f"seed_everything: {'1' * 5000}", "holds a value that cannot be read"),
         ("run: {name: !!float x}", "holds a value that cannot be read"),
+        ("run: {name: !!timestamp x}", "holds a value that cannot be read"),
+        ("run: {name: !!bool x}", "holds a value that cannot be read"),
+        ("run: {name: !!int ''}", "holds a value that cannot be read"),
         ("[" * 3000 + "]" * 3000, "is nested too deeply to be read"),
         ("run: &a\n  name: *a\n", "is nested deeper than 50 levels, or holds itself"),
         (

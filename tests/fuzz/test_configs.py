@@ -15,6 +15,13 @@ from .outcome import check_ending, check_nothing_half_written, more, run
 
 CORPUS = "".join(f"line {n}: {n * 7}\n" for n in range(150))
 
+# Without quotes, as YAML sees them before anyone else does.
+AS_WRITTEN = [
+    "name", "n_layer", "2024-13-45", "0x", "1" * 5000, ".inf", ".NaN", "&a [*a]", "*a", "!!float x", "!!int 1_",
+    "!!int ''", "!!bool x", "!!set {a}", "!!binary x", "!!timestamp x", "!!timestamp 2024-01-01 0:0:0 +99:99",
+    "!!python/name:os.system ''", "<<", "? a", "- a", "| ", "%YAML 9", "[" * 2000, "12:99:99",
+]  # fmt: skip
+
 
 @pytest.fixture
 def folder(inside: Path) -> Path:
@@ -51,7 +58,10 @@ def test_a_config_trains_or_ends_in_one_line(folder: Path, data: st.DataObject) 
 def test_what_is_no_config_ends_in_one_line(folder: Path, parsed: list[Experiment], data: st.DataObject) -> None:
     """Bytes of a good file spoilt, or any at all. Nothing is started: a digit more is a year more."""
     good = as_yaml(small(Path("runs"), Path("text.txt")))
-    content = data.draw(st.one_of(spoilt_bytes(good), st.binary(max_size=60), st.text(max_size=60).map(str.encode)))
+    written = st.one_of(st.sampled_from(AS_WRITTEN), st.text(max_size=20))
+    one_value = st.builds("{}:\n  {}: {}\n".format, st.sampled_from(["run", "model"]), written, written)
+    texts = st.one_of(one_value, st.text(max_size=60)).map(str.encode)
+    content = data.draw(st.one_of(spoilt_bytes(good), st.binary(max_size=60), texts, texts))
     Path("c.yaml").write_bytes(content)
     check_parsing(parsed)
 

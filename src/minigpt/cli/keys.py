@@ -109,7 +109,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: is not YAML: {str(error).splitlines()[0]}") from error
     except RecursionError as error:
         raise ConfigError(f"{path}: is nested too deeply to be read") from error
-    except ValueError as error:  # what looks like a date or a number to YAML, and is none
+    except (ValueError, AttributeError, LookupError, ArithmeticError) as error:  # what is no date or number after all
         raise ConfigError(f"{path}: holds a value that cannot be read: {error}; a text goes in quotes") from error
     _check_extent(content, path)
     if content is None:

@@ -66,7 +66,7 @@ def refuse_classes(config: str, path: Path) -> None:
     """
     try:
         content = yaml.safe_load(config)
-    except (yaml.YAMLError, ValueError, RecursionError):
+    except (yaml.YAMLError, ValueError, AttributeError, LookupError, RecursionError):
         return  # reading the config will say what is wrong
     trainer = content.get("trainer") if isinstance(content, dict) else None
     for name, value in trainer.items() if isinstance(trainer, dict) else ():

@@ -132,7 +132,7 @@ def _settings(text: str) -> dict[str, Any]:
     """The keys and values of a config; none if it is not one, as a checkpoint of strangers may hold anything."""
     try:
         values = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
+    except (yaml.YAMLError, ValueError, AttributeError, LookupError, RecursionError):
         return {}
     return flatten(values) if isinstance(values, dict) else {}
 

@@ -47,7 +47,7 @@ def _is_run(folder: Path, name: str) -> bool:
     """Whether a run of that name lives in `folder`."""
     try:
         return bool(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["run"]["name"] == name)
-    except (OSError, KeyError, TypeError, ValueError, RecursionError, yaml.YAMLError):
+    except (OSError, LookupError, TypeError, ValueError, AttributeError, RecursionError, yaml.YAMLError):
         return False
 
 
