@@ -28,7 +28,7 @@ from minigpt.sampling_options import SamplingOptions
         ({"min_p": 0}, ["min_p=0", "leave it out"]),
         ({"min_p": 2}, ["min_p=2", "at most 1"]),
         ({"seed": -1}, ["seed=-1"]),
-        ({"seed": 2**63}, ["seed", "below 2**63", "64 bits"]),
+        ({"seed": 2**63}, [f"seed={2**63}", "below 2**63"]),
         ({"context": 0}, ["context=0", "1 or more"]),
         ({"greedy": 1}, ["greedy=1", "true or false"]),
         ({"use_cache": None}, ["use_cache=None", "true or false"]),
