@@ -127,7 +127,7 @@ def _misfit_of_optimizer(states: Any, blank: GPT) -> str | None:
 
 
 def _has_muon(groups: list[dict[str, Any]]) -> bool:
-    return any(group.get("use_muon") is True for group in groups)
+    return any("use_muon" in group for group in groups)
 
 
 def _same(found: Any, expected: list[int]) -> bool:

@@ -138,3 +138,12 @@ def test_what_changed_is_shown_and_recorded(
     assert content["TokenDataModule"] == {"batches": 12, "windows": 4 * 4 + 8 * 8}
     # The rate of the last step is near what the user asked for now, not near what the checkpoint had.
     assert read_metrics(tmp_path / "r" / "metrics.csv")[8]["train/learning_rate"] < 1e-4
+
+
+def test_damaged_newest_does_not_push_out_the_good_ones(tmp_path: Path, corpus_file: Path) -> None:
+    assert fit(tiny_experiment(tmp_path, corpus_file)) == 0
+    newest = tmp_path / "tiny" / "checkpoints" / "step=00000012.ckpt"
+    newest.write_bytes(newest.read_bytes()[:-50])
+    again = tiny_experiment(tmp_path, corpus_file, trainer__max_steps=11, run__keep=1, run__save_every=1)
+    assert fit(again, ckpt_path="last") == 0
+    assert read_checkpoint(tmp_path / "tiny" / "checkpoints" / "step=00000011.ckpt").step == 11

@@ -26,10 +26,10 @@ def find_folder(source: str) -> Path:
         raise CheckpointError(f"{source} is a file: --format hf takes the folder with config.json and the weights")
     if not _NAME.fullmatch(source):
         raise CheckpointError(f"{source}: no such folder, and no name of a Hugging Face repository (OWNER/NAME)")
-    cached = _snapshot(source, [*_SETTINGS, *_SAFE, *_PICKLED], local_files_only=True)
-    if cached is not None and _is_whole(cached):
-        return cached
     try:
+        cached = _snapshot(source, [*_SETTINGS, *_SAFE, *_PICKLED], local_files_only=True)
+        if cached is not None and _is_whole(cached):
+            return cached
         fetched = _snapshot(source, [*_SETTINGS, *_SAFE], local_files_only=False)
         if fetched is not None and not _is_whole(fetched):
             fetched = _snapshot(source, [*_SETTINGS, *_PICKLED], local_files_only=False)

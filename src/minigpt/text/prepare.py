@@ -191,10 +191,11 @@ def _check_folder(out: Path) -> None:
     """A folder with something else in it is not ours to write into."""
     if out.exists() and not out.is_dir():
         raise DataError(f"{out}: a file, where a folder for the shards must be")
-    if out.is_dir() and not is_prepared(out) and not (out / ".work").exists():
-        strange = sorted(entry.name for entry in out.iterdir() if entry.name != ".lock")
-        if strange:
-            raise DataError(f"{out}: holds other files ({strange[0]}, for one); give a new or an empty folder")
+    # One look at the names, then at the index: another process may begin or end its preparation right now.
+    names = {entry.name for entry in out.iterdir()} if out.is_dir() else set()
+    strange = sorted(names - {".lock"})
+    if strange and ".work" not in names and not is_prepared(out):
+        raise DataError(f"{out}: holds other files ({strange[0]}, for one); give a new or an empty folder")
 
 
 def _work_folder(out: Path, key: str) -> Path:

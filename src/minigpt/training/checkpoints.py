@@ -106,7 +106,9 @@ class Checkpoints(EveryStep, Checkpoint):
             if rolling:
                 self.saved = step
             if trainer.is_global_zero and self.keep:
-                for old in step_paths(self.folder)[: -self.keep]:
+                # A newer file than this step's is a damaged one that was passed over: it must not push out good ones.
+                written = [path for path in step_paths(self.folder) if path.name <= step_name(step)]
+                for old in written[: -self.keep]:
                     old.unlink()
 
     def _path(self, trainer: Trainer, name: str) -> str:

@@ -13,7 +13,7 @@ from minigpt.model.config import GPTConfig
 from minigpt.training.config import Experiment
 from minigpt.training.runs import newest_run
 
-_FREE_MODEL_KEYS = frozenset({"dropout", "attention"})
+_FREE_MODEL_KEYS = frozenset({"dropout", "attention", "zero_init"})
 """What may change on resume: neither touches the shape or the meaning of a weight."""
 
 _NAMES_OF_A_RUN = frozenset({"run.name", "run.root", "run.init_from"})

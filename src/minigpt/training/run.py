@@ -103,8 +103,9 @@ class Run:
             start=self.start,
             changes=self._changes(),
         )
-        for folder in (self.folder, self.folder / "checkpoints", self.folder / "divergences"):
-            remove_leftovers(folder)
+        if is_main_process():  # the others hold no lock, and may not even know which folder this run took
+            for folder in (self.folder, self.folder / "checkpoints", self.folder / "divergences"):
+                remove_leftovers(folder)
         checkpoint = str(self.start.resumed.path) if self.start.resumed else None
         try:
             with self.stop.listening():

@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Checkpoint as CheckpointCallback
 from rich.console import Console
 from torch import Tensor
 
+from minigpt.archive import check_sum, is_complete
 from minigpt.checkpoint import Checkpoint, read_checkpoint, read_content, step_name, step_paths
 from minigpt.errors import CheckpointError
 from minigpt.training.checkpoints import Checkpoints
@@ -75,6 +76,10 @@ def find_stretch(run: Path, step: int | None = None) -> Stretch:
     paths = step_paths(run / "checkpoints")
     if not paths:
         raise CheckpointError(f"{run} holds no checkpoints/step=N.ckpt to verify")
+    for path in sorted((run / "checkpoints").glob("*.ckpt")):
+        if not is_complete(path):
+            read_content(path)  # says what is wrong with it
+        check_sum(path)
     names = [path.name for path in paths]
     if step is not None and step_name(step) not in names:
         raise CheckpointError(f"{run} has no checkpoint of step {step}: there are {', '.join(names)}")
