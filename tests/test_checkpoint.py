@@ -274,7 +274,7 @@ def test_odd_facts_are_refused(tmp_path, content):
     assert "'data.corpus' in its 'minigpt' entry is a Tensor" in refusal_of(content, tmp_path)
     content["minigpt"]["data"] = {}
     content["state_dict"]["gpt.final_norm.weight"] = torch.ones(16, dtype=torch.int64)
-    assert "'final_norm.weight' is of type torch.int64" in refusal_of(content, tmp_path)
+    assert "'final_norm.weight' is torch.int64: quantised" in refusal_of(content, tmp_path)
 
 
 def test_a_config_that_cannot_be_is_refused(tmp_path, content):

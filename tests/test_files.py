@@ -1,10 +1,11 @@
 """A folder is written whole or not at all."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from minigpt.files import atomic_folder
+from minigpt.files import atomic_folder, restore_folder
 
 
 def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
@@ -39,3 +40,21 @@ def test_a_rename_that_fails_gives_the_old_folder_back(tmp_path: Path, monkeypat
     with pytest.raises(OSError), atomic_folder(tmp_path / "model") as folder:
         (folder / "new").touch()
     assert [path.name for path in tmp_path.rglob("*")] == ["model", "old"]
+
+
+def test_only_leftovers_of_the_dead_are_touched(tmp_path: Path) -> None:
+    """Those of this process and of one that still runs, and whatever else is called alike, stay."""
+    gone = 2**22 + 1  # one more than the largest number of a process
+    kept = [
+        f".model.old-{os.getppid()}",
+        f".model.new-{os.getpid()}",
+        ".model.old-x",
+        ".model.note-1",
+        f".m.old-{gone}",
+    ]
+    for name in [*kept, f".model.old-{gone}", f".model.new-{gone}"]:
+        (tmp_path / name).mkdir()
+    (tmp_path / f".model.old-{gone}" / "weights").touch()
+    restore_folder(tmp_path / "model")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, "model"])
+    assert (tmp_path / "model" / "weights").exists()

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from minigpt.archive import is_complete, read_archive
-from minigpt.errors import CheckpointError, ConfigError, DataError, did_you_mean
+from minigpt.errors import CheckpointError, ConfigError, DataError, did_you_mean, shown
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
 from minigpt.optim.config import OptimizerName
 from minigpt.restorable import check_restorable
 from minigpt.text.tokenizers import Tokenizer, tokenizer_from_json
+from minigpt.weights import fault_of_weight
 
 FORMAT = 2
 ENTRY = "minigpt"
@@ -176,7 +177,7 @@ def _checked_entry(path: Path, content: Any) -> dict[str, Any]:
     entry = content[ENTRY]
     if type(entry.get("format")) is not int or entry["format"] != FORMAT:
         raise CheckpointError(
-            f"{path} has checkpoint format {entry.get('format')!r}, this version of minigpt reads format {FORMAT}"
+            f"{path} has checkpoint format {shown(entry.get('format'))}, this version of minigpt reads format {FORMAT}"
         )
     for name, types in _ENTRY_TYPES.items():
         if name not in entry:
@@ -217,11 +218,12 @@ def _check_weights(path: Path, config: GPTConfig, weights: dict[str, Tensor]) ->
             raise CheckpointError(f"{path}: the weights lack '{key}', which the config asks for")
         if key not in expected:
             raise CheckpointError(f"{path}: the weights have '{key}', which the config does not know")
+        fault = fault_of_weight(weights[key])
+        if fault is not None:
+            raise CheckpointError(f"{path}: weight '{key}' {fault}")
         found, asked = tuple(weights[key].shape), tuple(expected[key].shape)
         if found != asked:
             raise CheckpointError(f"{path}: weight '{key}' has shape {found}, the config asks for {asked}")
-        if not weights[key].is_floating_point() or weights[key].layout != torch.strided:
-            raise CheckpointError(f"{path}: weight '{key}' is of type {weights[key].dtype}, not of real numbers")
     return blank
 
 

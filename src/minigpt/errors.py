@@ -1,6 +1,7 @@
 """The errors that a person can put right, each told in one line of that person's words."""
 
 import difflib
+import reprlib
 import unicodedata
 from collections.abc import Iterable
 
@@ -41,6 +42,14 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     return f", did you mean {near[0]}?" if near else ""
 
 
+def shown(value: object) -> str:
+    """A value that came out of a file, for a message: short, whatever its size and however its parts share each other.
+
+    `repr` of a list of two lists of two lists ..., each pair the same object, would never end.
+    """
+    return _SHORT.repr(value)
+
+
 def printable(text: str) -> str:
     """`text` as one line in which no character moves a terminal's cursor or changes its colours.
 
@@ -49,6 +58,19 @@ def printable(text: str) -> str:
     line = " ".join(text.splitlines())
     return "".join(repr(letter)[1:-1] if unicodedata.category(letter) in _UNSEEN else letter for letter in line)
 
+
+class _Short(reprlib.Repr):
+    """The library's, which knows sizes of text, whole numbers and plain containers; anything else by its type alone."""
+
+    def repr_instance(self, x: object, level: int) -> str:  # noqa: ARG002
+        """The name of the type, but for the plain values that have no other method here."""
+        return repr(x) if x is None or isinstance(x, bool | float) else f"<{type(x).__name__}>"
+
+
+_SHORT = _Short()
+_SHORT.maxlevel = 2
+_SHORT.maxdict = _SHORT.maxlist = _SHORT.maxtuple = 6
+_SHORT.maxstring = _SHORT.maxlong = 80
 
 _UNSEEN = {"Cc", "Cf", "Cs"}
 """Unicode's categories of control characters, of marks such as those that turn the direction of writing, and halves of

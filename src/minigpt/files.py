@@ -1,7 +1,9 @@
 """Writing files so that nothing half-written is ever left under a final name."""
 
 import contextlib
+import glob
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,7 +40,8 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     """Give an empty folder beside `target`; sync its files and rename it to `target` if the block succeeds.
 
     A folder that stands there already is replaced as a whole, and stays as it was if the block raises. A kill leaves
-    `.NAME.new-PID` behind, or in the moment between two renames `.NAME.old-PID`, never half a target.
+    `.NAME.new-PID` behind, or in the moment between two renames `.NAME.old-PID` as well, never half a target:
+    `restore_folder` puts this right.
     """
     temporary = target.with_name(f".{target.name}.new-{os.getpid()}")
     replaced = target.with_name(f".{target.name}.old-{os.getpid()}")
@@ -61,6 +64,33 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
     shutil.rmtree(replaced, ignore_errors=True)
     _sync_folder(target.parent)
+
+
+def restore_folder(target: Path) -> None:
+    """Undo what `atomic_folder` left of a process that was killed: the old folder gets its name back, the rest goes.
+
+    What belongs to a process that is still running stays.
+    """
+    for old in target.parent.glob(f".{glob.escape(target.name)}.old-*"):
+        if _writer_is_gone(old) and not target.exists():
+            old.rename(target)
+    for leftover in target.parent.glob(f".{glob.escape(target.name)}.[no]*-*"):
+        if _writer_is_gone(leftover):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _writer_is_gone(leftover: Path) -> bool:
+    """Whether the process whose number ends the name of `leftover` no longer runs; false for any other name."""
+    match = re.fullmatch(r"\..*\.(new|old)-(\d+)", leftover.name)
+    if match is None or int(match[2]) == os.getpid():
+        return False
+    try:
+        os.kill(int(match[2]), 0)  # signal 0 only asks
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):  # it is another user's
+        return False
+    return False
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -17,6 +17,7 @@ from minigpt.errors import CheckpointError
 from minigpt.model.gpt import GPT
 from minigpt.optim.config import OptimConfig, OptimizerName
 from minigpt.optim.groups import muon_groups, parameter_groups
+from minigpt.weights import fault_of_weight
 
 _BOTH = {"total": {"ready": int, "completed": int}, "current": {"ready": int, "completed": int}}
 _BATCHES = {
@@ -177,4 +178,4 @@ def _misfit_of_parameter(values: Any, parameter: Tensor, by_muon: bool) -> str |
 
 def _is_sound(value: Tensor) -> bool:
     """Numbers in a row in memory."""
-    return value.layout == torch.strided and value.is_contiguous() and value.is_floating_point()
+    return fault_of_weight(value) is None and value.is_contiguous()

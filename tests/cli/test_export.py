@@ -1,5 +1,8 @@
 """`minigpt export`: folders that `transformers` opens, files of safetensors, and nothing half-written."""
 
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -80,7 +83,7 @@ def test_what_is_there_stays_unless_it_is_an_export(capsys: pytest.CaptureFixtur
     hf, flat = ["base", "--format", "hf", "--out"], ["base", "--format", "safetensors", "--out"]
     for words, message in [
         ([*hf, "notes"], "notes exists: give another --out, or --overwrite"),
-        ([*hf, "notes", "--overwrite"], "is not replaced: it lacks config.json or model.safetensors"),
+        ([*hf, "notes", "--overwrite"], "is not replaced: it holds thesis.tex, which no export writes"),
         ([*hf, "file", "--overwrite"], "file is a file: --out must be a folder"),
         ([*flat, "file"], "file exists: give another --out, or --overwrite"),
         ([*flat, "notes", "--overwrite"], "notes is a folder: --out must be a file"),
@@ -91,9 +94,57 @@ def test_what_is_there_stays_unless_it_is_an_export(capsys: pytest.CaptureFixtur
     assert Path("notes/thesis.tex").read_text() == "years of work"
     assert main(["export", *flat, "file", "--overwrite"]) == 0
     assert main(["export", *hf, "hf"]) == 0
-    Path("hf/more").touch()
     assert main(["export", *hf, "hf", "--overwrite"]) == 0
-    assert not Path("hf/more").exists()
+    assert not list(Path.cwd().glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / "more").touch(), "it holds more, which no export writes"),
+        (lambda folder: (folder / "sub").mkdir(), "it holds sub, which no export writes"),
+        (lambda folder: (folder / "config.json").unlink(), "it lacks config.json, so no export wrote it"),
+        (lambda folder: (folder / "minigpt_tokenizer.json").unlink(), "it lacks minigpt_tokenizer.json"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"\xff" * 50), "lacks the mark of an export"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"\2\0\0\0\0\0\0\0[]"), "lacks the mark"),
+        (
+            lambda folder: transformers.AutoModelForCausalLM.from_pretrained(folder).save_pretrained(folder),
+            "its model.safetensors lacks the mark of an export, so another program wrote it",
+        ),
+        (lambda folder: (folder / "tokenizer.json").unlink() or (folder / "tokenizer.json").symlink_to("x"), "holds"),
+    ],
+)
+def test_a_folder_that_is_not_as_an_export_left_it_stays(
+    spoil: Callable[[Path], object], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another program's model, or ours with somebody's work on it."""
+    words = ["base", "--format", "hf", "--out", "hf"]
+    assert main(["export", *words]) == 0
+    spoil(Path("hf"))
+    capsys.readouterr()
+    before = {path.name: path.is_file() and path.read_bytes() for path in Path("hf").iterdir()}
+    code, error = refusal(capsys, *words, "--overwrite")
+    assert (code, message in error) == (2, True), error
+    assert {path.name: path.is_file() and path.read_bytes() for path in Path("hf").iterdir()} == before
+
+
+def test_a_folder_lost_to_a_kill_comes_back(capsys: pytest.CaptureFixture[str]) -> None:
+    """Between the two renames of a replacement the folder has another name."""
+    words = ["export", "base", "--format", "hf", "--out", "hf"]
+    assert main(words) == 0
+    before = {path.name: path.read_bytes() for path in Path("hf").iterdir()}
+    killed_between = (
+        "import os, sys; from pathlib import Path; from minigpt.cli.main import main; rename = Path.rename\n"
+        "Path.rename = lambda path, target: os._exit(9) if '.new-' in path.name else rename(path, target)\n"
+        "main(sys.argv[1:])"
+    )
+    killed = subprocess.run([sys.executable, "-c", killed_between, *words, "--overwrite"], check=False)
+    assert killed.returncode == 9
+    assert not Path("hf").exists()
+    capsys.readouterr()
+    assert main(words) == 2
+    assert "hf exists" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in Path("hf").iterdir()} == before
     assert not list(Path.cwd().glob(".*"))
 
 

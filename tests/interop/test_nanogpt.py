@@ -1,7 +1,9 @@
 """nanoGPT's checkpoints against nanoGPT's formulas, and the characters in its meta.pkl."""
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -162,7 +164,7 @@ def test_a_meta_that_does_not_fit_is_one_line(content: object, message: str, tmp
 def test_a_pickle_with_code_is_never_run(tmp_path: Path) -> None:
     nano_checkpoint(tmp_path / "ckpt.pt")
     write_meta(tmp_path / "meta.pkl", meta_of(CHARACTERS) | {"more": Malicious(tmp_path / "ran")})
-    with pytest.raises(DataError, match="could run code and is never loaded"):
+    with pytest.raises(DataError, match="could run code, and nothing else of one is loaded"):
         read_nanogpt(str(tmp_path / "ckpt.pt"))
     torch.save({"model": Malicious(tmp_path / "ran"), "model_args": NANO_ARGS}, tmp_path / "ckpt.pt")
     with pytest.raises(CheckpointError, match="pickled objects"):
@@ -170,3 +172,33 @@ def test_a_pickle_with_code_is_never_run(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
     pickle.loads((tmp_path / "meta.pkl").read_bytes())  # it would have been
     assert (tmp_path / "ran").exists()
+
+
+def laughs(wrap: Callable[[Any], Any]) -> Any:
+    """Two of two of two ... of the same: small in a file, and 2^60 parts long for whoever writes it out."""
+    value: Any = 1
+    for _ in range(60):
+        value = wrap(value)
+    return value
+
+
+LAUGHS = {"lists": lambda value: [value, value], "tuples": lambda value: (value, value), "maps": lambda v: {0: v, 1: v}}
+
+
+@pytest.mark.parametrize("kind", LAUGHS)
+def test_a_value_that_is_shared_without_end_is_one_line(kind: str, tmp_path: Path) -> None:
+    """At each place whose value a message would like to show."""
+    bad = laughs(LAUGHS[kind])
+    meta = meta_of(CHARACTERS)
+    nano_checkpoint(tmp_path / "ckpt.pt")
+    content = torch.load(tmp_path / "ckpt.pt", weights_only=True)
+    for change in ({"stoi": {**meta["stoi"], "a": bad}}, {"itos": {**meta["itos"], 3: bad}}, {"stoi": bad}):
+        write_meta(tmp_path / "meta.pkl", meta | change)
+        with pytest.raises(DataError) as error:
+            read_nanogpt(str(tmp_path / "ckpt.pt"), meta=str(tmp_path / "meta.pkl"))
+        assert len(str(error.value)) < 500
+    for name in ("n_layer", "bias", "dropout"):
+        torch.save(content | {"model_args": content["model_args"] | {name: bad}}, tmp_path / "bad.pt")
+        with pytest.raises(CheckpointError, match=f"model_args: {name}=") as refusal:
+            read_nanogpt(str(tmp_path / "bad.pt"))
+        assert len(str(refusal.value)) < 500

@@ -1,15 +1,16 @@
 """One safetensors file under our own names, there and back."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 import torch
-from helpers import random_gpt, tiny_config, tiny_tokenizer, write_checkpoint
+from helpers import checkpoint_content, random_gpt, tiny_config, tiny_tokenizer, write_checkpoint
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from minigpt.checkpoint import read_checkpoint
+from minigpt.checkpoint import build_model, read_checkpoint
 from minigpt.errors import CheckpointError
 from minigpt.interop.our_file import export_file, read_file
 
@@ -29,7 +30,7 @@ def test_there_and_back_is_the_same_model(kind: str, settings: dict, tmp_path: P
     model = write_checkpoint(
         tmp_path / "a.ckpt", tiny_config(tokenizer.vocab_size, **settings), tokenizer, data=data, data_fingerprint="f"
     )
-    assert export_file(model, read_checkpoint(tmp_path / "a.ckpt"), tmp_path / "a.safetensors") == 0
+    assert export_file(model, read_checkpoint(tmp_path / "a.ckpt"), tmp_path / "a.safetensors") == (0, [])
     foreign = read_file(str(tmp_path / "a.safetensors"))
     assert foreign.config == model.config
     assert foreign.tokenizer.fingerprint == tokenizer.fingerprint
@@ -79,6 +80,10 @@ def broken(change, path: Path) -> None:
             "has 300 tokens, more than the model's vocab_size=257",
         ),
         (lambda weights, metadata: weights.pop("position.weight"), "the weights lack 'position.weight'"),
+        (
+            lambda weights, metadata: weights.update({"position.weight": torch.zeros(16, 16, dtype=torch.int8)}),
+            r"weight 'position.weight' is torch\.int8: quantised",
+        ),
         (lambda weights, metadata: weights.update(x=torch.zeros(1)), "have an unknown 'x'"),
         (lambda weights, metadata: weights.update({"position.weight": torch.zeros(3)}), r"has shape \(3,\)"),
     ],
@@ -102,3 +107,33 @@ def test_a_damaged_or_missing_file_is_one_line(tmp_path: Path) -> None:
         assert "\n" not in str(error.value)
     with pytest.raises(CheckpointError, match="no such file"):
         read_file(str(tmp_path / "gone.safetensors"))
+
+
+def test_facts_that_json_has_no_words_for_are_left_out_and_told(tmp_path: Path) -> None:
+    """Whatever a checkpoint says of where it comes from: the file holds JSON, and reads again."""
+    tokenizer = tiny_tokenizer("byte")
+    content = checkpoint_content(random_gpt(tiny_config()), tokenizer, val_loss=math.nan)
+    shared: list = [1]
+    for _ in range(60):
+        shared = [shared, shared]
+    good = {"command": "test", "deep": {"list": [1, "a", None, True, 0.5]}}
+    bad = {"tensor": torch.zeros(2), "nan": math.nan, "large": 10**30, 3: "x", "bytes": b"x"}
+    content["minigpt"]["provenance"] = {**good, **bad, "inside": [1, {"t": torch.ones(1)}, (2, 3)]}
+    torch.save(content, tmp_path / "a.ckpt")
+    checkpoint = read_checkpoint(tmp_path / "a.ckpt")
+    difference, notes = export_file(build_model(checkpoint), checkpoint, tmp_path / "a.safetensors")
+    assert difference == 0
+    assert notes == ["left out, as JSON has no words for it: val_loss, provenance.tensor, provenance.nan and 4 more"]
+    with safe_open(tmp_path / "a.safetensors", framework="pt") as file:
+        facts = json.loads(file.metadata()["facts"], parse_constant=pytest.fail)
+    assert facts["provenance"] == {**good, "inside": [1, {}, [2, 3]]}
+    foreign = read_file(str(tmp_path / "a.safetensors"))
+    assert (foreign.val_loss, foreign.origin["exported_from"]) == (None, facts["provenance"])
+
+    content["minigpt"]["provenance"] = {"shared": shared}
+    torch.save(content, tmp_path / "a.ckpt")
+    checkpoint = read_checkpoint(tmp_path / "a.ckpt")
+    _, [note] = export_file(build_model(checkpoint), checkpoint, tmp_path / "b.safetensors")
+    assert len(note) < 1000
+    assert (tmp_path / "b.safetensors").stat().st_size < 1_000_000
+    read_file(str(tmp_path / "b.safetensors"))

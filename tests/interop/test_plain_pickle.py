@@ -1,6 +1,7 @@
 """A pickle of plain values is read; everything else is one line, and nothing of it is run."""
 
 import contextlib
+import os
 import pickle
 import struct
 from pathlib import Path
@@ -13,7 +14,7 @@ from minigpt.errors import DataError
 from minigpt.interop import plain_pickle
 from minigpt.interop.plain_pickle import read_plain_pickle
 
-PLAIN = {"vocab_size": 65, "itos": {0: "\n", 1: "é", 70000: "🦊"}, "list": [1, -(2**40), None, True, (1, "a", 0.5)]}
+PLAIN = {"vocab_size": 65, "itos": {0: "\n", 1: "é", 70000: "🦊"}, "list": [1, -(2**40), None, True, [1, "a", 0.5]]}
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
@@ -31,6 +32,8 @@ def test_plain_values_come_back(protocol: int, tmp_path: Path) -> None:
         (b"cos\nsystem\n(S'true'\ntR.", "could run code"),
         (pickle.dumps(b"bytes"), "could run code"),
         (pickle.dumps({1, 2}), "could run code"),
+        (pickle.dumps({(1, 2): 3}), r"\(TUPLE2\)"),
+        (pickle.dumps(()), r"\(EMPTY_TUPLE\)"),
         (b"", "is not a pickle of plain values"),
         (b"rubbish", "it asks for place"),
         (b"no pickle", "is not a pickle|could run code"),
@@ -72,5 +75,11 @@ def test_absurd_sizes_and_missing_files(tmp_path: Path) -> None:
         read_plain_pickle(path)
     with path.open("wb") as file:
         file.truncate(plain_pickle.MOST_BYTES + 1)
-    with pytest.raises(DataError, match="8,388,609 bytes are too many"):
+    with pytest.raises(DataError, match="4,194,305 bytes are too many"):
         read_plain_pickle(path)
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "meta.pkl")
+    with pytest.raises(DataError, match="is no file"):
+        read_plain_pickle(tmp_path / "meta.pkl")

@@ -4,20 +4,21 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Library
 
 from minigpt.errors import ConfigError, DataError
+from minigpt.interop.folder import TOKENIZER
 from minigpt.interop.tokenizer_files import (
     _LIBRARY_JSON,
-    OURS,
     find_foreign_tokenizer,
     named_tokenizer,
     write_tokenizer,
 )
 from minigpt.text.bpe import train_bpe
 from minigpt.text.number_tokenizer import NumberTokenizer
+from minigpt.text.protocol import END_OF_TEXT
 from minigpt.text.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer
 
 SAMPLE = "def café():\n    return '五'  # naïve 🦊\r\n\t\x00e\u0301 "
@@ -36,6 +37,7 @@ LIBRARY = {name: Library.from_str(_LIBRARY_JSON[each.kind](each)) for name, each
 def test_the_library_encodes_and_decodes_alike(name: str, data: st.DataObject) -> None:
     ours, library = TOKENIZERS[name], LIBRARY[name]
     text = data.draw(st.text(alphabet=SAMPLE) if ours.kind == "char" else st.text())
+    assume(END_OF_TEXT not in text)  # hypothesis tries the constants of the code it tests; see the next test
     ids = ours.encode(text)
     assert library.encode(text).ids == ids
     assert library.decode(ids) == text
@@ -47,6 +49,13 @@ def test_the_end_of_text_is_special_and_keeps_its_id(name: str) -> None:
     ours, library = TOKENIZERS[name], LIBRARY[name]
     assert library.token_to_id("<|endoftext|>") == ours.end_of_text
     assert library.decode([ours.end_of_text]) == ours.decode([ours.end_of_text]) == ""
+
+
+def test_the_name_of_the_end_written_out_is_the_end_to_the_library_alone() -> None:
+    """As in GPT-2's own tokenizer; to ours a text is a text, so that no document can end another."""
+    ours, library = TOKENIZERS["bpe"], LIBRARY["bpe"]
+    assert library.encode(END_OF_TEXT).ids == [ours.end_of_text]
+    assert ours.decode(ours.encode(END_OF_TEXT)) == END_OF_TEXT
 
 
 def test_bytes_that_are_no_text_are_written_alike() -> None:
@@ -82,13 +91,13 @@ def test_export_and_import_give_the_same_tokenizer(name: str, tmp_path: Path) ->
 def test_numbers_have_no_form_for_the_library(tmp_path: Path) -> None:
     notes = write_tokenizer(NumberTokenizer(9), tmp_path, 16)
     assert "only minigpt_tokenizer.json is written" in notes[0]
-    assert [path.name for path in tmp_path.iterdir()] == [OURS]
+    assert [path.name for path in tmp_path.iterdir()] == [TOKENIZER]
     assert find_foreign_tokenizer(tmp_path, 9)[0].fingerprint == NumberTokenizer(9).fingerprint
 
 
 def test_ours_that_is_out_of_date_is_passed_over(tmp_path: Path) -> None:
     write_tokenizer(TOKENIZERS["bpe"], tmp_path, 16)
-    (tmp_path / OURS).write_text(ByteTokenizer().to_json())
+    (tmp_path / TOKENIZER).write_text(ByteTokenizer().to_json())
     found, notes = find_foreign_tokenizer(tmp_path, 1000)
     assert found.fingerprint == TOKENIZERS["bpe"].fingerprint
     assert "has 257 tokens, tokenizer.json beside it 290" in notes[0]
@@ -105,7 +114,7 @@ def test_names(tmp_path: Path) -> None:
     write_tokenizer(TOKENIZERS["bpe"], tmp_path, 16)
     assert named_tokenizer("byte", 300).kind == "byte"
     assert named_tokenizer("ids", 300).vocab_size == 300
-    for path in (tmp_path, tmp_path / "tokenizer.json", tmp_path / OURS):
+    for path in (tmp_path, tmp_path / "tokenizer.json", tmp_path / TOKENIZER):
         assert named_tokenizer(str(path), 300).fingerprint == TOKENIZERS["bpe"].fingerprint
     with pytest.raises(ConfigError, match="tokenizer=char is made from a corpus"):
         named_tokenizer("char", 300)

@@ -1,12 +1,11 @@
 """Write a model for other programs: a Hugging Face folder that transformers opens, or one safetensors file."""
 
 import argparse
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minigpt.cli.targets import check_file, check_folder, tell_difference
+from minigpt.cli.targets import check_file, check_folder, tell_difference, tell_notes
 
 if TYPE_CHECKING:
     from minigpt.api import LoadedGPT
@@ -46,8 +45,7 @@ def export_to_hf(loaded: "LoadedGPT", out: Path) -> None:
     from minigpt.interop.hf import export_hf
 
     exported = export_hf(loaded.model, loaded.tokenizer, out)
-    for note in exported.notes:
-        print(f"minigpt: note: {note}", file=sys.stderr)
+    tell_notes(exported.notes)
     print(f"family      {exported.form}")
     tell_difference(loaded.config, exported.difference)
     if exported.from_transformers is not None:
@@ -58,7 +56,9 @@ def export_to_file(loaded: "LoadedGPT", out: Path) -> None:
     """A safetensors file with our names."""
     from minigpt.interop.our_file import export_file
 
-    tell_difference(loaded.config, export_file(loaded.model, loaded.checkpoint, out))
+    difference, notes = export_file(loaded.model, loaded.checkpoint, out)
+    tell_notes(notes)
+    tell_difference(loaded.config, difference)
 
 
 WRITERS: dict[str, tuple[Callable[["LoadedGPT", Path], None], Callable[[Path, bool], None]]] = {

@@ -2,12 +2,11 @@
 
 import argparse
 import shlex
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minigpt.cli.targets import check_file, tell_difference
+from minigpt.cli.targets import check_file, tell_difference, tell_notes
 from minigpt.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -82,8 +81,7 @@ def write(args: argparse.Namespace, foreign: "ForeignModel", out: Path) -> None:
     from minigpt.model.sizes import parameter_count
 
     difference = write_foreign(foreign, out, command_line(args))
-    for note in foreign.notes:
-        print(f"minigpt: note: {note}", file=sys.stderr)
+    tell_notes(foreign.notes)
     config = foreign.config
     print(f"model       {config.n_layer} layers, width {config.n_embd}, {parameter_count(config):,} parameters")
     print(f"tokenizer   {foreign.tokenizer.kind}, {foreign.tokenizer.vocab_size:,} tokens")

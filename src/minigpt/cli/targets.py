@@ -1,15 +1,16 @@
 """What `import` and `export` share: where they may write, and how they tell what a comparison came to."""
 
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minigpt.errors import ConfigError
+from minigpt.errors import ConfigError, printable
+from minigpt.files import restore_folder
+from minigpt.interop.folder import why_not_ours
 
 if TYPE_CHECKING:
     from minigpt.model.config import GPTConfig
-
-MODEL_FILES = ("config.json", "model.safetensors")
-"""What makes a folder an exported model."""
 
 
 def check_file(out: Path, overwrite: bool) -> None:
@@ -21,15 +22,23 @@ def check_file(out: Path, overwrite: bool) -> None:
 
 
 def check_folder(out: Path, overwrite: bool) -> None:
-    """ConfigError if a folder may not be made at `out`: one that holds no exported model is never replaced."""
+    """ConfigError if a folder may not be made at `out`: one that is not as an export left it is never replaced."""
+    restore_folder(out)
     if not out.exists():
         return
     if not out.is_dir():
         raise ConfigError(f"{out} is a file: --out must be a folder")
     if not overwrite:
         raise ConfigError(f"{out} exists: give another --out, or --overwrite to replace it")
-    if any(out.iterdir()) and not all((out / name).is_file() for name in MODEL_FILES):
-        raise ConfigError(f"{out} is not replaced: it lacks {' or '.join(MODEL_FILES)}, so no export wrote it")
+    reason = why_not_ours(out) if any(out.iterdir()) else None
+    if reason is not None:
+        raise ConfigError(f"{out} is not replaced: {reason}")
+
+
+def tell_notes(notes: Iterable[str]) -> None:
+    """A line on stderr for each."""
+    for note in notes:
+        print(f"minigpt: note: {printable(note)}", file=sys.stderr)
 
 
 def tell_difference(config: "GPTConfig", difference: float, whose: str = "") -> None:

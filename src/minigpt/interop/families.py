@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from minigpt.errors import CheckpointError, ConfigError
+from minigpt.errors import CheckpointError, ConfigError, shown
 from minigpt.interop.family import Family
 from minigpt.interop.gpt2 import GPT2
 from minigpt.interop.llama import LLAMA
@@ -21,10 +21,10 @@ def read_config(fields: Any, source: object) -> tuple[Family, GPTConfig, list[st
     model_type = fields.get("model_type")
     family = FAMILIES.get(model_type) if isinstance(model_type, str) else None
     if family is None:
-        raise CheckpointError(f"{source}: model_type={model_type!r} must be one of {', '.join(FAMILIES)}")
+        raise CheckpointError(f"{source}: model_type={shown(model_type)} must be one of {', '.join(FAMILIES)}")
     for name, value in family.fixed.items():
         if fields.get(name, value) != value:
-            raise CheckpointError(f"{source}: {name}={fields[name]!r} cannot be imported: it must be {value!r}")
+            raise CheckpointError(f"{source}: {name}={shown(fields[name])} cannot be imported: it must be {value!r}")
     try:
         settings, notes = family.read({**family.defaults, **fields})
         return family, GPTConfig(**settings), notes

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from minigpt.errors import ConfigError
+from minigpt.errors import ConfigError, shown
 from minigpt.interop.names import Row
 from minigpt.model.config import ActivationName, GPTConfig
 
@@ -44,7 +44,7 @@ def activation_of(table: Mapping[str, ActivationName], fields: Fields, name: str
     """What a field of theirs means; ConfigError for an activation that we lack."""
     value = fields[name]
     if not isinstance(value, str) or value not in table:
-        raise ConfigError(f"{name}={value!r} must be one of {', '.join(table)}")
+        raise ConfigError(f"{name}={shown(value)} must be one of {', '.join(table)}")
     return table[value]
 
 

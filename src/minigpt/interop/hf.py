@@ -10,6 +10,7 @@ from minigpt.errors import CheckpointError
 from minigpt.files import atomic_folder, atomic_write
 from minigpt.interop.families import family_for, read_config, write_config
 from minigpt.interop.family import Family
+from minigpt.interop.folder import CONFIG, GENERATION, MARK, WEIGHTS
 from minigpt.interop.foreign import ForeignModel, build, check_vocabulary, largest_difference, random_logits
 from minigpt.interop.hub import find_folder
 from minigpt.interop.names import renamed, shapes_of, to_ours, to_theirs
@@ -44,7 +45,7 @@ def read_hf(source: str, tokenizer: str | None = None) -> tuple[ForeignModel, Pa
     ConfigError for a tokenizer that cannot be used.
     """
     folder = find_folder(source)
-    path = folder / "config.json"
+    path = folder / CONFIG
     family, config, notes = read_config(read_json(path), path)
     theirs, file = read_weights(folder)
     weights = to_ours(family.names, config, renamed(theirs, family.prefix, file), file)
@@ -83,11 +84,11 @@ def _write(model: GPT, family: Family, tokenizer: Tokenizer, folder: Path) -> li
         weights |= {name: torch.zeros(shape) for name, shape in lacking}
         notes.append(f"bias=false: a {family.title} has biases, and gets {len(lacking)} that are zero")
     fields = write_config(family, config, tokenizer.end_of_text)
-    atomic_write(folder / "config.json", json.dumps(fields, indent=2) + "\n")
-    write_safetensors(folder / "model.safetensors", to_theirs(family.names, config, weights), {})
+    atomic_write(folder / CONFIG, json.dumps(fields, indent=2) + "\n")
+    write_safetensors(folder / WEIGHTS, to_theirs(family.names, config, weights), MARK)
     if tokenizer.end_of_text is not None:
         ends = dict.fromkeys(("bos_token_id", "eos_token_id"), tokenizer.end_of_text)
-        atomic_write(folder / "generation_config.json", json.dumps(ends, indent=2) + "\n")
+        atomic_write(folder / GENERATION, json.dumps(ends, indent=2) + "\n")
     return notes + write_tokenizer(tokenizer, folder, config.block_size)
 
 

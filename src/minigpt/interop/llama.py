@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from minigpt.errors import ConfigError
+from minigpt.errors import ConfigError, shown
 from minigpt.interop.family import NOT_IN_OURS, Family, Fields, Settings, activation_of, name_of_activation
 from minigpt.interop.names import LLAMA_NAMES
 from minigpt.model.config import ActivationName, GPTConfig
@@ -49,10 +49,12 @@ def _rotary_base(fields: Fields) -> float:
     for name in ("rope_scaling", "rope_parameters"):
         rope = fields[name] or {}
         if not isinstance(rope, dict):
-            raise ConfigError(f"{name}={rope!r} must be a mapping")
+            raise ConfigError(f"{name}={shown(rope)} must be a mapping")
         kind = rope.get("rope_type", rope.get("type", "default"))
         if kind != "default" or rope.get("partial_rotary_factor", 1) != 1:
-            raise ConfigError(f"{name}={rope!r} cannot be imported: rope_type must be default, the whole head turned")
+            raise ConfigError(
+                f"{name}={shown(rope)} cannot be imported: rope_type must be default, the whole head turned"
+            )
         base = rope.get("rope_theta", base)
     return base
 

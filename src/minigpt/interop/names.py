@@ -10,6 +10,7 @@ from torch import Tensor
 from minigpt.errors import CheckpointError
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
+from minigpt.weights import fault_of_weight
 
 HEAD = "head.weight"
 EMBEDDING = "token_embedding.weight"
@@ -103,6 +104,7 @@ def to_ours(names: Iterable[Row], config: GPTConfig, theirs: Mapping[str, Tensor
     than the config asks for, or no floating-point number.
     """
     weights = {name: value for name, value in theirs.items() if not _BUFFERS.fullmatch(name)}
+    check_weights(weights, source)
     # Building 10^9 layers would take for ever; a file that has that many also has the weights of them.
     if config.n_layer > len(weights):
         raise CheckpointError(f"{source}: n_layer={config.n_layer}, but the file holds only {len(weights)} weights")
@@ -175,6 +177,12 @@ def _float32(weights: dict[str, Tensor], name: str, source: object) -> Tensor:
     if name not in weights:
         raise CheckpointError(f"{source}: the weights lack '{name}', which the config asks for")
     value = weights.pop(name)
-    if not value.is_floating_point():
-        raise CheckpointError(f"{source}: weight '{name}' is {value.dtype}: quantised weights cannot be imported")
     return value.detach().float()
+
+
+def check_weights(weights: Mapping[str, Tensor], source: object) -> None:
+    """CheckpointError, one line, for the first that is sparse, quantised, without numbers, or no real number."""
+    for name, value in weights.items():
+        fault = fault_of_weight(value)
+        if fault is not None:
+            raise CheckpointError(f"{source}: weight '{name}' {fault}")

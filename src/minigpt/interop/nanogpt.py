@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from minigpt.archive import is_complete, load_safely
-from minigpt.errors import CheckpointError, ConfigError, DataError
+from minigpt.errors import CheckpointError, ConfigError, DataError, shown
 from minigpt.interop.foreign import ForeignModel, check_vocabulary
 from minigpt.interop.names import NANOGPT_NAMES, renamed, to_ours
 from minigpt.interop.plain_pickle import read_plain_pickle
@@ -117,7 +117,7 @@ def characters_of(path: Path) -> CharTokenizer:
         raise DataError(f"{path}: a meta.pkl of characters needs the mappings `stoi` and `itos`")
     for character, index in stoi.items():
         if not isinstance(character, str) or len(character) != 1 or type(index) is not int:
-            raise DataError(f"{path}: {character!r}: {index!r} in its stoi is not a character and its id")
+            raise DataError(f"{path}: {shown(character)}: {shown(index)} in its stoi is not a character and its id")
         utf8(character)
     if {index: character for character, index in stoi.items()} != itos:
         raise DataError(f"{path}: its itos is not the inverse of its stoi")

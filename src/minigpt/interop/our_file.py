@@ -7,10 +7,11 @@ from typing import Any
 import torch
 
 from minigpt.checkpoint import FORMAT, Checkpoint
-from minigpt.errors import CheckpointError, ConfigError, DataError
+from minigpt.errors import CheckpointError, ConfigError, DataError, shown
 from minigpt.files import atomic_path
 from minigpt.interop.foreign import ForeignModel, build, check_vocabulary, largest_difference, random_logits
-from minigpt.interop.names import EMBEDDING, HEAD, shapes_of
+from minigpt.interop.json_values import plain_values
+from minigpt.interop.names import EMBEDDING, HEAD, check_weights, shapes_of
 from minigpt.interop.tokenizer_files import named_tokenizer
 from minigpt.interop.weight_files import read_safetensors, write_safetensors
 from minigpt.model.config import GPTConfig
@@ -27,11 +28,11 @@ _FACTS: dict[str, tuple[type, ...]] = {
 """What `facts` in the metadata keeps of the checkpoint."""
 
 
-def export_file(model: GPT, checkpoint: Checkpoint, out: Path) -> float:
+def export_file(model: GPT, checkpoint: Checkpoint, out: Path) -> tuple[float, list[str]]:
     """Write `out`: weights in float32, a tied matrix once; metadata `config`, `tokenizer` and `facts`, each JSON.
 
-    Gives the largest difference of the logits of what was read again, which is 0: CheckpointError where it is not, and
-    `out` is then as it was before.
+    Gives the largest difference of the logits of what was read again, which is 0, and notes for the user, of facts that
+    are not plain values and were left out. CheckpointError where the difference is not 0; `out` is then as it was.
     """
     tied = model.config.tie_embeddings
     weights = {
@@ -39,11 +40,12 @@ def export_file(model: GPT, checkpoint: Checkpoint, out: Path) -> float:
         for name, value in model.state_dict().items()
         if not (name == HEAD and tied)
     }
-    facts = {"format": FORMAT, **{name: getattr(checkpoint, name) for name in _FACTS}}
+    kept, dropped = plain_values({"format": FORMAT, **{name: getattr(checkpoint, name) for name in _FACTS}})
+    facts = {"val_loss": None, **kept}  # one that is not finite is none
     metadata = {
         "config": json.dumps(model.config.to_dict()),
         "tokenizer": checkpoint.tokenizer.to_json(),
-        "facts": json.dumps(facts),
+        "facts": json.dumps(facts, allow_nan=False),
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(out) as temporary:
@@ -53,7 +55,7 @@ def export_file(model: GPT, checkpoint: Checkpoint, out: Path) -> float:
         difference, _ = largest_difference(random_logits(build(foreign), model.config), expected)
         if difference != 0 or foreign.tokenizer.fingerprint != checkpoint.tokenizer.fingerprint:
             raise CheckpointError(f"{out}: read again, it is not what was written: logits differ by {difference:.3g}")
-    return difference
+    return difference, [f"left out, as JSON has no words for it: {_some(dropped)}"] if dropped else []
 
 
 def read_file(source: str, tokenizer: str | None = None) -> ForeignModel:
@@ -76,12 +78,19 @@ def read_file(source: str, tokenizer: str | None = None) -> ForeignModel:
         raise CheckpointError(f"{source}: {error}") from None
     found = own if tokenizer is None else named_tokenizer(tokenizer, config.vocab_size)
     check_vocabulary(found, config, source)
+    check_weights(weights, source)
     weights = {name: value.float() for name, value in weights.items()}
     if config.tie_embeddings and EMBEDDING in weights:
         weights[HEAD] = weights[EMBEDDING]
     _check_shapes(weights, config, source)
     origin = {"source": source, "format": "safetensors", "exported_from": facts.pop("provenance")}
     return ForeignModel(config=config, weights=weights, tokenizer=found, origin=origin, **facts)
+
+
+def _some(names: list[str]) -> str:
+    """The first three, and how many more there are."""
+    more = len(names) - 3
+    return ", ".join(names[:3]) + (f" and {more} more" if more > 0 else "")
 
 
 def _json(text: str, source: str) -> dict[str, Any]:
@@ -96,7 +105,7 @@ def _json(text: str, source: str) -> dict[str, Any]:
 
 def _checked_facts(facts: dict[str, Any], source: str) -> dict[str, Any]:
     if facts.get("format") != FORMAT:
-        raise CheckpointError(f"{source} has format {facts.get('format')!r}, this minigpt reads format {FORMAT}")
+        raise CheckpointError(f"{source} has format {shown(facts.get('format'))}, this minigpt reads format {FORMAT}")
     for name, types in _FACTS.items():
         if name not in facts or not isinstance(facts[name], types) or isinstance(facts[name], bool):
             raise CheckpointError(f"{source}: '{name}' in its metadata is missing or not what it should be")

@@ -7,21 +7,19 @@ from typing import Any
 
 from minigpt.errors import ConfigError, DataError
 from minigpt.files import atomic_write
+from minigpt.interop.folder import LIBRARY_SETTINGS, LIBRARY_TOKENIZER, TOKENIZER
 from minigpt.text.bpe import BYTE_OF_LETTER, tokenizer_from_folder
 from minigpt.text.number_tokenizer import NumberTokenizer
 from minigpt.text.protocol import END_OF_TEXT
 from minigpt.text.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, find_tokenizer, load_tokenizer
 
-OURS = "minigpt_tokenizer.json"
-"""Our own tokenizer, beside the one for `transformers`: read again, it is the very same."""
-_LIBRARY = "tokenizer.json"
-
 
 def write_tokenizer(tokenizer: Tokenizer, folder: Path, block_size: int) -> list[str]:
     """Write tokenizer.json and tokenizer_config.json, and ours beside them; gives notes for the user."""
-    atomic_write(folder / OURS, tokenizer.to_json())
+    atomic_write(folder / TOKENIZER, tokenizer.to_json())
     if tokenizer.kind not in _LIBRARY_JSON:
-        return [f"the tokenizer ({tokenizer.kind}) has no form that transformers could open: only {OURS} is written"]
+        told = f"the tokenizer ({tokenizer.kind}) has no form that transformers could open"
+        return [f"{told}: only {TOKENIZER} is written"]
     text = _LIBRARY_JSON[tokenizer.kind](tokenizer)
     settings: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -34,19 +32,20 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path, block_size: int) -> list
 
         end = Library.from_str(text).id_to_token(tokenizer.end_of_text)
         settings |= {"bos_token": end, "eos_token": end}
-    atomic_write(folder / _LIBRARY, text)
-    atomic_write(folder / "tokenizer_config.json", json.dumps(settings, indent=2) + "\n")
+    atomic_write(folder / LIBRARY_TOKENIZER, text)
+    atomic_write(folder / LIBRARY_SETTINGS, json.dumps(settings, indent=2) + "\n")
     return []
 
 
 def find_foreign_tokenizer(folder: Path, vocab_size: int) -> tuple[Tokenizer, list[str]]:
     """The tokenizer in a Hugging Face folder and notes: ours where it is there, else theirs, else numbers."""
     notes = []
-    if (folder / OURS).exists():
-        ours, theirs = load_tokenizer(folder / OURS), _library_size(folder / _LIBRARY)
+    if (folder / TOKENIZER).exists():
+        ours, theirs = load_tokenizer(folder / TOKENIZER), _library_size(folder / LIBRARY_TOKENIZER)
         if theirs in (None, ours.vocab_size):
             return ours, []
-        notes = [f"{OURS} has {ours.vocab_size} tokens, {_LIBRARY} beside it {theirs}: the latter is taken"]
+        told = f"{TOKENIZER} has {ours.vocab_size} tokens, {LIBRARY_TOKENIZER} beside it {theirs}"
+        notes = [f"{told}: the latter is taken"]
     try:
         return tokenizer_from_folder(folder), notes
     except DataError as error:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from minigpt.archive import is_complete, load_safely
-from minigpt.errors import CheckpointError
+from minigpt.errors import CheckpointError, shown
 
 
 def read_json(path: Path) -> Any:
@@ -81,7 +81,7 @@ def _read_parts(path: Path, read: Callable[[Path], dict[str, Tensor]]) -> dict[s
         raise CheckpointError(f"{path}: an index of weights needs a `weight_map`")
     for file in files.values():
         if not isinstance(file, str) or Path(file).name != file:
-            raise CheckpointError(f"{path}: {file!r} in its weight_map is not the name of a file beside it")
+            raise CheckpointError(f"{path}: {shown(file)} in its weight_map is not the name of a file beside it")
     weights: dict[str, Tensor] = {}
     for file in sorted(set(files.values())):
         if not (path.parent / file).exists():

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self, get_args
 
-from minigpt.errors import ConfigError, did_you_mean
+from minigpt.errors import ConfigError, did_you_mean, shown
 from minigpt.settings import refuse_without_effect
 
 PositionName = Literal["learned", "sinusoidal", "rotary", "alibi", "none"]
@@ -96,7 +96,7 @@ class GPTConfig:
         names = [field.name for field in fields(cls)]
         for name in values:
             if name not in names:
-                raise ConfigError(f"unknown model setting {name!r}{did_you_mean(str(name), names)}")
+                raise ConfigError(f"unknown model setting {shown(name)}{did_you_mean(shown(name), names)}")
         if "vocab_size" not in values:
             raise ConfigError("the model setting vocab_size is missing; it has no default")
         return cls(**values)
@@ -115,24 +115,25 @@ class GPTConfig:
                 _check_whole(name, getattr(self, name), at_least=1)
         for name in ("norm_gain", "qk_norm", "bias", "tie_embeddings", "zero_init"):
             if not isinstance(getattr(self, name), bool):
-                raise ConfigError(f"{name}={getattr(self, name)!r} must be true or false")
+                raise ConfigError(f"{name}={shown(getattr(self, name))} must be true or false")
         if not (_is_number(self.dropout) and 0 <= self.dropout < 1):
-            raise ConfigError(f"dropout={self.dropout!r} must be a number from 0 up to, not including, 1")
+            raise ConfigError(f"dropout={shown(self.dropout)} must be a number from 0 up to, not including, 1")
         if not (_is_number(self.norm_eps) and 0 < self.norm_eps < math.inf):
-            raise ConfigError(f"norm_eps={self.norm_eps!r} must be a finite number above 0")
+            raise ConfigError(f"norm_eps={shown(self.norm_eps)} must be a finite number above 0")
         if self.logit_softcap is not None and not (
             _is_number(self.logit_softcap) and 0 < self.logit_softcap < math.inf
         ):
-            raise ConfigError(f"logit_softcap={self.logit_softcap!r} must be a finite number above 0 (null: no cap)")
+            value = shown(self.logit_softcap)
+            raise ConfigError(f"logit_softcap={value} must be a finite number above 0 (null: no cap)")
         if not (_is_number(self.rotary_base) and 1 < self.rotary_base < math.inf):
-            raise ConfigError(f"rotary_base={self.rotary_base!r} must be a finite number above 1")
+            raise ConfigError(f"rotary_base={shown(self.rotary_base)} must be a finite number above 1")
 
     def _check_choices(self) -> None:
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
             if value not in choices:
-                near = did_you_mean(str(value), choices)
-                raise ConfigError(f"{name}={value!r} must be one of {', '.join(choices)}{near}")
+                near = did_you_mean(value if isinstance(value, str) else shown(value), choices)
+                raise ConfigError(f"{name}={shown(value)} must be one of {', '.join(choices)}{near}")
 
     def _check_combinations(self) -> None:
         if self.n_embd % self.n_head:
@@ -168,6 +169,6 @@ def _is_number(value: object) -> bool:
 def _check_whole(name: str, value: object, at_least: int) -> None:
     """Refuse what is not a whole number (True is an int to Python, not to a reader) and what is too small."""
     if not isinstance(value, int) or isinstance(value, bool):
-        raise ConfigError(f"{name}={value!r} must be a whole number")
+        raise ConfigError(f"{name}={shown(value)} must be a whole number")
     if value < at_least:
         raise ConfigError(f"{name}={value} must be at least {at_least}")
