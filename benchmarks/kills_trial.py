@@ -45,6 +45,8 @@ class Kill:
     nth: int | None = None
     """Which moment of the place; None: any one, drawn when the process starts."""
     happened: bool = False
+    left: int = 0
+    """Step of the newest whole checkpoint afterwards, from which the next process goes on; 0: there is none."""
 
 
 @dataclass
@@ -102,8 +104,7 @@ def _one_process(
     rng, longest = chance
     before = checkpoints_of(place.root)
     words = [f"--run.keep={trial.keep}", f"--data.num_workers={rng.choice([0, 2])}"]
-    step = max((_step(path) for path in place.root.glob("*") if path.is_dir()), default=0)
-    trap = _trap(kill, rng, step, trial) if kill else []
+    trap = _trap(kill, rng, _newest_step(place.root), trial) if kill else []
     after = rng.uniform(0.1, longest)
     goes_on = ["--ckpt_path=last"] if place.root.exists() else []
     process = place.fit(trial.setting, [*words, *goes_on], label, trap=trap, after=after)
@@ -113,6 +114,7 @@ def _one_process(
     trial.problems += [f"{label} {' '.join(trap)}: {line}" for line in _look(kill, process, place.root, before)]
     if kill:
         kill.happened = process.struck and process.code in EXIT_CODES[kill.way]
+        kill.left = _newest_step(place.root)
     if before and process.resume_seconds is not None:
         trial.resumes.append(process.resume_seconds)
 
@@ -136,10 +138,10 @@ def _look(kill: Kill | None, process: Process, root: Path, before: list[Path]) -
     return found
 
 
-def _step(run: Path) -> int:
-    """The step that a resume of `run` begins from."""
-    newest = last_checkpoint(run)
-    return read_checkpoint(newest).step if newest else 0
+def _newest_step(root: Path) -> int:
+    """The step that a resume of the run in `root` begins from."""
+    newest = [last_checkpoint(path) for path in root.glob("*") if path.is_dir()]
+    return max((read_checkpoint(path).step for path in newest if path), default=0)
 
 
 def _trap(kill: Kill, rng: random.Random, step: int, trial: Trial) -> list[str]:

@@ -111,8 +111,8 @@ def test_devices():
     assert find_device("cpu") == torch.device("cpu")
     expected = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     assert find_device("auto").type == expected
-    for name in ("gpu", "cuda:99", "meta"):
-        with pytest.raises(ConfigError, match=f"device='{name}'"):
+    for name in ("gpu", "cuda:99", "meta", "", None):
+        with pytest.raises(ConfigError, match=f"device={name!r}"):
             find_device(name)
 
 

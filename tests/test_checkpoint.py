@@ -378,3 +378,22 @@ def test_a_misspelt_name_is_answered_with_the_nearest(run, typed, meant):
 def test_a_wrong_preference_is_answered_with_the_nearest(run):
     with pytest.raises(ConfigError, match="did you mean best"):
         find_checkpoint(run, "bets")
+
+
+def test_what_an_import_would_read_says_so(tmp_path, monkeypatch):
+    """Of what is no checkpoint, but could become one, the command that makes it."""
+    monkeypatch.chdir(tmp_path)
+    Path("hf").mkdir()
+    Path("hf/config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="a Hugging Face folder; `minigpt import --format hf` makes one of it"):
+        find_checkpoint("hf")
+    torch.save({"model": {}, "model_args": {}}, "ckpt.pt")
+    with pytest.raises(CheckpointError, match="`minigpt import --format nanogpt` makes one of nanoGPT's"):
+        read_checkpoint("ckpt.pt")
+    Path("a.safetensors").touch()
+    with pytest.raises(CheckpointError, match="`minigpt import --format safetensors` makes one of an export"):
+        read_checkpoint("a.safetensors")
+    for name in "abcdef":
+        (Path("many") / name / "checkpoints").mkdir(parents=True)
+    with pytest.raises(CheckpointError, match=r"it holds runs, of which one is meant: a, b, c, d, e, \.\.\.$"):
+        find_checkpoint("many")

@@ -19,6 +19,8 @@ from minigpt.files import atomic_path
 _LABEL = b"sha256:"
 _COMMENT_BYTES = len(_LABEL) + 64
 _CHUNK = 1 << 22
+_BEGINNINGS = (b"PK", b"\x80\x02")
+"""Of what torch.save writes: a zip, and before torch 1.6 a pickle."""
 
 
 class _Summed:
@@ -80,7 +82,11 @@ def load_safely(path: Path, map_location: str | torch.device = "cpu", *, mmap: b
             return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
     except Exception as error:  # damaged bytes may raise anything at all; none of it is a fault of this program
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        if "eights only" in reason or "nsupported" in reason:
+        with path.open("rb") as file:
+            beginning = file.read(2)
+        if beginning not in _BEGINNINGS:
+            reason = "it is no file that torch.save writes"
+        elif "eights only" in reason or "nsupported" in reason:
             reason = "it holds pickled objects, which could run code and are never loaded"
         raise CheckpointError(f"{path} cannot be loaded: {reason}") from error
 

@@ -32,6 +32,7 @@ BEST_NAME = "best.ckpt"
 
 Prefer = Literal["best", "last"]
 
+_IMPORT = "`minigpt import --format {}` makes one"
 _STEP_NAME = re.compile(r"step=(\d+)\.ckpt")
 _ENTRY_TYPES: dict[str, tuple[type, ...]] = {
     "format": (int,),
@@ -108,7 +109,7 @@ def find_checkpoint(run_or_checkpoint: str | Path, prefer: Prefer = "best") -> P
     if best.is_file() and (prefer == "best" or newest is None):
         return best
     if newest is None:
-        raise CheckpointError(f"{path} holds no checkpoint: neither {BEST_NAME} nor a complete step=N.ckpt")
+        raise CheckpointError(f"{path} holds no checkpoint: {_what_else(path)}")
     return newest
 
 
@@ -159,6 +160,8 @@ def read_content(path: Path, map_location: str | torch.device = "cpu") -> Any:
     """Everything in the file `path` as it was saved; raises CheckpointError for what is missing or damaged."""
     if not path.exists():
         raise CheckpointError(f"no checkpoint at {path}{_nearest(path)}")
+    if path.suffix == ".safetensors":
+        raise CheckpointError(f"{path} is not a checkpoint: {_IMPORT.format('safetensors')} of an export's weights")
     return read_archive(path, map_location)
 
 
@@ -173,7 +176,9 @@ def build_model(checkpoint: Checkpoint, device: str | torch.device = "cpu") -> G
 def _checked_entry(path: Path, content: Any) -> dict[str, Any]:
     """Our entry of the loaded dict, every key there and of its type."""
     if not isinstance(content, dict) or not isinstance(content.get(ENTRY), dict):
-        raise CheckpointError(f"{path} is not a checkpoint of minigpt: it has no '{ENTRY}' entry")
+        is_nano = isinstance(content, dict) and {"model", "model_args"} <= content.keys()
+        why = f"{_IMPORT.format('nanogpt')} of nanoGPT's" if is_nano else f"it has no '{ENTRY}' entry"
+        raise CheckpointError(f"{path} is not a checkpoint of minigpt: {why}")
     entry = content[ENTRY]
     if type(entry.get("format")) is not int or entry["format"] != FORMAT:
         raise CheckpointError(
@@ -230,6 +235,16 @@ def _check_weights(path: Path, config: GPTConfig, weights: dict[str, Tensor]) ->
 def _checkpoint_folder(run: Path) -> Path:
     """`run/checkpoints`, or `run` itself where somebody names that folder, or one with loose checkpoints."""
     return run / "checkpoints" if (run / "checkpoints").is_dir() else run
+
+
+def _what_else(folder: Path) -> str:
+    """What a folder without checkpoints is instead, as far as that helps: a model from elsewhere, or runs."""
+    if (folder / "config.json").is_file():
+        return f"it is a Hugging Face folder; {_IMPORT.format('hf')} of it"
+    runs = sorted(path.parent.name for path in folder.glob("*/checkpoints") if path.is_dir())
+    if runs:
+        return f"it holds runs, of which one is meant: {', '.join(runs[:5])}{', ...' if len(runs) > 5 else ''}"
+    return f"neither {BEST_NAME} nor a complete step=N.ckpt"
 
 
 def _nearest(path: Path) -> str:

@@ -1,5 +1,6 @@
 """`minigpt export`: folders that `transformers` opens, files of safetensors, and nothing half-written."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -174,3 +175,32 @@ def test_a_failed_replacement_leaves_the_old_one(
     code, error = refusal(capsys, "base", "--format", "hf", "--out", "hf", "--overwrite")
     assert (code, "not finite numbers" in error) == (1, True)
     assert {path.name: path.read_bytes() for path in Path("hf").iterdir()} == before
+
+
+@pytest.mark.parametrize(("form", "name"), [("safetensors", "a.safetensors"), ("hf", "hf")])
+def test_a_place_that_cannot_be_written_is_named_as_it_was_given(
+    form: str, name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the temporary file beside it, which is gone."""
+
+    def full(tensors: object, path: Path, metadata: object) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    code, error = refusal(capsys, "base", "--format", form, "--out", name)
+    assert (code, "cannot write" in error, ".tmp-" in error, ".new-" in error) == (1, True, False, False), error
+    assert str(Path(name).resolve()) in error
+
+
+def test_what_is_read_is_never_replaced(capsys: pytest.CaptureFixture[str]) -> None:
+    best = str(RUN / "best.ckpt")
+    for words in (["base"], [best]):
+        code, error = refusal(capsys, *words, "--format", "safetensors", "--out", best, "--overwrite")
+        assert (code, "is what is read: give another --out" in error) == (2, True), error
+    assert load("base").checkpoint.step == 100
+
+
+def test_a_device_is_never_replaced(capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo("pipe")
+    code, error = refusal(capsys, "base", "--format", "safetensors", "--out", "pipe", "--overwrite")
+    assert (code, "pipe is a device or a pipe: --out must be a file" in error) == (2, True), error

@@ -62,6 +62,7 @@ def test_known_keys() -> None:
         (["--seed_everything", "x"], "seed_everything=x must be a whole number"),
         (["--model.n_head"], "--model.n_head: expected one argument"),
         (["stray"], "unexpected stray"),
+        (["configs/base.yaml"], "unexpected configs/base.yaml, did you mean --config configs/base.yaml?"),
         (["--model=foo"], "--model is a group of settings: give them one by one, as --model.NAME VALUE"),
         (["--seed_everything=-1"], "seed_everything=-1 must lie between"),
         (

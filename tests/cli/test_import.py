@@ -118,8 +118,20 @@ def test_refusals(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monkey
         ([*hf, "--out", "a.ckpt", "--tokeniser", "byte"], 2, "did you mean --tokenizer?"),
         (["--format", "hff", "--source", "model", "--out", "a.ckpt"], 2, "invalid choice: 'hff'"),
         (["--format", "hf", "--out", "a.ckpt"], 2, "--source"),
+        (
+            ["--format", "nanogpt", "--source", "model", "--out", "a.ckpt"],
+            1,
+            "model is a folder: --format nanogpt takes",
+        ),
+        (["--format", "safetensors", "--source", "model", "--out", "a.ckpt"], 1, "model is a folder"),
+        (["--format", "nanogpt", "--source", "there.ckpt", "--out", "there.ckpt", "--overwrite"], 2, "is what is read"),
+        (["--format", "nanogpt", "--source", "model/model.safetensors", "--out", "a"], 1, "is not a checkpoint of"),
         (["--format", "nanogpt", "--source", "gone.pt", "--out", "a.ckpt"], 1, "gone.pt: no such file"),
-        (["--format", "nanogpt", "--source", "there.ckpt", "--out", "a.ckpt"], 1, "there.ckpt cannot be loaded"),
+        (
+            ["--format", "nanogpt", "--source", "there.ckpt", "--out", "a.ckpt"],
+            1,
+            "loaded: it is no file that torch.save writes",
+        ),
         (["--format", "safetensors", "--source", "model/model.safetensors", "--out", "a"], 1, "with --format hf"),
         (["--format", "hf", "--source", "no/such/folder", "--out", "a.ckpt"], 1, "no such folder"),
         (

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minigpt.cli.targets import check_file, check_folder, tell_difference, tell_notes
+from minigpt.cli.targets import check_file, check_folder, check_other, tell_difference, tell_notes
 
 if TYPE_CHECKING:
     from minigpt.api import LoadedGPT
@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from minigpt.api import load
 
     loaded = load(args.run, prefer=args.prefer)
+    check_other(out, loaded.checkpoint.path)
     write(loaded, out)
     print(f"written to {args.out} from {loaded.checkpoint.path} (step {loaded.checkpoint.step})")
     return 0

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minigpt.cli.targets import check_file, tell_difference, tell_notes
+from minigpt.cli.targets import check_file, check_other, tell_difference, tell_notes
 from minigpt.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--meta and --tokenizer both name the tokenizer: give one")
     out = Path(args.out).expanduser().resolve()
     check_file(out, args.overwrite)
+    check_other(out, Path(args.source).expanduser())
     READERS[args.format](args, out)
     print(f"written to {args.out}: minigpt generate {shlex.quote(args.out)} reads it")
     return 0

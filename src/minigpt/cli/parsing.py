@@ -163,7 +163,9 @@ def one_line(message: str) -> str:
     value = re.search(r"(?:Got value|Given value): (.*)$", text)
     kinds = list(dict.fromkeys(re.findall(r"Expected an? (.+?)(?=\. Got value| - Expected| Given value|$)", text)))
     if not (key and value and kinds):
-        return text.replace("unrecognized arguments:", "unexpected")
+        config = re.match(r"unrecognized arguments: (\S+\.ya?ml)\b", text)
+        hint = f", did you mean --config {config[1]}?" if config else ""
+        return text.replace("unrecognized arguments:", "unexpected") + hint
     literal = re.search(r"Literal\[(.*?)\]", " ".join(kinds))
     if literal:
         choices = re.findall(r"'([^']*)'", literal[1])

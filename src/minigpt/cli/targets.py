@@ -17,8 +17,16 @@ def check_file(out: Path, overwrite: bool) -> None:
     """ConfigError if a file may not be written to `out`."""
     if out.is_dir():
         raise ConfigError(f"{out} is a folder: --out must be a file")
+    if out.exists() and not out.is_file():
+        raise ConfigError(f"{out} is a device or a pipe: --out must be a file")
     if out.exists() and not overwrite:
         raise ConfigError(f"{out} exists: give another --out, or --overwrite to replace it")
+
+
+def check_other(out: Path, source: Path) -> None:
+    """ConfigError if `out` is the very file that is read: it would be gone before anybody knew what became of it."""
+    if out.exists() and source.exists() and out.samefile(source):
+        raise ConfigError(f"{out} is what is read: give another --out")
 
 
 def check_folder(out: Path, overwrite: bool) -> None:

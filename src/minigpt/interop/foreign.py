@@ -1,10 +1,11 @@
 """A model that came from elsewhere, and the checkpoint made of it: read again and compared before it gets its name."""
 
+import contextlib
 import datetime
 import importlib.metadata
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from minigpt import __version__
 from minigpt.archive import write_archive
 from minigpt.checkpoint import ENTRY, FORMAT, WEIGHT_PREFIX, build_model, read_checkpoint
-from minigpt.errors import CheckpointError
+from minigpt.errors import CheckpointError, MinigptError
 from minigpt.files import atomic_path
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
@@ -67,7 +68,7 @@ def write_foreign(foreign: ForeignModel, out: Path, command: str) -> float:
     """
     check_vocabulary(foreign.tokenizer, foreign.config, foreign.origin["source"])
     out.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(out) as temporary:
+    with atomic_path(out) as temporary, told_as(out, temporary):
         write_archive(_content(foreign, command), temporary)
         expected = random_logits(build(foreign), foreign.config)
         reloaded = build_model(read_checkpoint(temporary))
@@ -75,6 +76,15 @@ def write_foreign(foreign: ForeignModel, out: Path, command: str) -> float:
         if difference != 0:
             raise CheckpointError(f"{out}: read again, its logits differ from those of the import by {difference:.3g}")
     return difference
+
+
+@contextlib.contextmanager
+def told_as(out: Path, temporary: Path) -> Iterator[None]:
+    """Errors of the block name `out`, which the user knows, where they would name `temporary` beside it."""
+    try:
+        yield
+    except MinigptError as error:
+        raise type(error)(str(error).replace(str(temporary), str(out))) from error
 
 
 def random_logits(model: nn.Module, config: GPTConfig) -> Tensor:

@@ -11,7 +11,7 @@ from minigpt.files import atomic_folder, atomic_write
 from minigpt.interop.families import family_for, read_config, write_config
 from minigpt.interop.family import Family
 from minigpt.interop.folder import CONFIG, GENERATION, MARK, WEIGHTS
-from minigpt.interop.foreign import ForeignModel, build, check_vocabulary, largest_difference, random_logits
+from minigpt.interop.foreign import ForeignModel, build, check_vocabulary, largest_difference, random_logits, told_as
 from minigpt.interop.hub import find_folder
 from minigpt.interop.names import renamed, shapes_of, to_ours, to_theirs
 from minigpt.interop.reference import compare_with_transformers, is_installed
@@ -68,7 +68,7 @@ def export_hf(model: GPT, tokenizer: Tokenizer, out: Path) -> Exported:
     """
     family = family_for(model.config)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_folder(out) as folder:
+    with atomic_folder(out) as folder, told_as(out, folder):
         notes = _write(model, family, tokenizer, folder)
         difference = _compare(model, tokenizer, folder)
         from_transformers = compare_with_transformers(model, folder) if is_installed() else None

@@ -16,7 +16,7 @@ from minigpt.interop.foreign import ForeignModel, check_vocabulary
 from minigpt.interop.names import NANOGPT_NAMES, renamed, to_ours
 from minigpt.interop.plain_pickle import read_plain_pickle
 from minigpt.interop.tokenizer_files import named_tokenizer, numbers
-from minigpt.interop.weight_files import state_dict_of
+from minigpt.interop.weight_files import check_is_file, state_dict_of
 from minigpt.model.config import GPTConfig
 from minigpt.text.bpe import gpt2_tokenizer
 from minigpt.text.protocol import utf8
@@ -35,8 +35,7 @@ def read_nanogpt(source: str, tokenizer: str | None = None, meta: str | None = N
     for a tokenizer that cannot be used.
     """
     path = Path(source).expanduser()
-    if not path.is_file():
-        raise CheckpointError(f"{source}: no such file")
+    check_is_file(path, "nanogpt")
     content = load_safely(path, mmap=is_complete(path))
     for name in ("model", "model_args"):
         if not isinstance(content, dict) or not isinstance(content.get(name), dict):

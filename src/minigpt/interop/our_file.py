@@ -9,11 +9,11 @@ import torch
 from minigpt.checkpoint import FORMAT, Checkpoint
 from minigpt.errors import CheckpointError, ConfigError, DataError, shown
 from minigpt.files import atomic_path
-from minigpt.interop.foreign import ForeignModel, build, check_vocabulary, largest_difference, random_logits
+from minigpt.interop.foreign import ForeignModel, build, check_vocabulary, largest_difference, random_logits, told_as
 from minigpt.interop.json_values import plain_values
 from minigpt.interop.names import EMBEDDING, HEAD, check_weights, shapes_of
 from minigpt.interop.tokenizer_files import named_tokenizer
-from minigpt.interop.weight_files import read_safetensors, write_safetensors
+from minigpt.interop.weight_files import check_is_file, read_safetensors, write_safetensors
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
 from minigpt.text.tokenizers import tokenizer_from_json
@@ -48,7 +48,7 @@ def export_file(model: GPT, checkpoint: Checkpoint, out: Path) -> tuple[float, l
         "facts": json.dumps(facts, allow_nan=False),
     }
     out.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(out) as temporary:
+    with atomic_path(out) as temporary, told_as(out, temporary):
         write_safetensors(temporary, weights, metadata)
         foreign = read_file(str(temporary))
         expected = random_logits(model, model.config)
@@ -61,8 +61,7 @@ def export_file(model: GPT, checkpoint: Checkpoint, out: Path) -> tuple[float, l
 def read_file(source: str, tokenizer: str | None = None) -> ForeignModel:
     """The inverse of `export_file`; CheckpointError, one line, for a file that is damaged or not one of these."""
     path = Path(source).expanduser()
-    if not path.is_file():
-        raise CheckpointError(f"{source}: no such file")
+    check_is_file(path, "safetensors")
     weights, metadata = read_safetensors(path)
     for name in ("config", "tokenizer", "facts"):
         if name not in metadata:

@@ -44,6 +44,14 @@ def write_safetensors(path: Path, weights: Mapping[str, Tensor], metadata: Mappi
         raise CheckpointError(f"cannot write {path}: {str(error).splitlines()[0]}") from error
 
 
+def check_is_file(path: Path, form: str) -> None:
+    """CheckpointError where the source of an import of `form` is missing, or a folder."""
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder: --format {form} takes a file, and hf a folder")
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file")
+
+
 def read_torch(path: Path) -> dict[str, Tensor]:
     """The state dict of a file of torch.save, loaded without its code; CheckpointError for anything else."""
     if not path.is_file():
