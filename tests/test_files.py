@@ -42,6 +42,12 @@ def test_a_rename_that_fails_gives_the_old_folder_back(tmp_path: Path, monkeypat
     assert [path.name for path in tmp_path.rglob("*")] == ["model", "old"]
 
 
+def test_a_folder_that_cannot_be_made_is_named_itself(tmp_path: Path) -> None:
+    with pytest.raises(OSError) as error, atomic_folder(tmp_path / "no" / "model"):
+        pass
+    assert error.value.filename == str(tmp_path / "no" / "model")
+
+
 def test_only_leftovers_of_the_dead_are_touched(tmp_path: Path) -> None:
     """Those of this process and of one that still runs, and whatever else is called alike, stay."""
     gone = 2**22 + 1  # one more than the largest number of a process

@@ -45,7 +45,10 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     """
     temporary = target.with_name(f".{target.name}.new-{os.getpid()}")
     replaced = target.with_name(f".{target.name}.old-{os.getpid()}")
-    temporary.mkdir()
+    try:
+        temporary.mkdir()
+    except OSError as error:  # the user knows the target
+        raise type(error)(error.errno, error.strerror, str(target)) from None
     try:
         yield temporary
         for path in temporary.iterdir():

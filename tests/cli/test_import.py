@@ -37,6 +37,7 @@ def test_hf_end_to_end(make, capsys: pytest.CaptureFixture[str]) -> None:
     reference = make(vocab_size=300)
     save(reference, Path("model"))
     Path("model/tokenizer.json").write_text(tiny_tokenizer("bpe").to_json())
+    capsys.readouterr()  # transformers shows a bar while it saves
     assert main(["import", "--format", "hf", "--source", "model", "--out", "new/a.ckpt"]) == 0
     captured = capsys.readouterr()
     assert captured.err == ""

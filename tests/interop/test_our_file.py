@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from minigpt.checkpoint import build_model, read_checkpoint
 from minigpt.errors import CheckpointError
 from minigpt.interop.our_file import export_file, read_file
+from minigpt.interop.weight_files import read_safetensors, write_safetensors
 
 
 @pytest.mark.parametrize(
@@ -107,6 +108,18 @@ def test_a_damaged_or_missing_file_is_one_line(tmp_path: Path) -> None:
         assert "\n" not in str(error.value)
     with pytest.raises(CheckpointError, match="no such file"):
         read_file(str(tmp_path / "gone.safetensors"))
+
+
+def test_what_the_system_refuses_is_told_in_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CheckpointError, match=r"cannot write .*/no/a\.safetensors: No such file or directory$"):
+        write_safetensors(tmp_path / "no" / "a.safetensors", {"a": torch.zeros(1)}, {})
+
+    def denied(self: Path, mode: str) -> None:  # whoever runs the tests may be allowed everything
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(CheckpointError, match="cannot be read as safetensors: Permission denied"):
+        read_safetensors(tmp_path / "a.safetensors")
 
 
 def test_facts_that_json_has_no_words_for_are_left_out_and_told(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Weights and settings in the files of a Hugging Face folder, and in ours; nothing in them is executed."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ from torch import Tensor
 
 from minigpt.archive import is_complete, load_safely
 from minigpt.errors import CheckpointError, shown
+
+_OF_THE_SYSTEM = re.compile(r"I/O error: (.+?) \(os error")
+"""Where in a message of safetensors the reason stands."""
 
 
 def read_json(path: Path) -> Any:
@@ -26,6 +30,10 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     from safetensors import safe_open
 
     try:
+        path.open("rb").close()  # safetensors says of a file without permission that there is none
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read as safetensors: {error.strerror}") from None
+    try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except Exception as error:  # SafetensorError, OSError, and whatever a damaged header leads to
@@ -41,7 +49,9 @@ def write_safetensors(path: Path, weights: Mapping[str, Tensor], metadata: Mappi
     try:
         save_file(dict(weights), path, metadata={"format": "pt", **metadata})
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"cannot write {path}: {str(error).splitlines()[0]}") from error
+        reason = str(error).splitlines()[0]
+        system = _OF_THE_SYSTEM.search(reason)
+        raise CheckpointError(f"cannot write {path}: {system[1] if system else reason}") from error
 
 
 def check_is_file(path: Path, form: str) -> None:
