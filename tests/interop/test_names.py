@@ -88,6 +88,16 @@ def test_a_config_of_absurd_depth_is_refused_before_it_is_built() -> None:
         to_ours(NANOGPT_NAMES, config, {"x": torch.zeros(1)}, "here")
 
 
+@pytest.mark.parametrize("name", ["vocab_size", "block_size", "n_embd", "n_ff"])
+@pytest.mark.parametrize("size", [2**40, 2**62, 2**80])
+def test_sizes_that_no_weights_have_are_one_line(name: str, size: int) -> None:
+    """Alone or together: two of 2^40 make a matrix whose bytes no 64 bits count."""
+    config = GPTConfig(**{"vocab_size": 2**40, "n_layer": 1, "n_embd": 2**24} | {name: size})
+    with pytest.raises(CheckpointError, match=r"^here: no weights can have these sizes: vocab_size=") as error:
+        to_ours(NANOGPT_NAMES, config, {"x": torch.zeros(1)}, "here")
+    assert "\n" not in str(error.value)
+
+
 def test_a_tied_matrix_that_is_there_twice_is_taken_once() -> None:
     names, config, state = hf_case("gpt2")
     state["lm_head.weight"] = state["transformer.wte.weight"].clone()

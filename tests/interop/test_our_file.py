@@ -73,6 +73,16 @@ def broken(change, path: Path) -> None:
         (lambda weights, metadata: metadata.update(config="{"), "its metadata are not JSON"),
         (lambda weights, metadata: metadata.update(config="[]"), "must be mappings, not a list"),
         (lambda weights, metadata: metadata.update(config='{"n_head": 3}'), "vocab_size is missing"),
+        (
+            lambda weights, metadata: metadata.update(facts=metadata["facts"].replace("null", "1" + 400 * "0")),
+            "'val_loss' in its metadata is no finite number",
+        ),
+        (
+            lambda weights, metadata: metadata.update(
+                config=json.dumps({"vocab_size": 257, "n_layer": 1, "n_embd": 2**80})
+            ),
+            "no weights can have these sizes",
+        ),
         (lambda weights, metadata: metadata.update(tokenizer="x"), "not a tokenizer file"),
         (lambda weights, metadata: metadata.update(facts='{"format": 1}'), "has format 1, this minigpt reads format 2"),
         (lambda weights, metadata: metadata.update(facts='{"format": 2}'), "'step' in its metadata is missing"),

@@ -109,3 +109,13 @@ def test_config_and_sizes_load_without_torch():
 def test_a_number_that_no_float_holds_is_refused(setting):
     with pytest.raises(ConfigError, match=setting):
         GPTConfig(vocab_size=65, position="rotary", **{setting: 10**400})
+
+
+def test_whole_numbers_become_floats_where_a_float_is_meant():
+    """torch cannot take 10^30 as a whole number, and a file of JSON may say so."""
+    config = GPTConfig(
+        vocab_size=10, position="rotary", dropout=0, norm_eps=1, logit_softcap=10**30, rotary_base=10**30
+    )
+    found = [getattr(config, name) for name in ("dropout", "norm_eps", "logit_softcap", "rotary_base")]
+    assert found == [0.0, 1.0, 1e30, 1e30]
+    assert {type(value) for value in found} == {float}

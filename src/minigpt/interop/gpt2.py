@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from minigpt.errors import shown
 from minigpt.interop.family import NOT_IN_OURS, Family, Fields, Settings, activation_of, name_of_activation
 from minigpt.interop.names import GPT2_NAMES
 from minigpt.model.config import ActivationName, GPTConfig
@@ -20,7 +21,7 @@ def _read(fields: Fields) -> tuple[Settings, list[str]]:
     dropouts = {name: fields[name] for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop")}
     notes = []
     if any(value != fields["resid_pdrop"] for value in dropouts.values()):
-        told = ", ".join(f"{name}={value}" for name, value in dropouts.items())
+        told = ", ".join(f"{name}={shown(value)}" for name, value in dropouts.items())
         notes.append(f"{told}: minigpt has one dropout, and takes the residual branches' {fields['resid_pdrop']}")
     settings = {
         "vocab_size": fields["vocab_size"],

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from minigpt.errors import CheckpointError
+from minigpt.errors import CheckpointError, ConfigError, shown
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
 from minigpt.weights import fault_of_weight
@@ -82,9 +82,14 @@ _BUFFERS = re.compile(r"(.*\.)?(attn\.(bias|masked_bias)|rotary_emb\.inv_freq)")
 
 
 def shapes_of(config: GPTConfig) -> dict[str, torch.Size]:
-    """The shape of every weight of a model, by our names."""
-    with torch.device("meta"):  # shapes without memory
-        return {name: weight.shape for name, weight in GPT(config).state_dict().items()}
+    """The shape of every weight of a model, by our names; ConfigError for sizes that no weights can have."""
+    try:
+        with torch.device("meta"):  # shapes without memory
+            return {name: weight.shape for name, weight in GPT(config).state_dict().items()}
+    except (RuntimeError, TypeError, OverflowError):  # the number of bytes, or one size, is beyond 64 bits
+        names = ("vocab_size", "block_size", "n_embd", "n_ff")
+        told = ", ".join(f"{name}={shown(getattr(config, name))}" for name in names)
+        raise ConfigError(f"no weights can have these sizes: {told}") from None
 
 
 def rows_for(names: Iterable[Row], config: GPTConfig) -> Iterator[Row]:
@@ -105,10 +110,7 @@ def to_ours(names: Iterable[Row], config: GPTConfig, theirs: Mapping[str, Tensor
     """
     weights = {name: value for name, value in theirs.items() if not _BUFFERS.fullmatch(name)}
     check_weights(weights, source)
-    # Building 10^9 layers would take for ever; a file that has that many also has the weights of them.
-    if config.n_layer > len(weights):
-        raise CheckpointError(f"{source}: n_layer={config.n_layer}, but the file holds only {len(weights)} weights")
-    shapes = shapes_of(config)
+    shapes = expected_shapes(weights, config, source)
     if config.tie_embeddings:
         _take_out_tied_head(names, weights, source)
     result = {}
@@ -178,6 +180,17 @@ def _float32(weights: dict[str, Tensor], name: str, source: object) -> Tensor:
         raise CheckpointError(f"{source}: the weights lack '{name}', which the config asks for")
     value = weights.pop(name)
     return value.detach().float()
+
+
+def expected_shapes(weights: Mapping[str, Tensor], config: GPTConfig, source: object) -> dict[str, torch.Size]:
+    """`shapes_of` a config out of a file; CheckpointError for one that the weights beside it cannot belong to."""
+    # Building 10^9 layers would take for ever; a file that has that many also has the weights of them.
+    if config.n_layer > len(weights):
+        raise CheckpointError(f"{source}: n_layer={config.n_layer}, but the file holds only {len(weights)} weights")
+    try:
+        return shapes_of(config)
+    except ConfigError as error:
+        raise CheckpointError(f"{source}: {error}") from None
 
 
 def check_weights(weights: Mapping[str, Tensor], source: object) -> None:

@@ -1,6 +1,7 @@
 """One safetensors file with our own names: weights that other programs read, with config and tokenizer beside them."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from minigpt.errors import CheckpointError, ConfigError, DataError, shown
 from minigpt.files import atomic_path
 from minigpt.interop.foreign import ForeignModel, build, check_vocabulary, largest_difference, random_logits, told_as
 from minigpt.interop.json_values import plain_values
-from minigpt.interop.names import EMBEDDING, HEAD, check_weights, shapes_of
+from minigpt.interop.names import EMBEDDING, HEAD, check_weights, expected_shapes
 from minigpt.interop.tokenizer_files import named_tokenizer
 from minigpt.interop.weight_files import check_is_file, read_safetensors, write_safetensors
 from minigpt.model.config import GPTConfig
@@ -109,13 +110,13 @@ def _checked_facts(facts: dict[str, Any], source: str) -> dict[str, Any]:
         if name not in facts or not isinstance(facts[name], types) or isinstance(facts[name], bool):
             raise CheckpointError(f"{source}: '{name}' in its metadata is missing or not what it should be")
     loss = facts["val_loss"]
+    if loss is not None and not abs(loss) <= sys.float_info.max:
+        raise CheckpointError(f"{source}: 'val_loss' in its metadata is no finite number")
     return {**{name: facts[name] for name in _FACTS}, "val_loss": None if loss is None else float(loss)}
 
 
 def _check_shapes(weights: dict[str, torch.Tensor], config: GPTConfig, source: str) -> None:
-    if config.n_layer > len(weights):
-        raise CheckpointError(f"{source}: n_layer={config.n_layer}, but the file holds only {len(weights)} weights")
-    expected = shapes_of(config)
+    expected = expected_shapes(weights, config, source)
     for name in sorted(expected.keys() ^ weights.keys()):
         what = "lack" if name in expected else "have an unknown"
         raise CheckpointError(f"{source}: the weights {what} '{name}'")

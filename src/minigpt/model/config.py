@@ -105,6 +105,9 @@ class GPTConfig:
         self._check_types_and_ranges()
         self._check_choices()
         self._check_combinations()
+        for name in ("dropout", "norm_eps", "logit_softcap", "rotary_base"):
+            if isinstance(getattr(self, name), int):  # torch calculates with whole numbers of 64 bits alone
+                object.__setattr__(self, name, float(getattr(self, name)))
 
     def _check_types_and_ranges(self) -> None:
         for name in ("vocab_size", "block_size", "n_head", "n_embd"):
