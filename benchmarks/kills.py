@@ -49,7 +49,8 @@ workers, drawn anew for each process. It is killed, resumed in a new process wit
 until it is done. Then it is compared with the run of the same settings that nobody killed: every bit of every tensor
 and every number in the last and the best checkpoint (weights, optimizer, loops, losses), each line of metrics.csv, each
 point and sample in TensorBoard; left out are the provenance, the number of workers and the tokens per second. After
-each kill all checkpoints must be whole, the exit code right, no traceback shown, and nothing half-written left."""
+each kill all checkpoints must be whole, the exit code right, no traceback shown, and nothing half-written left. A kill
+is missed if its moment did not come before the end of the run; another one is planned in its place."""
 _ROUNDS = 5
 """At most so many times more kills are planned in place of those that came too late or too early to happen."""
 
@@ -110,7 +111,7 @@ def table_of_runs(trials: list[Trial]) -> str:
         kills = [
             f"{_COLUMNS[kill.way]} {kill.place} → {kill.left}"
             if kill.happened
-            else f"({kill.way} {kill.place}: missed)"
+            else f"({_COLUMNS[kill.way]} {kill.place}: missed)"
             for kill in trial.kills
         ]
         setting = trial.setting

@@ -1,6 +1,7 @@
 """A run from its config to its last checkpoint: cadence, files, curves, and what it says."""
 
 import json
+import multiprocessing
 import shlex
 from pathlib import Path
 
@@ -132,6 +133,25 @@ def test_same_config_same_bits(run: Path, tmp_path: Path, corpus_file: Path) -> 
     )
     assert fit(experiment) == 0
     assert_same_state(checkpoint(run, 12), checkpoint(tmp_path / "tiny", 12))
+
+
+@pytest.mark.parametrize("place", ["on_validation_batch_start", "on_validation_batch_end", "on_before_optimizer_step"])
+def test_no_worker_outlives_an_error(place: str, tmp_path: Path, corpus_file: Path) -> None:
+    """Workers ignore SIGTERM, which is how Python ends those that are left, to wait for them without end."""
+    before = multiprocessing.active_children()
+
+    class Fault(pl.Callback):
+        pass
+
+    def fail(*_: object) -> None:
+        raise LookupError("raised on purpose")
+
+    setattr(Fault, place, fail)
+    experiment = tiny_experiment(tmp_path, corpus_file, data__num_workers=2, trainer__callbacks=[Fault()])
+    with pytest.raises(LookupError) as error:
+        fit(experiment)
+    assert error.traceback, "it holds all that was alive, as it does while Python ends itself"
+    assert multiprocessing.active_children() == before
 
 
 def test_another_seed_other_bits(run: Path, tmp_path: Path, corpus_file: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from minigpt.batches import Batch, EndlessSteps, TrainBatches, TrainOrder, ValidationBatches, Windows
 from minigpt.text.prepare import prepare_cached
@@ -38,6 +39,7 @@ class TokenDataModule(pl.LightningDataModule):
         self.seed = seed
         self.prepared = prepared
         self._origin = (0, 0)
+        self._loaders: list[DataLoader[Batch]] = []
 
     def prepare_data(self) -> None:
         """Turn the corpus into shards, once on each machine; the second time they are found in the cache."""
@@ -91,7 +93,7 @@ class TokenDataModule(pl.LightningDataModule):
         """A loader of ready batches: the sampler says which steps, the data set gathers each in one indexed copy."""
         assert self.trainer is not None
         workers = self.config.num_workers
-        return DataLoader(
+        loader: DataLoader[Batch] = DataLoader(
             batches,
             batch_size=None,
             sampler=steps,
@@ -100,6 +102,20 @@ class TokenDataModule(pl.LightningDataModule):
             worker_init_fn=_leave_signals_to_the_parent,
             pin_memory=self.trainer.strategy.root_device.type == "cuda",
         )
+        self._loaders.append(loader)
+        return loader
+
+    def end_workers(self) -> None:
+        """End the processes of all loaders, however training ended.
+
+        An error keeps the loop alive that reads from them, so torch would not end them. Python, when it ends itself,
+        would send them a SIGTERM, which they ignore, and wait for ever.
+        """
+        for loader in self._loaders:
+            iterator, loader._iterator = loader._iterator, None
+            if isinstance(iterator, _MultiProcessingDataLoaderIter):
+                iterator._shutdown_workers()
+        self._loaders.clear()
 
 
 def _leave_signals_to_the_parent(_worker: int) -> None:

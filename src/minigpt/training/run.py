@@ -122,6 +122,8 @@ class Run:
         except torch.OutOfMemoryError as error:
             reason = "the device is out of memory: lower data.batch_size and raise trainer.accumulate_grad_batches"
             raise TrainingError(f"{reason} by as much; {str(error).splitlines()[0]}") from error
+        finally:
+            data.end_workers()
         if self.guard.skipped:
             self.console.print(f"skipped  {self.guard.skipped} steps that diverged: {self.guard.folder}")
         prompt = self.experiment.run.sample_prompt
