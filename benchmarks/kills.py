@@ -50,8 +50,8 @@ until it is done. Then it is compared with the run of the same settings that nob
 and every number in the last and the best checkpoint (weights, optimizer, loops, losses), each line of metrics.csv, each
 point and sample in TensorBoard; left out are the provenance, the number of workers and the tokens per second. After
 each kill all checkpoints must be whole, the exit code right, no traceback shown, and nothing half-written left. A kill
-is missed if its moment did not come before the end of the run; another one is planned in its place. Compiled: torch.compile with
-the backend that runs each graph as it is."""
+is missed if its moment did not come before the end of the run; another one is planned in its place. Compiled is
+torch.compile with the backend that runs each graph as it is."""
 _ROUNDS = 5
 """At most so many times more kills are planned in place of those that came too late or too early to happen."""
 
