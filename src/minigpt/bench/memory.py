@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -33,16 +33,20 @@ def resident_bytes(loop: BareLoop) -> int:
 
 def working_bytes(loop: BareLoop) -> int:
     """The most that one step has allocated at once beyond what it began with."""
-    device = loop.setting.device
+    return peak_bytes(lambda: loop.run(1), loop.setting.device)
+
+
+def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
+    """The most bytes of `device` that `work` has allocated at once beyond what it began with."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
-        loop.run(1)
+        work()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-        loop.run(1)
+        work()
     return highest_level(_allocations(profiled))
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from rich.console import Console
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from minigpt.bench.measure import Spread
 from minigpt.training.provenance import describe
@@ -27,15 +28,15 @@ class Report:
     def show(self, console: Console) -> None:
         """On a terminal with lines between the columns, in Markdown where the output is piped."""
         for note in self.notes:
-            console.print(note, highlight=False, soft_wrap=True)
+            console.print(note, highlight=False, soft_wrap=True, markup=False)
         if console.is_terminal:
             table = RichTable(*self.columns)
             for row in self.rows:
-                table.add_row(*row)
+                table.add_row(*(Text(cell) for cell in row))
             console.print(table)
         else:
             console.print(self._table(), highlight=False, soft_wrap=True, markup=False)
-        console.print(self.verdict, highlight=False, soft_wrap=True, style="bold")
+        console.print(self.verdict, highlight=False, soft_wrap=True, markup=False, style="bold")
 
     def markdown(self, command: Sequence[str]) -> str:
         """The whole report for a file: command and machine, notes, table, verdict."""
@@ -70,7 +71,7 @@ def with_unit(values: Spread, unit: str) -> str:
 
 def number(value: float) -> str:
     """`0.0123`, `4.56`, `78.9`, `1,234`: three digits, and all those before the point."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 99.95 else f"{value:.3g}"  # which would write 99.96 as 1e+02
 
 
 def ratio_of(values: Spread) -> str:

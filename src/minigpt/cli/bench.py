@@ -3,10 +3,11 @@
 import argparse
 import os
 import sys
+from argparse import SUPPRESS
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from minigpt.errors import ConfigError, did_you_mean
 from minigpt.files import atomic_write
@@ -33,26 +34,58 @@ class Request:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options that are not keys of a config."""
-    parser.add_argument("--config", metavar="FILE", action="append", help="YAML file; several are merged")
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--against", metavar="LIBRARY", help="also race its GPT-2 of the same shape: transformers")
-    what.add_argument("--generate", action="store_true", help="measure prefill and decode instead of training steps")
-    what.add_argument("--profile", action="store_true", help="name the five largest costs of a training step")
-    parser.add_argument("--steps", type=int, metavar="N", default=100, help="training steps of each contender")
-    parser.add_argument("--rounds", type=int, metavar="N", default=10, help="turns of each contender")
+    """Declare the options that are not keys of a config. SUPPRESS: one that is not given has its value in `_ABSENT`."""
     parser.add_argument(
-        "--batch_sizes", type=int, nargs="+", metavar="N", default=[1, 8], help="--generate: prompts at a time"
+        "--config", metavar="FILE", action="append", default=SUPPRESS, help="YAML file; several are merged"
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--against",
+        metavar="LIBRARY",
+        default=SUPPRESS,
+        help=f"also race the GPT-2 of the same shape of {', '.join(AGAINST)}",
+    )
+    what.add_argument(
+        "--generate",
+        action="store_true",
+        default=SUPPRESS,
+        help="measure prefill and decode instead of training steps",
+    )
+    what.add_argument(
+        "--profile",
+        action="store_true",
+        default=SUPPRESS,
+        help="name the five largest costs of a training step",
+    )
+    parser.add_argument("--steps", type=int, metavar="N", default=100, help="training steps of each contender")
+    parser.add_argument(
+        "--rounds", type=int, metavar="N", default=SUPPRESS, help="turns of each contender (default: 10; --generate: 3)"
+    )
+    parser.add_argument(
+        "--batch_sizes", type=int, nargs="+", metavar="N", default=[1, 4], help="--generate: prompts at a time"
     )
     parser.add_argument(
         "--contexts",
         type=int,
         nargs="+",
         metavar="N",
-        default=None,
+        default=SUPPRESS,
         help="--generate: tokens of a prompt (default: 1, and half a window)",
     )
-    parser.add_argument("--out", metavar="FILE.md", help="also write the table, the machine and the command to a file")
+    parser.add_argument(
+        "--out", metavar="FILE.md", default=SUPPRESS, help="also write table, machine and command to this file"
+    )
+
+
+_ABSENT: dict[str, Any] = {
+    "config": None,
+    "against": None,
+    "generate": False,
+    "profile": False,
+    "rounds": None,
+    "contexts": None,
+    "out": None,
+}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -85,7 +118,10 @@ def read(argv: Sequence[str]) -> Request:
     parser = OptionParser("bench", __doc__)
     parser.epilog = _EPILOG
     add_arguments(parser)
-    options, rest = parser.parse_known_args(list(argv))
+    given, rest = parser.parse_known_args(list(argv))
+    options = argparse.Namespace(**_ABSENT | vars(given))
+    if options.rounds is None:
+        options.rounds = 3 if options.generate else 10
     _check(options)
     from minigpt.cli.keys import check_names
     from minigpt.cli.parsing import check
