@@ -1,5 +1,10 @@
 """`minigpt bench`: each of its three measurements at toy size, and what is refused before torch is loaded."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -97,3 +102,23 @@ def test_several_configs_and_their_order(tmp_path: Path) -> None:
     assert request.config_words == ["--config", *files, "--optim.lr", "1e-3"]
     with pytest.raises(ConfigError, match="--batch_sizes"):
         read(["--config", str(BASE), "--batch_sizes", "0"])
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_with_its_code(number: int, code: int, corpus_file: Path, tmp_path: Path) -> None:
+    words = ["bench", "--config", str(BASE), *TINY, f"--data.corpus={corpus_file}", "--steps=1000000", "--rounds=2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "minigpt", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.rglob("metrics.csv")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code, (out, err)
+    assert "Traceback" not in err
+    assert not list(tmp_path.glob("minigpt-bench-*"))

@@ -55,7 +55,7 @@ def race(setting: Setting, *, against: str | None, steps: int, n_rounds: int, wa
     They are the Trainer (with TensorBoard, metrics.csv and the checks of a run, without validations and checkpoints),
     our model in a bare loop, and, with `against`, another library's in the same loop.
 
-    Raises ConfigError where that library is missing, KeyboardInterrupt where a signal stopped the Trainer.
+    Raises ConfigError where that library is missing, SystemExit with the Trainer's exit code where a signal stopped it.
     """
     with tempfile.TemporaryDirectory(prefix="minigpt-bench-") as root:
         experiment = undisturbed(setting.experiment, root, warmup + n_rounds * steps + 1)
@@ -81,7 +81,7 @@ def race(setting: Setting, *, against: str | None, steps: int, n_rounds: int, wa
         finally:
             turns.abandon()
         if code:
-            raise KeyboardInterrupt
+            raise SystemExit(code)
     flops = {TRAINER: loops[BARE].flops_per_token, **{name: loop.flops_per_token for name, loop in loops.items()}}
     results = [
         Result(
