@@ -14,9 +14,8 @@ from tensorboard.backend.event_processing import event_accumulator, plugin_event
 from minigpt.archive import read_archive
 from minigpt.checkpoint import BEST_NAME, read_checkpoint, step_name, step_paths
 from minigpt.errors import MinigptError
+from minigpt.training.curves import WALL_CLOCK
 
-WALL_CLOCK = frozenset({"train/tokens_per_second"})
-"""Curves that measure the machine: their steps are compared, their values are not."""
 _NOT_COMPARED = frozenset({"minigpt.provenance", "minigpt.yaml", "minigpt.data.num_workers"})
 """Where two runs may differ inside a checkpoint: who wrote it, where, with how many loaders."""
 

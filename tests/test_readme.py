@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from minigpt.cli import bench
 from minigpt.cli.main import COMMANDS, module_name
 from minigpt.cli.parsing import check
 
@@ -48,7 +49,16 @@ def test_fit_commands_are_valid(line: str, monkeypatch: pytest.MonkeyPatch) -> N
     check(shlex.split(line)[2:])
 
 
-@pytest.mark.parametrize("line", [line for line in COMMAND_LINES if not line.startswith("minigpt fit")])
+@pytest.mark.parametrize("line", [line for line in COMMAND_LINES if line.startswith("minigpt bench")])
+def test_bench_commands_are_valid(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    bench.read(shlex.split(line)[2:])
+
+
+OWN_PARSER = ("minigpt fit", "minigpt bench")
+
+
+@pytest.mark.parametrize("line", [line for line in COMMAND_LINES if not line.startswith(OWN_PARSER)])
 def test_other_commands_are_valid(line: str) -> None:
     import argparse
     import importlib

@@ -1,6 +1,5 @@
 """A training step that went wrong, kept whole: what is needed to do it again, alone, and to see where it broke."""
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from minigpt.archive import read_archive, write_archive
 from minigpt.errors import CheckpointError, ConfigError
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
+from minigpt.precision import autocast, weights_dtype
 from minigpt.randomness import seed_dropout
 
 ENTRY = "minigpt_divergence"
@@ -117,15 +117,15 @@ def replay(bundle: Bundle, device: torch.device) -> Replay:
         gpt.load_state_dict(bundle.weights)
     except (ConfigError, RuntimeError) as error:
         raise CheckpointError(f"the bundle's weights do not fit its config: {str(error).splitlines()[0]}") from error
-    gpt = gpt.to(device, _TRUE.get(bundle.precision, torch.float32)).train()
+    gpt = gpt.to(device, weights_dtype(bundle.precision)).train()
     losses, token_losses = [], []
     for number, (tokens, targets) in enumerate(bundle.batches):
         seed_dropout(bundle.seed, bundle.rank, bundle.batch + number, device)
-        with _autocast(bundle.precision, device):
+        with autocast(bundle.precision, device):
             loss = gpt.loss(tokens.to(device), targets.to(device))
         (loss / len(bundle.batches)).backward()
         losses.append(float(loss.detach()))
-        with torch.no_grad(), _autocast(bundle.precision, device):
+        with torch.no_grad(), autocast(bundle.precision, device):
             token_losses.append(gpt.eval().loss(tokens.to(device), targets.to(device), reduction="none").cpu())
         gpt.train()
     grads = {name: parameter.grad for name, parameter in gpt.named_parameters() if parameter.grad is not None}
@@ -140,12 +140,3 @@ def replay(bundle: Bundle, device: torch.device) -> Replay:
 def norms_by_tensor(grads: dict[str, Tensor]) -> dict[str, float]:
     """The 2-norm of each."""
     return {name: float(torch.linalg.vector_norm(grad)) for name, grad in grads.items()}
-
-
-_TRUE = {"bf16-true": torch.bfloat16, "16-true": torch.float16, "64-true": torch.float64}
-_MIXED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-
-
-def _autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
-    dtype = _MIXED.get(precision)
-    return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)

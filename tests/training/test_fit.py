@@ -53,6 +53,8 @@ def test_tensorboard_stands_at_the_same_steps_as_the_csv(run: Path) -> None:
         "val/bits_per_byte",
         "train/learning_rate",
         "train/grad_norm",
+        "train/ms_per_step",
+        "train/mfu",
     ):
         points = curve(run, tag)
         assert points == [(step, pytest.approx(row[tag], rel=1e-6)) for step, row in rows.items() if tag in row]

@@ -70,14 +70,17 @@ def trainer_arguments() -> list[str]:
     raise AssertionError(f"{source} has no class Trainer")
 
 
-def check_names(argv: Sequence[str]) -> None:
-    """Raise ConfigError for the first unknown name in `argv` or in a YAML file that it names with --config."""
+def check_names(argv: Sequence[str], also: Sequence[str] = ()) -> None:
+    """Raise ConfigError for the first unknown name in `argv` or in a YAML file that it names with --config.
+
+    `also` are further options of the command, which a misspelt name may have meant.
+    """
     known = known_keys()
     for option in _options(argv):
         if option in GROUPS or option == "trainer":
             raise ConfigError(f"--{option} is a group of settings: give them one by one, as --{option}.NAME VALUE")
         if option not in _COMMAND_LINE:
-            _check(option, known, where="")
+            _check(option, [*known, *also], where="")
     for path in config_files(argv):
         for key in _yaml_keys(load_yaml(path), path):
             _check(key, known, where=f"{path}: ")

@@ -1,6 +1,5 @@
 """The entry of `minigpt`: finds the command, imports that one alone, and tells errors in one line."""
 
-import argparse
 import importlib
 import keyword
 import os
@@ -8,9 +7,9 @@ import re
 import signal
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 from minigpt import __version__
+from minigpt.cli.options import OptionParser
 from minigpt.errors import ConfigError, MinigptError, did_you_mean, printable
 
 COMMANDS = {
@@ -19,6 +18,7 @@ COMMANDS = {
     "generate": "sample text from a run or a checkpoint",
     "verify": "retrain the stretch between two checkpoints of a run and compare bit by bit",
     "replay": "do a step that diverged again",
+    "bench": "how fast training and decoding are here: minigpt bench --config configs/base.yaml",
     "prepare": "turn a corpus into token shards ahead of a run",
     "import": "make a checkpoint of a Hugging Face model (GPT-2, Llama), of nanoGPT's, or of safetensors",
     "export": "write a model for transformers, or as safetensors",
@@ -37,18 +37,6 @@ Begin with: minigpt fit --config configs/base.yaml"""
 
 # Numbers that do not even count the bytes end in an overflow.
 _NO_MEMORY = re.compile("not enough memory|can't allocate memory|out of memory|size calculation overflowed")
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse, whose errors are one line like all others."""
-
-    def error(self, message: str) -> NoReturn:
-        unknown = message.removeprefix("unrecognized arguments: ")
-        if unknown != message:
-            names = [option for action in self._actions for option in action.option_strings]
-            word = unknown.split()[0]
-            raise ConfigError(f"unknown option {word}{did_you_mean(word.split('=')[0], names)}")
-        raise ConfigError(message)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -90,14 +78,9 @@ def _dispatch(words: list[str]) -> int:
     if name not in COMMANDS:
         raise ConfigError(f"unknown command {name}{did_you_mean(name, COMMANDS) or ': ' + ', '.join(COMMANDS)}")
     command = importlib.import_module(module_name(name))
-    if name == "fit":  # its options are the keys of a config, which argparse cannot express
+    if hasattr(command, "main"):  # the keys of a config are its options, which argparse alone cannot express
         return int(command.main(rest))
-    parser = _Parser(
-        prog=f"minigpt {name}",
-        description=command.__doc__,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = OptionParser(name, command.__doc__)
     command.add_arguments(parser)
     return int(command.run(parser.parse_args(rest)))
 

@@ -27,9 +27,11 @@ def fit(
     ckpt_path: str | None = None,
     command: Sequence[str] = ("fit",),
     console: Console | None = None,
+    prepared: Prepared | None = None,
 ) -> int:
     """Train; gives the exit code: 0, or 128 + the number of the signal that stopped the run.
 
+    `prepared` is data at hand; without it the experiment's corpus is prepared, in the tokens of its checkpoint.
     The folder is taken only when all else is ready, so that a mistake leaves none behind.
     """
     console = console or Console(quiet=not is_main_process(), soft_wrap=True)
@@ -38,7 +40,7 @@ def fit(
     if start.step >= max_steps:
         console.print(f"{start.folder or ckpt_path} has done its {max_steps:,} steps: raise trainer.max_steps to go on")
         return 0
-    prepared = prepare(experiment, start, console)
+    prepared = prepared or prepare(experiment, start, console)
     config = model_config(experiment, prepared, start)
     check_memory(config, experiment.data.batch_size)
     if start.checkpoint:

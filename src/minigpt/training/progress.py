@@ -1,5 +1,5 @@
-"""The progress bar: step, loss, validation loss, tokens per second and time left; plain lines where there is no
-terminal."""
+"""The progress bar: step, loss, validation loss, tokens per second, model FLOPs utilisation and time left; plain lines
+where there is no terminal."""
 
 import time
 
@@ -88,6 +88,8 @@ class ProgressBar(EveryStep):
         ]
         if "train/tokens_per_second" in latest:
             parts.append(f"{_short(latest['train/tokens_per_second'])} tokens/s")
+        if "train/mfu" in latest:
+            parts.append(f"{latest['train/mfu']:.1%} MFU")
         return "  ".join(parts)
 
 

@@ -16,6 +16,7 @@ from minigpt.batches import check_divisible
 from minigpt.errors import ConfigError, TrainingError
 from minigpt.files import remove_leftovers
 from minigpt.model.config import GPTConfig
+from minigpt.model.sizes import flops_per_token
 from minigpt.text.prepared import Prepared
 from minigpt.training.card import RunCard
 from minigpt.training.checkpoints import AtomicCheckpointIO, Checkpoints
@@ -158,7 +159,8 @@ class Run:
             "data_fingerprint": self.prepared.fingerprint,
             "yaml": self.experiment.yaml,
         }
-        self.curves = Curves(run.log_every, tokens_per_step(self.experiment, self.config), clock)
+        per_step = tokens_per_step(self.experiment, self.config)
+        self.curves = Curves(run.log_every, per_step, flops_per_token(self.config), clock)
         self.samples = Samples(run.sample_every, run.sample_prompt, self.prepared.tokenizer, clock)
         self.checkpoints = Checkpoints(
             self.folder / "checkpoints",

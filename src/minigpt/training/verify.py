@@ -20,6 +20,7 @@ from minigpt.checkpoint import Checkpoint, read_checkpoint, read_content, step_n
 from minigpt.errors import CheckpointError
 from minigpt.training.checkpoints import Checkpoints
 from minigpt.training.config import Experiment
+from minigpt.training.curves import WALL_CLOCK
 from minigpt.training.fit import fit
 from minigpt.training.guard import DivergenceGuard
 from minigpt.training.metrics_file import read_metrics
@@ -27,7 +28,6 @@ from minigpt.training.position import EveryStep
 from minigpt.training.provenance import describe
 from minigpt.training.resume import flatten
 
-_CLOCK = "train/tokens_per_second"
 _NOT_COMPARED = {"minigpt.provenance", "minigpt.yaml"}
 """They say where and when, and are shown as such."""
 _NOT_A_WORLD = {"command", "started", "from_step", "parent", "weights_only", "changes", "session"}
@@ -214,7 +214,7 @@ def _compare_curves(outcome: Outcome, stretch: Stretch, folder: Path) -> None:
     for step in sorted(step for step in {*then, *now} if stretch.first < step <= stretch.end.step):
         row, other = then.get(step, {}), now.get(step, {})
         for name in {**row, **other}:
-            if name == _CLOCK:
+            if name in WALL_CLOCK:
                 continue
             outcome.compared["curve"] = outcome.compared.get("curve", 0) + 1
             how = _difference(row.get(name), other.get(name))

@@ -1,0 +1,180 @@
+"""Measure how fast this machine trains the model of a config, and how fast it decodes; contenders take turns."""
+
+import argparse
+import os
+import sys
+from argparse import SUPPRESS
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from minigpt.errors import ConfigError, did_you_mean
+from minigpt.files import atomic_write
+
+if TYPE_CHECKING:
+    from minigpt.bench.report import Report
+    from minigpt.bench.setting import Setting
+
+AGAINST = ("transformers",)
+_EPILOG = (
+    "Every key of a config is an option too, as in minigpt fit: --model.n_layer 6, --trainer.precision bf16-mixed."
+)
+_QUIET = {"KINETO_LOG_LEVEL": "99", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+"""torch's profiler says on stderr when it starts and stops."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A checked command line."""
+
+    options: argparse.Namespace
+    config_words: list[str]
+    """Those that `minigpt fit` would understand."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that are not keys of a config. SUPPRESS: one that is not given has its value in `_ABSENT`."""
+    parser.add_argument(
+        "--config", metavar="FILE", action="append", default=SUPPRESS, help="YAML file; several are merged"
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--against",
+        metavar="LIBRARY",
+        default=SUPPRESS,
+        help=f"also race the GPT-2 of the same shape of {', '.join(AGAINST)}",
+    )
+    what.add_argument(
+        "--generate",
+        action="store_true",
+        default=SUPPRESS,
+        help="measure prefill and decode instead of training steps",
+    )
+    what.add_argument(
+        "--profile",
+        action="store_true",
+        default=SUPPRESS,
+        help="name the five largest costs of a training step",
+    )
+    parser.add_argument("--steps", type=int, metavar="N", default=100, help="training steps of each contender")
+    parser.add_argument(
+        "--rounds", type=int, metavar="N", default=SUPPRESS, help="turns of each contender (default: 10; --generate: 3)"
+    )
+    parser.add_argument(
+        "--batch_sizes", type=int, nargs="+", metavar="N", default=[1, 4], help="--generate: prompts at a time"
+    )
+    parser.add_argument(
+        "--contexts",
+        type=int,
+        nargs="+",
+        metavar="N",
+        default=SUPPRESS,
+        help="--generate: tokens of a prompt (default: 1, and half a window)",
+    )
+    parser.add_argument(
+        "--out", metavar="FILE.md", default=SUPPRESS, help="also write table, machine and command to this file"
+    )
+
+
+_ABSENT: dict[str, Any] = {
+    "config": None,
+    "against": None,
+    "generate": False,
+    "profile": False,
+    "rounds": None,
+    "contexts": None,
+    "out": None,
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Check the command line, measure, and print a table; gives 0."""
+    request = read(argv)
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    from rich.console import Console
+
+    from minigpt.bench.setting import make_setting
+    from minigpt.cli.parsing import parse
+    from minigpt.training.quiet import quiet
+
+    experiment, _ = parse(request.config_words)
+    setting = make_setting(experiment, progress=sys.stderr.isatty())
+    if setting.note:
+        print(f"minigpt: note: {setting.note}", file=sys.stderr)
+    with quiet():
+        report = _measure(request.options)(setting, request.options)
+    report.show(Console())
+    if request.options.out:
+        atomic_write(Path(request.options.out), report.markdown(["minigpt", "bench", *argv]))
+    return 0
+
+
+def read(argv: Sequence[str]) -> Request:
+    """The command line, taken apart and checked before torch is imported; raises ConfigError. `--help` ends here."""
+    from minigpt.cli.options import OptionParser
+
+    parser = OptionParser("bench", __doc__)
+    parser.epilog = _EPILOG
+    add_arguments(parser)
+    given, rest = parser.parse_known_args(list(argv))
+    options = argparse.Namespace(**_ABSENT | vars(given))
+    if options.rounds is None:
+        options.rounds = 3 if options.generate else 10
+    _check(options)
+    from minigpt.cli.keys import check_names
+    from minigpt.cli.parsing import check
+
+    check_names(rest, also=[name.removeprefix("--") for name in parser.option_names()])
+    refused = [word for word in rest if word.split("=")[0] in {"--ckpt_path", "--print_config"}]
+    if refused:
+        raise ConfigError(f"{refused[0]} is for minigpt fit: bench trains from scratch and keeps nothing")
+    words = [*(word for file in options.config for word in ("--config", file)), *rest]
+    check(words)
+    return Request(options=options, config_words=words)
+
+
+def _check(options: argparse.Namespace) -> None:
+    if not options.config:
+        raise ConfigError("bench needs --config FILE: configs/base.yaml, say")
+    if options.against is not None and options.against not in AGAINST:
+        near = did_you_mean(options.against, AGAINST)
+        raise ConfigError(f"--against {options.against} must be one of {', '.join(AGAINST)}{near}")
+    for name in ("steps", "rounds"):
+        if getattr(options, name) < 1:
+            raise ConfigError(f"--{name} {getattr(options, name)} must be a whole number, 1 or more")
+    if min(options.batch_sizes) < 1:
+        raise ConfigError(f"--batch_sizes {min(options.batch_sizes)} must be a whole number, 1 or more")
+    if options.out is not None and not Path(options.out).parent.is_dir():
+        raise ConfigError(f"--out {options.out}: there is no folder {Path(options.out).parent}")
+
+
+def _measure(options: argparse.Namespace) -> "Callable[[Setting, argparse.Namespace], Report]":
+    if options.generate:
+        return _decode
+    return _profile if options.profile else _race
+
+
+def _race(setting: "Setting", options: argparse.Namespace) -> "Report":
+    from minigpt.bench.reports import race_report
+    from minigpt.bench.training import race
+
+    n_rounds = min(options.rounds, options.steps)
+    steps = -(-options.steps // n_rounds)
+    return race_report(setting, race(setting, against=options.against, steps=steps, n_rounds=n_rounds), steps)
+
+
+def _decode(setting: "Setting", options: argparse.Namespace) -> "Report":
+    from minigpt.bench.decoding import decode, shapes
+    from minigpt.bench.reports import decode_report
+
+    wanted = shapes(setting.config.block_size, options.batch_sizes, options.contexts)
+    return decode_report(setting, [decode(setting, shape, options.rounds) for shape in wanted])
+
+
+def _profile(setting: "Setting", options: argparse.Namespace) -> "Report":
+    from minigpt.bench.costs import profile_step
+    from minigpt.bench.reports import profile_report
+
+    return profile_report(setting, profile_step(setting, options.steps))

@@ -1,0 +1,1 @@
+"""How fast a device can multiply matrices: by its data sheet, or measured."""
