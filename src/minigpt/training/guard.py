@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.precision import MixedPrecision
+from torch import Tensor
 
 from minigpt.divergence import Batch, Bundle, write_bundle
 from minigpt.errors import CheckpointError, TrainingError
@@ -192,11 +194,16 @@ def _of_all_processes(
     """Batches and losses of every process, one process after another: the gradient is the mean of them all."""
     if trainer.world_size == 1:
         return batches, losses
-    # (processes, batches, tokens or targets, B, T)
-    stack = torch.stack([torch.stack([tokens, targets]) for tokens, targets in batches])
-    pairs = trainer.strategy.all_gather(stack).flatten(0, 1)
-    all_losses = trainer.strategy.all_gather(torch.tensor(losses, dtype=torch.float64, device=module.device))
-    return [(tokens, targets) for tokens, targets in pairs], all_losses.flatten().tolist()
+    pairs = _gathered(torch.stack([torch.stack([tokens, targets]) for tokens, targets in batches]))
+    all_losses = _gathered(torch.tensor(losses, dtype=torch.float64, device=module.device))
+    return [(tokens, targets) for tokens, targets in pairs], all_losses.tolist()
+
+
+def _gathered(mine: Tensor) -> Tensor:
+    """(N, ...) of each process -> (processes * N, ...)."""
+    parts = [torch.empty_like(mine) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(parts, mine)
+    return torch.cat(parts)
 
 
 def _loss_scale(trainer: Trainer) -> float:
