@@ -18,9 +18,8 @@ from minigpt.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
 from minigpt.optim.config import OptimizerName
-from minigpt.restorable import check_restorable
+from minigpt.restorable import check_restorable, check_weights
 from minigpt.text.tokenizers import Tokenizer, tokenizer_from_json
-from minigpt.weights import fault_of_weight
 
 FORMAT = 2
 ENTRY = "minigpt"
@@ -139,7 +138,7 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
             f"more than the model's vocab_size={config.vocab_size}"
         )
     weights = _gpt_weights(content["state_dict"])
-    blank = _check_weights(path, config, weights)
+    blank = check_weights(path, config, weights)
     resumable = {"optimizer_states", "loops"} <= content.keys()
     return Checkpoint(
         path=path,
@@ -206,30 +205,6 @@ def _checked_entry(path: Path, content: Any) -> dict[str, Any]:
 def _gpt_weights(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     """Keys as a bare GPT has them: without Lightning's `gpt.` and the `_orig_mod.` that torch.compile may put in."""
     return {key.replace("_orig_mod.", "").removeprefix(WEIGHT_PREFIX): value for key, value in state_dict.items()}
-
-
-def _check_weights(path: Path, config: GPTConfig, weights: dict[str, Tensor]) -> GPT:
-    """A model without memory of what the config says, which the weights fit."""
-    if config.n_layer > len(weights):  # a block has several: this is told without building a billion of them
-        raise CheckpointError(f"{path}: its config has n_layer={config.n_layer}, and there are {len(weights)} weights")
-    try:
-        with torch.device("meta"):  # shapes without memory
-            blank = GPT(config)
-    except (RuntimeError, TypeError, OverflowError):  # sizes that no tensor can have
-        raise CheckpointError(f"{path}: its config has sizes that no weights can have: {config.to_dict()}") from None
-    expected = blank.state_dict()
-    for key in sorted(expected.keys() | weights.keys()):
-        if key not in weights:
-            raise CheckpointError(f"{path}: the weights lack '{key}', which the config asks for")
-        if key not in expected:
-            raise CheckpointError(f"{path}: the weights have '{key}', which the config does not know")
-        fault = fault_of_weight(weights[key])
-        if fault is not None:
-            raise CheckpointError(f"{path}: weight '{key}' {fault}")
-        found, asked = tuple(weights[key].shape), tuple(expected[key].shape)
-        if found != asked:
-            raise CheckpointError(f"{path}: weight '{key}' has shape {found}, the config asks for {asked}")
-    return blank
 
 
 def _checkpoint_folder(run: Path) -> Path:

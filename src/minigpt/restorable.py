@@ -1,4 +1,5 @@
-"""Whether a checkpoint's optimizer and position can be gone on with, looked at before any of it is believed.
+"""Whether weights belong to their config, and a checkpoint's optimizer and position can be gone on with: looked at
+before any of it is believed.
 
 A file that was damaged is found by its checksum; one that was made by hand or by a stranger is not. torch's fused
 optimizer, for one, reads beyond the end of a state that is smaller than its parameter.
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from minigpt.errors import CheckpointError
+from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
 from minigpt.optim.config import OptimConfig, OptimizerName
 from minigpt.optim.groups import muon_groups, parameter_groups
@@ -54,10 +56,34 @@ _SOMETIMES = {
     "TokenDataModule": {"batches": int, "windows": int},
     "callbacks": {
         "Checkpoints": {"best_loss": (float, int, type(None)), "best_step": (int, type(None))},
-        "DivergenceGuard": {"losses": [float], "skipped": int, "in_a_row": int},
+        "DivergenceGuard": {"losses": [float], "skipped": int, "in_a_row": int, "overflows": int},
     },
 }
 _VERSION = re.compile(r"\d+(\.\d+)*(\.?(dev|post|rc|a|b)\d+)*(\+[\w.]+)?")
+
+
+def check_weights(path: Path, config: GPTConfig, weights: Mapping[str, Tensor]) -> GPT:
+    """A model without memory of what the config says, which the weights fit; raises CheckpointError if they do not."""
+    if config.n_layer > len(weights):  # a block has several: this is told without building a billion of them
+        raise CheckpointError(f"{path}: its config has n_layer={config.n_layer}, and there are {len(weights)} weights")
+    try:
+        with torch.device("meta"):  # shapes without memory
+            blank = GPT(config)
+    except (RuntimeError, TypeError, OverflowError):  # sizes that no tensor can have
+        raise CheckpointError(f"{path}: its config has sizes that no weights can have: {config.to_dict()}") from None
+    expected = blank.state_dict()
+    for key in sorted(expected.keys() | weights.keys()):
+        if key not in weights:
+            raise CheckpointError(f"{path}: the weights lack '{key}', which the config asks for")
+        if key not in expected:
+            raise CheckpointError(f"{path}: the weights have '{key}', which the config does not know")
+        fault = fault_of_weight(weights[key])
+        if fault is not None:
+            raise CheckpointError(f"{path}: weight '{key}' {fault}")
+        found, asked = tuple(weights[key].shape), tuple(expected[key].shape)
+        if found != asked:
+            raise CheckpointError(f"{path}: weight '{key}' has shape {found}, the config asks for {asked}")
+    return blank
 
 
 def check_restorable(path: Path, content: Mapping[str, Any], blank: GPT) -> OptimizerName:
@@ -70,10 +96,15 @@ def check_restorable(path: Path, content: Mapping[str, Any], blank: GPT) -> Opti
         fault = "pytorch-lightning_version"
     if fault:
         raise CheckpointError(f"{path}: its position is not one that training can go on from: '{fault}' is not right")
-    fault = _misfit_of_optimizer(content["optimizer_states"], blank)
+    return check_optimizer(path, content["optimizer_states"], blank)
+
+
+def check_optimizer(path: Path, states: Any, blank: GPT) -> OptimizerName:
+    """The optimizer whose state `states` holds alone, for a model of the shapes of `blank`; else CheckpointError."""
+    fault = _misfit_of_optimizer(states, blank)
     if fault:
         raise CheckpointError(f"{path}: its optimizer state does not belong to its weights: {fault}")
-    return "muon" if _has_muon(content["optimizer_states"][0]["param_groups"]) else "adamw"
+    return "muon" if _has_muon(states[0]["param_groups"]) else "adamw"
 
 
 def _misfit(found: Any, expected: Any, name: str = "") -> str | None:

@@ -7,13 +7,16 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+from lightning.pytorch.plugins.precision import MixedPrecision
 
 from minigpt.checkpoint import read_checkpoint
 from minigpt.cli.main import main
-from minigpt.divergence import read_bundle, replay
+from minigpt.divergence import read_bundle
 from minigpt.errors import TrainingError
+from minigpt.replay import replay
+from minigpt.text.tokenizers import ByteTokenizer
 from minigpt.training.fit import fit
-from minigpt.training.guard import LEAST, DivergenceGuard
+from minigpt.training.guard import LEAST, OVERFLOWS, DivergenceGuard
 
 from .tiny import assert_same_state, checkpoint, tiny_experiment
 
@@ -60,6 +63,7 @@ def test_stopped_run_names_a_bundle_that_replays(
     assert main(["replay", str(path), "--device", "cpu"]) == 0
     said = capsys.readouterr().out
     assert "step      7 (batch 6)" in said
+    assert "update    it would have spoilt " in said
     assert said.endswith("\nreproduced\n")
 
 
@@ -134,7 +138,7 @@ def test_a_row_of_bad_steps_stops_even_a_run_that_skips(tmp_path: Path, corpus_f
 
 
 def test_spike_is_measured_in_standard_deviations() -> None:
-    guard = DivergenceGuard(Path(), "stop", 3.0, tokenizer_json="")
+    guard = DivergenceGuard(Path(), "stop", 3.0, tokenizer=ByteTokenizer())
     guard.losses.extend([2.0, 2.2] * (LEAST // 2 - 1))
     assert guard.verdict(100.0, 1.0) is None, "too few losses to judge by"
     guard.losses.extend([2.0, 2.2])
@@ -142,7 +146,7 @@ def test_spike_is_measured_in_standard_deviations() -> None:
     assert "the loss 2.4100 spikes" in guard.verdict(2.41, 1.0)
     assert "not finite (inf)" in guard.verdict(float("inf"), 1.0)
     assert "gradient is not finite" in guard.verdict(2.1, float("nan"))
-    quiet = DivergenceGuard(Path(), "stop", None, tokenizer_json="")
+    quiet = DivergenceGuard(Path(), "stop", None, tokenizer=ByteTokenizer())
     quiet.losses.extend([2.0, 2.2] * LEAST)
     assert quiet.verdict(100.0, 1.0) is None
 
@@ -159,11 +163,99 @@ def test_spike_in_a_run_stops_it(tmp_path: Path, corpus_file: Path) -> None:
         fit(experiment)
 
 
-def test_what_is_no_bundle_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    torch.save({"minigpt_divergence": {"format": 1}}, tmp_path / "odd.pt")
-    (tmp_path / "text.pt").write_text("hello")
-    for name, word in {"odd.pt": "no 'reason'", "text.pt": "not a checkpoint", "none.pt": "no bundle at"}.items():
-        assert main(["replay", str(tmp_path / name)]) == 1
-        error = capsys.readouterr().err
-        assert word in error
-        assert error.count("\n") == 1
+def test_replay_makes_the_update_that_the_run_would_have_made(tmp_path: Path, corpus_file: Path) -> None:
+    """A spike leaves everything finite: with the same state, clipping and rate the weights move as without a guard."""
+    changes = {"trainer__max_steps": 40, "trainer__gradient_clip_val": 0.1}
+    spoilt = SpoilWeights(29, value=50.0)
+    with pytest.raises(TrainingError, match=r"spikes: .* at step 30"):
+        fit(
+            tiny_experiment(
+                tmp_path / "a", corpus_file, trainer__callbacks=[spoilt], run__spike_threshold=4.0, **changes
+            )
+        )
+    bundle = read_bundle(tmp_path / "a" / "tiny" / "divergences" / "step=00000030.pt")
+
+    class Watch(SpoilWeights):
+        def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+            if trainer.global_step == 30:
+                self.after = {name: value.detach().clone() for name, value in pl_module.gpt.named_parameters()}
+
+    watch = Watch(29, value=50.0)
+    assert fit(tiny_experiment(tmp_path / "b", corpus_file, trainer__callbacks=[watch], **changes)) == 0
+    again = replay(bundle, torch.device("cpu"))
+    assert again.losses == bundle.losses
+    for name, value in watch.after.items():
+        moved = float(torch.linalg.vector_norm(value - bundle.weights[name]))
+        assert again.update_norms[name] == pytest.approx(moved, rel=1e-6), name
+
+
+class SpoilScaledGradient(pl.Callback):
+    """Infinite gradients right after the backward pass, where the scaler looks for them."""
+
+    def __init__(self, *steps: int) -> None:
+        self.steps = steps
+
+    def on_after_backward(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if trainer.global_step in self.steps:
+            pl_module.gpt.blocks[0].attention.qkv.weight.grad.mul_(float("inf"))
+
+
+def half(tmp_path: Path, corpus_file: Path, *steps: int, **changes: Any) -> Any:
+    """A run in float16 with a scaler, which Lightning itself only gives to a GPU."""
+    return tiny_experiment(
+        tmp_path,
+        corpus_file,
+        trainer__precision=None,
+        trainer__plugins=[MixedPrecision("16-mixed", "cpu")],
+        trainer__callbacks=[SpoilScaledGradient(*steps)],
+        trainer__max_steps=40,
+        **changes,
+    )
+
+
+@pytest.mark.parametrize("policy", ["stop", "skip"])
+def test_float16_skips_of_the_scaler_are_silent_but_not_for_ever(
+    tmp_path: Path, corpus_file: Path, policy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    some = (0, 1, 2, *range(6, 6 + OVERFLOWS - 1))
+    assert fit(half(tmp_path / "some", corpus_file, *some, run__on_divergence=policy)) == 0
+    assert "skipped" not in capsys.readouterr().out
+    assert not (tmp_path / "some" / "tiny" / "divergences").exists()
+    with pytest.raises(
+        TrainingError, match=rf"gradient is not finite .* at step {6 + OVERFLOWS}, the 30th step in a row"
+    ):
+        fit(half(tmp_path / "all", corpus_file, *range(6, 99), run__on_divergence=policy))
+    bundle = read_bundle(tmp_path / "all" / "tiny" / "divergences" / f"step={6 + OVERFLOWS:08d}.pt")
+    assert bundle.loss_scale == 2.0 ** (16 - OVERFLOWS + 1)
+    again = replay(bundle, torch.device("cpu"))
+    assert again.losses == bundle.losses
+
+
+def guard_state(folder: Path, step: int) -> dict[str, Any]:
+    states = checkpoint(folder, step)["callbacks"]
+    return next(state for name, state in states.items() if "DivergenceGuard" in name)
+
+
+def test_what_a_branch_inherits_of_the_losses(tmp_path: Path, corpus_file: Path) -> None:
+    """The losses while the text is the same, the number of skipped steps never; with other weights' start nothing."""
+    words = {"trainer__callbacks": [SpoilGradient(3)], "run__on_divergence": "skip"}
+    assert fit(tiny_experiment(tmp_path, corpus_file, trainer__max_steps=8, **words)) == 0
+    parent = guard_state(tmp_path / "tiny", 8)
+    assert (len(parent["losses"]), parent["skipped"]) == (7, 1)
+    source = str(tmp_path / "tiny" / "checkpoints" / "step=00000008.ckpt")
+    other_text = tmp_path / "other.txt"
+    other_text.write_text(corpus_file.read_text().replace("make", "give"))
+
+    def state_of(name: str, corpus: Path, ckpt_path: str | None, **changes: Any) -> dict[str, Any]:
+        assert fit(tiny_experiment(tmp_path, corpus, run__name=name, **changes), ckpt_path=ckpt_path) == 0
+        return guard_state(tmp_path / name, 12)
+
+    same = state_of("same", corpus_file, source)
+    assert same["losses"][:7] == parent["losses"]
+    assert (len(same["losses"]), same["skipped"]) == (11, 0)
+    text = state_of("text", other_text, source)
+    assert (len(text["losses"]), text["skipped"]) == (4, 0)
+    weights = state_of("weights", corpus_file, None, run__init_from=source)
+    assert (len(weights["losses"]), weights["skipped"]) == (12, 0)
+    resumed = state_of("tiny", other_text, "last")
+    assert (len(resumed["losses"]), resumed["skipped"]) == (4, 1)

@@ -4,8 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
+from minigpt.cli.main import main
+from minigpt.divergence import read_bundle
+from minigpt.replay import replay
 from minigpt.training.metrics_file import read_metrics
 
 from .tiny import checkpoint, curve
@@ -47,3 +51,20 @@ def test_two_processes_stop_together_with_one_line(tmp_path: Path, corpus_file: 
     done = train(tmp_path, corpus_file, *words, code=1)
     assert done.startswith("minigpt: error: the gradient is not finite")
     assert done.count("\n") == 1
+
+
+def test_step_of_two_processes_replays_whole(tmp_path: Path, corpus_file: Path) -> None:
+    """Both have their own windows and dropout, and the gradient is the mean of theirs."""
+    words = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accumulate_grad_batches=2"]
+    words += ["--model.dropout=0.2", "--optim.lr=1e-6", "--optim.min_lr=0", "--trainer.max_steps=80"]
+    error = train(tmp_path, corpus_file, *words, "--run.spike_threshold=0.01", code=1)
+    assert error.startswith("minigpt: error: the loss ")
+    assert error.count("\n") == 1
+    (path,) = (tmp_path / "base" / "divergences").iterdir()
+    bundle = read_bundle(path)
+    assert (bundle.world, len(bundle.batches)) == (2, 4)
+    again = replay(bundle, torch.device("cpu"))
+    torch.testing.assert_close(torch.tensor(again.losses), torch.tensor(bundle.losses), rtol=1e-5, atol=0)
+    for name, norm in bundle.grad_norms.items():
+        assert again.grad_norms[name] == pytest.approx(norm, rel=1e-4), name
+    assert main(["replay", str(path), "--device", "cpu"]) == 0

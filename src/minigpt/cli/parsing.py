@@ -8,7 +8,7 @@ from types import NoneType
 from typing import Any, get_args, get_type_hints
 
 import yaml
-from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, set_parsing_settings
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, set_dumper, set_parsing_settings
 from omegaconf.errors import OmegaConfBaseException
 
 from minigpt.cli.keys import GROUPS, check_names
@@ -35,6 +35,30 @@ class _Parser(ArgumentParser):
         raise ConfigError(one_line(message))
 
 
+class _Dumper(yaml.SafeDumper):
+    """PyYAML's dumper, for all that a config may hold."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """A text that comes out again: YAML takes U+0085 and its like for ends of lines, and makes something else of them.
+
+    Between double quotes they are written as escapes.
+    """
+    style = '"' if _BREAKS & set(text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_BREAKS = set("\r\x85\u2028\u2029")
+_Dumper.add_representer(str, _represent_text)
+# Lightning has enums among its defaults (Timer's interval), which PyYAML cannot write by itself.
+_Dumper.add_multi_representer(Enum, lambda dumper, member: dumper.represent_data(member.value))
+
+
+def dump(values: dict[str, Any]) -> str:
+    """`values` as the YAML that they are read back from."""
+    return yaml.dump(values, Dumper=_Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False)
+
+
 def build_parser(trainer: type | None = None) -> ArgumentParser:
     """The parser of `minigpt fit`.
 
@@ -46,6 +70,7 @@ def build_parser(trainer: type | None = None) -> ArgumentParser:
     # jsonargparse 4.53 registers the reader of this mode at its first use, but asks for it before: for text in the
     # defaults.
     ArgumentParser(parser_mode=_MODE).parse_string("{}")
+    set_dumper("yaml", dump)
     parser = _Parser(
         prog="minigpt fit",
         usage="minigpt fit --config FILE [--GROUP.KEY VALUE ...] [--ckpt_path last]",
@@ -91,8 +116,6 @@ def parse(argv: Sequence[str]) -> tuple[Experiment, str | None]:
     from lightning.pytorch import Trainer
 
     parser = build_parser(Trainer)
-    # Lightning has enums among its defaults (Timer's interval), which PyYAML cannot write by itself.
-    yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, member: dumper.represent_data(member.value))
     values = _parse(parser, argv)
     groups = _groups(values)
     built = _build(parser, values)
@@ -130,6 +153,7 @@ def _groups(values: Namespace) -> dict[str, Any]:
     """The groups as their dataclasses; each checks itself."""
     for group, config in GROUPS.items():
         _refuse_null(group, config, vars(values[group]))
+        _refuse_interpolation(group, vars(values[group]))
     for name in ("max_steps", "accumulate_grad_batches"):
         if values["trainer"].get(name, 0) is None:  # one that is left out has its default
             raise ConfigError(f"trainer.{name}=null must be a whole number")
@@ -149,6 +173,16 @@ def _refuse_null(group: str, config: type, values: dict[str, Any]) -> None:
     for name, kind in get_type_hints(config).items():
         if name in values and values[name] is None and NoneType not in get_args(kind):
             raise ConfigError(f"{group}.{name}=null must be {_TYPES.get(str(kind), 'given')}, or left out")
+
+
+def _refuse_interpolation(group: str, values: dict[str, Any]) -> None:
+    """Raise ConfigError for a text in which `${` is left after all is resolved: config.yaml could not say it.
+
+    Escaped as omegaconf wants it, jsonargparse 4.53 still takes it for one when the file is read.
+    """
+    for name, value in values.items():
+        if isinstance(value, str) and "${" in value:
+            raise ConfigError(f"{group}.{name}={value!r} must not hold ${{, with which an interpolation begins")
 
 
 def _interpolation(error: OmegaConfBaseException) -> str:

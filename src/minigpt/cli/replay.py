@@ -1,14 +1,16 @@
-"""Do a step that diverged again, from the bundle that its run kept, and show where its loss and gradient come from."""
+"""Do a step that diverged again, from the bundle that its run kept: where its loss and gradient come from, and what its
+update would have done."""
 
 import argparse
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minigpt.errors import ConfigError
+from minigpt.errors import ConfigError, printable
 
 if TYPE_CHECKING:
-    from minigpt.divergence import Bundle, Replay
+    from minigpt.divergence import Bundle
+    from minigpt.replay import Replay
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +25,8 @@ def run(args: argparse.Namespace) -> int:
     if args.top < 1:
         raise ConfigError(f"top={args.top} must be a whole number, 1 or more")
     from minigpt.api import find_device
-    from minigpt.divergence import read_bundle, replay
+    from minigpt.divergence import read_bundle
+    from minigpt.replay import replay
 
     bundle = read_bundle(Path(args.bundle))
     again = replay(bundle, find_device(args.device))
@@ -32,35 +35,48 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _report(bundle: "Bundle", again: "Replay", top: int) -> list[str]:
-    count = len(bundle.batches)
+    count = len(bundle.batches) // bundle.world
+    batches = f"batch {bundle.batch:,}{f' and {count - 1} more' if count > 1 else ''}"
     rows = {
-        "step": f"{bundle.step:,} (batch {bundle.batch:,}{f' and {count - 1} more' if count > 1 else ''})",
-        "reason": bundle.reason.rstrip(","),
+        "step": f"{bundle.step:,} ({batches}{f', of {bundle.world} processes' if bundle.world > 1 else ''})",
+        "reason": printable(bundle.reason.rstrip(",")),
         "loss": f"{_numbers(bundle.losses)} then, {_numbers(again.losses)} now",
         "gradient": f"norm {bundle.grad_norm:.6g} then, {again.grad_norm:.6g} now",
+        "update": _update(again),
         "text": _hardest_window(bundle, again),
     }
     lines = [f"{name:<9} {value}" for name, value in rows.items()]
-    lines.append(f"\nlargest gradient norms of {len(again.grad_norms)} tensors, now (then)")
+    lines.append(
+        f"\nlargest gradient norms of {len(again.grad_norms)} tensors, now (then), and what the update would add"
+    )
     worst = sorted(again.grad_norms, key=lambda name: _size(again.grad_norms[name]), reverse=True)[:top]
     lines += [
-        f"  {again.grad_norms[name]:<12.6g} ({bundle.grad_norms.get(name, math.nan):.6g})  {name}" for name in worst
+        f"  {again.grad_norms[name]:<12.6g} ({bundle.grad_norms.get(name, math.nan):.6g})  "
+        f"{again.update_norms[name]:<12.6g} {name}"
+        for name in worst
     ]
     same = _same(bundle, again)
     lines.append("\nreproduced" if same else "\nnot reproduced: another device, version or number of threads may round")
     return lines
 
 
+def _update(again: "Replay") -> str:
+    """The update that was not made, as one number; or how much of the model it would have spoilt."""
+    norms = again.update_norms.values()
+    spoilt = sum(not math.isfinite(norm) for norm in norms)
+    if spoilt:
+        return f"it would have spoilt {spoilt} of {len(norms)} tensors"
+    return f"norm {math.hypot(*norms):.6g}, had it been made"
+
+
 def _hardest_window(bundle: "Bundle", again: "Replay") -> str:
     """The text of the window with the highest loss, without dropout, where the tokenizer can tell it."""
-    from minigpt.text.tokenizers import tokenizer_from_json
-
     loss, batch, row = max(
         (_size(float(losses.mean(dim=1)[row])), number, row)
         for number, losses in enumerate(again.token_losses)
         for row in range(len(losses))
     )
-    text = tokenizer_from_json(bundle.tokenizer).decode(bundle.batches[batch][0][row].tolist())
+    text = bundle.tokenizer.decode(bundle.batches[batch][0][row].tolist())
     return f"window of the highest loss ({loss:.4f}): {text!r}"
 
 

@@ -8,10 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins.precision import MixedPrecision
+from torch import Tensor
 
-from minigpt.divergence import Bundle, norms_by_tensor, write_bundle
+from minigpt.divergence import Batch, Bundle, write_bundle
 from minigpt.errors import CheckpointError, TrainingError
+from minigpt.replay import norms_by_tensor
+from minigpt.text.tokenizers import Tokenizer
 from minigpt.training.config import DivergencePolicy
 from minigpt.training.module import GPTModule
 from minigpt.training.position import batches_done
@@ -22,6 +27,10 @@ LEAST = 20
 """Losses that must be there before anything is called a spike."""
 PATIENCE = 10
 """Steps in a row that may be skipped; then the weights themselves are taken to be spoilt."""
+OVERFLOWS = 30
+"""Steps in a row whose gradient may overflow under float16. Each halves the scale of the loss, which begins at 2^16
+(torch.amp.GradScaler): thirty bring it to 2^-14, the smallest normal number of float16, and no gradient needs less.
+fairseq gives up at about the same scale (`--min-loss-scale`, 1e-4)."""
 KEPT_BUNDLES = 3
 
 
@@ -32,17 +41,31 @@ class DivergenceGuard(Callback):
     """
 
     def __init__(
-        self, folder: Path, policy: DivergencePolicy, spike_threshold: float | None, *, tokenizer_json: str
+        self,
+        folder: Path,
+        policy: DivergencePolicy,
+        spike_threshold: float | None,
+        *,
+        tokenizer: Tokenizer,
+        same_run: bool = True,
+        same_text: bool = True,
     ) -> None:
-        """Bundles go to `folder`; `spike_threshold` is in standard deviations, None calls nothing a spike."""
+        """Bundles go to `folder`; `spike_threshold` is in standard deviations, None calls nothing a spike.
+
+        `same_run` and `same_text` say what a restored state tells about: a branch has skipped nothing yet, but its
+        losses go on from its parent's; with another text they are none to compare with.
+        """
         self.folder = folder
         self.policy = policy
         self.spike_threshold = spike_threshold
-        self.tokenizer_json = tokenizer_json
+        self.tokenizer = tokenizer
+        self.same_run = same_run
+        self.same_text = same_text
         self.losses: deque[float] = deque(maxlen=WINDOW)
         self.skipped = 0
         """Steps that were skipped since the run began."""
         self._in_a_row = 0
+        self._overflows = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let the module ask before each update."""
@@ -52,7 +75,8 @@ class DivergenceGuard(Callback):
     def admit(self, trainer: Trainer, module: GPTModule) -> bool:
         """Whether the gradient at hand may be used; raises TrainingError where the run must stop."""
         loss, judged = self._losses(trainer, module)
-        reason = self.verdict(judged, self._grad_norm(trainer, module))
+        grad_norm = float(module.grad_norm) if module.grad_norm is not None else 0.0
+        reason = self.verdict(judged, self._within_scale(trainer, grad_norm))
         if reason is None:
             self.losses.append(loss)
             self._in_a_row = 0
@@ -60,12 +84,14 @@ class DivergenceGuard(Callback):
         self.skipped += 1
         self._in_a_row += 1
         step = trainer.global_step + 1
-        path = self._keep(trainer, module, reason) if trainer.is_global_zero else None
-        if self.policy == "skip" and self._in_a_row < PATIENCE:
+        bundle = self._bundle(trainer, module, reason)  # all processes have a part in it
+        path = self._keep(bundle) if trainer.is_global_zero else None
+        if self.policy == "skip" and self._in_a_row < PATIENCE and self._overflows < OVERFLOWS:
             return False
         if not trainer.is_global_zero:  # the verdict is shared, and one line says it
             raise SystemExit(TrainingError.exit_code)
-        often = f", the {PATIENCE}th step in a row" if self.policy == "skip" else ""
+        in_a_row = max(self._in_a_row, self._overflows)
+        often = f", the {in_a_row}th step in a row" if in_a_row >= PATIENCE else ""
         look = f"; minigpt replay {path} shows the step" if path else ""
         raise TrainingError(f"{reason} at step {step}{often} {_advice(module.optim.lr)}{look}")
 
@@ -95,34 +121,45 @@ class DivergenceGuard(Callback):
         mean = float(trainer.strategy.reduce(module.step_loss.clone(), reduce_op="mean"))
         return mean, mean
 
-    def _grad_norm(self, trainer: Trainer, module: GPTModule) -> float:
-        # Under fp16 an infinite gradient is everyday: the scaler skips the step and lowers its scale.
-        if trainer.precision == "16-mixed" or module.grad_norm is None:
-            return 0.0
-        return float(module.grad_norm)
+    def _within_scale(self, trainer: Trainer, grad_norm: float) -> float:
+        """The gradient norm to judge by. Under float16 an infinite one is everyday, at first above all: the scaler
+        skips the step and lowers its scale. But not for ever."""
+        if trainer.precision != "16-mixed":
+            return grad_norm
+        self._overflows = 0 if math.isfinite(grad_norm) else self._overflows + 1
+        return grad_norm if self._overflows >= OVERFLOWS else 0.0
 
-    def _keep(self, trainer: Trainer, module: GPTModule, reason: str) -> Path | None:
-        """Write the bundle of this step and let go of the oldest; a full disk must not hide the reason."""
+    def _bundle(self, trainer: Trainer, module: GPTModule, reason: str) -> Bundle:
+        """The step at hand."""
         batches, losses = module.accumulated()
-        bundle = Bundle(
+        gathered, all_losses = _of_all_processes(trainer, module, batches, losses)
+        optimizer = trainer.optimizers[0].state_dict()
+        return Bundle(
             reason=reason,
             step=trainer.global_step + 1,
             # The last of them is not counted as done yet.
             batch=batches_done(trainer) - len(batches) + 1,
             seed=module.seed,
-            rank=module.global_rank,
+            world=trainer.world_size,
             precision=str(trainer.precision),
-            config=module.gpt.config.to_dict(),
-            tokenizer=self.tokenizer_json,
-            losses=losses,
+            loss_scale=_loss_scale(trainer),
+            clip_val=trainer.gradient_clip_val,
+            clip_algorithm=trainer.gradient_clip_algorithm and str(trainer.gradient_clip_algorithm.value),
+            config=module.gpt.config,
+            tokenizer=self.tokenizer,
+            losses=all_losses,
             grad_norm=float(module.grad_norm) if module.grad_norm is not None else math.nan,
             grad_norms=norms_by_tensor(
                 {name: weight.grad for name, weight in module.gpt.named_parameters() if weight.grad is not None}
             ),
-            batches=batches,
+            batches=gathered,
             weights=module.gpt.state_dict(),
-            optimizer=trainer.optimizers[0].state_dict(),
+            optimizer_name=module.optim.name,
+            optimizer=optimizer,
         )
+
+    def _keep(self, bundle: Bundle) -> Path | None:
+        """Write the bundle and let go of the oldest; a full disk must not hide the reason."""
         path = self.folder / f"step={bundle.step:08d}.pt"
         try:
             write_bundle(path, bundle)
@@ -134,12 +171,44 @@ class DivergenceGuard(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The losses that a spike is measured against: a resumed run must judge as the straight one would."""
-        return {"losses": list(self.losses), "skipped": self.skipped, "in_a_row": self._in_a_row}
+        return {
+            "losses": list(self.losses),
+            "skipped": self.skipped,
+            "in_a_row": self._in_a_row,
+            "overflows": self._overflows,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from those."""
-        self.losses = deque(state_dict["losses"], maxlen=WINDOW)
-        self.skipped, self._in_a_row = state_dict["skipped"], state_dict["in_a_row"]
+        """Go on from those, as far as they tell about what is to come."""
+        if self.same_text:
+            self.losses = deque(state_dict["losses"], maxlen=WINDOW)
+            self._in_a_row = state_dict["in_a_row"]
+        if self.same_run:
+            self.skipped = state_dict["skipped"]
+        self._overflows = state_dict["overflows"]  # belongs to the scale of the loss, which is restored too
+
+
+def _of_all_processes(
+    trainer: Trainer, module: GPTModule, batches: list[Batch], losses: list[float]
+) -> tuple[list[Batch], list[float]]:
+    """Batches and losses of every process, one process after another: the gradient is the mean of them all."""
+    if trainer.world_size == 1:
+        return batches, losses
+    pairs = _gathered(torch.stack([torch.stack([tokens, targets]) for tokens, targets in batches]))
+    all_losses = _gathered(torch.tensor(losses, dtype=torch.float64, device=module.device))
+    return [(tokens, targets) for tokens, targets in pairs], all_losses.tolist()
+
+
+def _gathered(mine: Tensor) -> Tensor:
+    """(N, ...) of each process -> (processes * N, ...)."""
+    parts = [torch.empty_like(mine) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(parts, mine)
+    return torch.cat(parts)
+
+
+def _loss_scale(trainer: Trainer) -> float:
+    plugin = trainer.precision_plugin
+    return float(plugin.scaler.get_scale()) if isinstance(plugin, MixedPrecision) and plugin.scaler else 1.0
 
 
 def check_weights(trainer: Trainer) -> None:

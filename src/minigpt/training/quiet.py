@@ -19,6 +19,8 @@ _EXPECTED = (
     # Nothing is scheduled by Lightning: the rate is a function of the step.
     r".*lr_scheduler.step\(\)` before `optimizer.step\(\).*",
     r".*Precision .* is not supported by the model summary.*",
+    # The validation's numbers are put together over all processes before they are logged.
+    r".*It is recommended to use .*sync_dist=True.*",
     r".*Trying to infer the `batch_size`.*",
 )
 

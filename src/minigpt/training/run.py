@@ -168,13 +168,15 @@ class Run:
             keep=run.keep,
             header=header,
             clock=clock,
-            same_curve=self._goes_on_with_the_curve(),
+            same_curve=self.start.folder is not None and self._same_text(),
         )
         self.guard = DivergenceGuard(
             self.folder / "divergences",
             run.on_divergence,
             run.spike_threshold,
-            tokenizer_json=self.prepared.tokenizer.to_json(),
+            tokenizer=self.prepared.tokenizer,
+            same_run=self.start.folder is not None,
+            same_text=self._same_text(),
         )
         self.stop = StopOnSignal(self.checkpoints, run.log_every)
         wants_bar = self.experiment.trainer.get("enable_progress_bar") is not False
@@ -190,14 +192,10 @@ class Run:
             self.stop,
         ]
 
-    def _goes_on_with_the_curve(self) -> bool:
-        """Whether losses of the checkpoint compare with those to come: same folder, same text."""
-        before = self.start.checkpoint
-        return (
-            self.start.folder is not None
-            and before is not None
-            and before.data_fingerprint == self.prepared.fingerprint
-        )
+    def _same_text(self) -> bool:
+        """Whether losses of the checkpoint compare with those to come."""
+        before = self.start.resumed
+        return before is not None and before.data_fingerprint == self.prepared.fingerprint
 
     def _build_trainer(self) -> pl.Trainer:
         settings = {name: value for name, value in self.experiment.trainer.items() if name != "enable_progress_bar"}
