@@ -1,9 +1,9 @@
-"""configs/shakespeare_cpu.yaml: the exact loss over the whole validation split, over several seeds.
+"""Two recipes for one small model: the exact loss over the whole validation split, the tokens and the time, over seeds.
 
-    python benchmarks/shakespeare_cpu.py --corpus FILE [--seeds 1337 1338 1339]
+    python benchmarks/shakespeare_cpu.py --corpus FILE [--configs NAME ...] [--seeds 1337 1338 1339]
 
 FILE is a local copy of tiny Shakespeare (1,115,394 characters); without it the corpus is downloaded. The last 10 % of
-the text are held out, the usual split.
+the text are held out, the usual split. The recipes take turns, seed by seed.
 """
 
 import argparse
@@ -15,37 +15,54 @@ import tempfile
 import time
 from pathlib import Path
 
+import yaml
 from report import machine
 
-CONFIG = str(Path(__file__).parent.parent / "configs" / "shakespeare_cpu.yaml")
+CONFIGS = Path(__file__).parent.parent / "configs"
+
+
+def train(name: str, seed: int, corpus: str, root: str) -> tuple[float, float]:
+    """Train and measure with the real commands: the exact loss of the last checkpoint, and the seconds of `fit`."""
+    minigpt = [sys.executable, "-m", "minigpt"]
+    run = f"{name}-{seed}"
+    began = time.perf_counter()
+    fit = [*minigpt, "fit", "--config", str(CONFIGS / f"{name}.yaml"), f"--seed_everything={seed}"]
+    settings = [f"--data.corpus={corpus}", f"--run.root={root}", f"--run.name={run}"]
+    subprocess.run([*fit, *settings], check=True, stdout=sys.stderr)
+    seconds = time.perf_counter() - began
+    newest = max(Path(root, run, "checkpoints").glob("step=*.ckpt"))
+    answer = subprocess.run([*minigpt, "validate", str(newest), "--json"], check=True, capture_output=True, text=True)
+    return json.loads(answer.stdout)["loss"], seconds
+
+
+def tokens_of(name: str) -> int:
+    """Tokens that a run of the recipe is trained on."""
+    values = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text(encoding="utf-8"))
+    return values["trainer"]["max_steps"] * values["data"]["batch_size"] * values["model"]["block_size"]
 
 
 def main() -> None:
-    """Train and measure with the real commands; print a row a seed."""
+    """Print a row a run, then the means."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpus", default="shakespeare")
+    parser.add_argument("--configs", nargs="+", default=["shakespeare_cpu", "shakespeare_cpu_fast"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1337, 1338, 1339])
     arguments = parser.parse_args()
-    rows = []
+    results: dict[str, list[tuple[float, float]]] = {name: [] for name in arguments.configs}
     with tempfile.TemporaryDirectory() as root:
         for seed in arguments.seeds:
-            minigpt = [sys.executable, "-m", "minigpt"]
-            settings = [f"--data.corpus={arguments.corpus}", f"--run.root={root}", f"--run.name=seed{seed}"]
-            began = time.perf_counter()
-            fit = [*minigpt, "fit", "--config", CONFIG, *settings, f"--seed_everything={seed}"]
-            subprocess.run(fit, check=True, stdout=sys.stderr)
-            seconds = time.perf_counter() - began
-            newest = max(Path(root, f"seed{seed}", "checkpoints").glob("step=*.ckpt"))
-            validate = subprocess.run(
-                [*minigpt, "validate", str(newest), "--json"], check=True, capture_output=True, text=True
-            )
-            rows.append((seed, json.loads(validate.stdout)["loss"], seconds))
+            for name, measured in results.items():
+                measured.append(train(name, seed, arguments.corpus, root))
     print(f"{machine().replace(arguments.corpus, 'FILE')}\n")
-    print("| seed | exact loss of the last checkpoint, whole split | fit, start to end |\n|---|---|---|")
-    for seed, loss, seconds in rows:
-        print(f"| {seed} | {loss:.4f} | {seconds:.0f} s |")
-    losses = [loss for _, loss, _ in rows]
-    print(f"| mean | {statistics.mean(losses):.4f} (min {min(losses):.4f}, max {max(losses):.4f}) | |")
+    print("| config | seed | exact loss of the last checkpoint, whole split | tokens | fit, start to end |")
+    print("|---|---|---|---|---|")
+    for name, measured in results.items():
+        for seed, (loss, seconds) in zip(arguments.seeds, measured, strict=True):
+            print(f"| {name} | {seed} | {loss:.4f} | {tokens_of(name):,} | {seconds:.0f} s |")
+    for name, measured in results.items():
+        losses, times = zip(*measured, strict=True)
+        spread = f"{statistics.mean(losses):.4f} ({min(losses):.4f} to {max(losses):.4f})"
+        print(f"| **{name}** | mean | **{spread}** | {tokens_of(name):,} | {statistics.mean(times):.0f} s |")
 
 
 if __name__ == "__main__":
