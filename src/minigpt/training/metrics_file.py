@@ -100,9 +100,7 @@ def read_metrics(path: Path, up_to: int | None = None) -> dict[int, dict[str, fl
     header, *rows = lines or [["step"]]
     unclosed = len(rows) if rows and not path.read_bytes().endswith((b"\n", b"\r")) else 0
     if "step" not in header or len(set(header)) < len(header):
-        raise CheckpointError(
-            f"{path}: its first line must name each column once, one of them step: {str(header)[:99]}"
-        )
+        raise CheckpointError(f"{path}: its first line must name step and each column once: {str(header)[:99]}")
     found: dict[int, dict[str, float]] = {}
     for number, cells in enumerate(rows, start=1):
         if not any(cells):
