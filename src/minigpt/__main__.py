@@ -1,7 +1,5 @@
 """`python -m minigpt` is `minigpt`."""
 
-import sys
+from minigpt.cli.main import script
 
-from minigpt.cli.main import main
-
-sys.exit(main())
+script()

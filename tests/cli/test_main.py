@@ -151,3 +151,21 @@ def test_real_process_stops_saves_and_goes_on(tmp_path: Path, corpus_file: Path,
     )
     assert resumed.returncode == 0, resumed.stderr
     assert (tmp_path / "base" / "checkpoints" / f"step={step + 3:08d}.ckpt").exists()
+
+
+def test_ctrl_c_while_python_takes_itself_down_changes_nothing() -> None:
+    """At the end of a command that is done, sent as late as a program can send it to itself."""
+    code = (
+        "import atexit, os, signal, sys\n"
+        "class Late:\n"
+        "    def __del__(self, kill=os.kill, pid=os.getpid(), number=signal.SIGINT): kill(pid, number)\n"
+        "sys.late = Late()\n"
+        "atexit.register(os.kill, os.getpid(), signal.SIGINT)\n"
+        "sys.argv = ['minigpt', *sys.argv[1:]]\n"
+        "from minigpt.cli.main import script\n"
+        "script()\n"
+    )
+    for words, expected in ([["--version"], 0], [["nonsense"], 2]):
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60)
+        assert done.returncode == expected
+        assert "KeyboardInterrupt" not in done.stderr

@@ -2,7 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
+from minigpt.errors import CheckpointError
+from minigpt.training.fit import fit
 from minigpt.training.metrics_file import MetricsFile, read_metrics
+
+from .tiny import tiny_experiment
 
 
 def test_rows_columns_and_round_trip(tmp_path: Path) -> None:
@@ -60,3 +66,87 @@ def test_new_run_does_not_touch_what_is_there_before_its_first_row(tmp_path: Pat
     assert not (tmp_path / "metrics.csv").exists()
     MetricsFile(tmp_path / "metrics.csv").finalize("success")
     assert not (tmp_path / "metrics.csv").exists()
+
+
+SAVED = "step,a,b\n1,0.5,\n2,0.25,-1e-07\n3,2.0,nan\n"
+ROWS = {1: {"a": 0.5}, 2: {"a": 0.25, "b": -1e-07}, 3: {"a": 2.0, "b": pytest.approx(float("nan"), nan_ok=True)}}
+
+
+def with_lines(text: str, end: str) -> bytes:
+    return text.replace("\n", end).encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "more"),
+    [
+        (with_lines(SAVED, "\r\n"), {}),
+        (with_lines(SAVED, "\r"), {}),
+        (b"\xef\xbb\xbf" + SAVED.encode(), {}),
+        (SAVED.replace(",", ";").encode(), {}),
+        (SAVED.replace(",", ";").replace(".", ",").encode(), {}),
+        (SAVED.replace(",", "\t").encode(), {}),
+        (SAVED.rstrip().encode(), {}),
+        (b"b,step,a\n,1,0.5\n-1e-07,2,0.25\nnan,3,2.0\n", {}),
+        (b'"step","a","b"\n"1","0.5",""\n"2.0","0.25","-1E-07"\n3,2,nan\n\n,,\n', {}),
+        (b"step,mine,a,b\n1,7,0.5,\n2,,0.25,-1e-07\n3,9,2.0,nan\n", {1: {"mine": 7.0}, 3: {"mine": 9.0}}),
+    ],
+)
+def test_resume_of_a_file_that_a_spreadsheet_saved(tmp_path: Path, content: bytes, more: dict) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_bytes(content)
+    file = MetricsFile(path, resume_step=3)
+    file.log_metrics({"b": 4.0}, 4)
+    file.finalize("success")
+    expected = {step: row | more.get(step, {}) for step, row in ROWS.items()} | {4: {"b": 4.0}}
+    assert read_metrics(path) == expected
+    assert b"\r" not in path.read_bytes()
+    assert path.read_bytes().startswith((b"step,a,b\n", b"step,b,a\n", b"step,mine,a,b\n"))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"step,a,note\n1,0.5,good\n2,0.25,\n", "row 1: 'good' under 'note' is not a number"),
+        (b"step,a\n1,0.5,0.75\n", "row 1: 3 cells under 2 columns"),
+        (b"step,a\n1.5,0.5\n", "row 1: its step must be a whole number"),
+        (b"step,a\n,0.5\n", "row 1: its step must be a whole number"),
+        (b"step,a\nnan,0.5\n", "row 1: its step must be a whole number"),
+        (b"step,a\ninf,0.5\n", "row 1: its step must be a whole number"),
+        (b"step,a\n-1,0.5\n", "row 1: its step must be a whole number"),
+        (b"step,a\n1,0.5\n1,0.6\n", "row 2: step 1 has a row already"),
+        (b"step,a,a\n1,0.5,0.6\n", "must name step and each column once"),
+        (b"a,b\n1,2\n", "must name step and each column once"),
+        ("step,a\n1,2\n".encode("utf-16"), "is no table of comma-separated values"),
+        (b"step;a\n1;1.234,5\n", "'1.234.5' under 'a' is not a number"),
+    ],
+)
+def test_what_cannot_be_kept_is_one_line_and_stays(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError) as caught:
+        MetricsFile(path, resume_step=3)
+    assert reason in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    assert path.read_bytes() == content
+
+
+def test_line_cut_short_by_a_kill_is_no_row(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    for cut in ("12", "12,", "12,0.", "12,0.5,", "1", ""):
+        path.write_text("step,a,b\n1,0.5,\n" + cut)
+        MetricsFile(path, resume_step=8).log_metrics({"a": 1.0}, 9)
+        assert read_metrics(path) == {1: {"a": 0.5}}
+
+
+def test_resume_with_a_file_that_cannot_be_kept_is_one_line(
+    tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit(tiny_experiment(tmp_path, corpus_file, trainer__max_steps=4)) == 0
+    path = tmp_path / "tiny" / "metrics.csv"
+    path.write_text(
+        path.read_text().replace("step,", "step,note,").replace("\n2,", "\n2,low,").replace("\n4,", "\n4,,")
+    )
+    before = path.read_bytes()
+    with pytest.raises(CheckpointError, match=r"row 1: 'low' under 'note' is not a number"):
+        fit(tiny_experiment(tmp_path, corpus_file), ckpt_path="last")
+    assert path.read_bytes() == before

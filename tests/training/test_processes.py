@@ -68,3 +68,14 @@ def test_step_of_two_processes_replays_whole(tmp_path: Path, corpus_file: Path) 
     for name, norm in bundle.grad_norms.items():
         assert again.grad_norms[name] == pytest.approx(norm, rel=1e-4), name
     assert main(["replay", str(path), "--device", "cpu"]) == 0
+
+
+def test_run_of_two_processes_is_verified_by_two(tmp_path: Path, corpus_file: Path) -> None:
+    words = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_steps=6", "--model.dropout=0.2"]
+    train(tmp_path, corpus_file, *words)
+    command = [sys.executable, "-m", "minigpt", "verify", str(tmp_path / "base")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("verdict    identical: step 6 came out") == 1
+    assert done.stdout.count("retraining") == 1
+    assert "this world" not in done.stdout

@@ -89,7 +89,7 @@ def test_other_dropout_is_found_at_its_first_step(run: Path, capsys: pytest.Capt
 def test_another_world_is_told(
     run: Path, corpus_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import minigpt.training.verify as module
+    import minigpt.training.run as module
 
     def elsewhere(command: object) -> dict:
         world = json.loads(json.dumps(real(command)))
@@ -109,6 +109,119 @@ def test_another_world_is_told(
     assert "this world is not the one of the run" in said
     for name in ("versions.torch", "machine.threads: ", "data: "):
         assert f"  {name}" in said
+
+
+def test_names_of_one_world_alone_are_told(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def change(content: dict) -> None:
+        provenance = content["minigpt"]["provenance"]
+        assert provenance["device"] == {"type": "cpu", "count": 1, "strategy": "SingleDeviceStrategy"}
+        assert provenance["arithmetic"]["deterministic"] is False
+        provenance["precision"] = "bf16-mixed"
+        provenance["arithmetic"]["deterministic"] = True
+        provenance["machine"]["accelerators"] = 8
+        del provenance["machine"]["threads"]
+
+    edit(run / "checkpoints" / step_name(12), change)
+    capsys.readouterr()
+    assert main(["verify", str(run)]) == 0
+    said = capsys.readouterr().out
+    assert "  precision: bf16-mixed then, 32-true now" in said
+    assert "  arithmetic.deterministic: True then, False now" in said
+    assert "  machine.accelerators: 8 then, not recorded now" in said
+    assert "  machine.threads: not recorded then, " in said
+
+
+THEIRS = """
+import torch
+from pathlib import Path
+from lightning.pytorch import Callback
+
+class Nudge(Callback):  # what a callback does to the training must be done again
+    def on_train_batch_end(self, trainer, pl_module, *_):
+        with torch.no_grad():
+            pl_module.gpt.token_embedding.weight.mul_(0.999)
+
+class Append(Nudge):
+    def __init__(self, path: str):
+        self.path = Path(path)
+    def on_train_batch_end(self, trainer, *_):
+        with self.path.open("a") as file:
+            file.write(f"{trainer.global_step}\\n")
+
+class Save(Append):
+    def on_train_batch_end(self, trainer, *_):
+        torch.save(trainer.global_step, str(self.path))
+
+class Folder(Append):
+    def on_train_batch_end(self, trainer, *_):
+        self.path.mkdir(exist_ok=True)
+
+class Note(Nudge):  # beside the curves: in verify's own folder, then
+    def on_train_batch_end(self, trainer, *_):
+        Path(trainer.logger.log_dir, "notes.txt").write_text(str(trainer.global_step))
+
+class Make(Callback):
+    def __init__(self, path: str):
+        Path(path).write_text("made")
+"""
+
+
+@pytest.fixture
+def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "their_callbacks.py").write_text(THEIRS.replace("\\\\", "\\"))
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+    return "trainer.callbacks+=their_callbacks"
+
+
+@pytest.mark.parametrize("name", ["Nudge", "Note"])
+def test_callbacks_of_the_config_run_again(tmp_path: Path, corpus_file: Path, theirs: str, name: str) -> None:
+    run = train(tmp_path, corpus_file, f"{theirs}.{name}")
+    before = contents(tmp_path)
+    assert main(["verify", str(run), "--build_classes"]) == 0
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["Append", "Save", "Folder", "Make"])
+def test_callbacks_that_write_elsewhere_are_left_out_or_refused(
+    tmp_path: Path, corpus_file: Path, theirs: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "elsewhere.txt"
+    run = train(tmp_path, corpus_file, f"{theirs}.{name}", f"trainer.callbacks.init_args.path={path}")
+    before = contents(tmp_path)
+    capsys.readouterr()
+    assert main(["verify", str(run), "--build_classes"]) == 1
+    error = capsys.readouterr().err
+    assert f"writes to {tmp_path}" in error
+    assert error.endswith("leave that class out with --leave_out CLASS\n")
+    assert error.count("\n") == 1
+    assert main(["verify", str(run), "--build_classes", "--leave_out", name]) == 0
+    assert contents(tmp_path) == before
+    assert main(["verify", str(run), "--build_classes", "--leave_out", name + "s"]) == 2
+    assert f"callbacks {name}, did you mean {name}?" in capsys.readouterr().err.replace("their_callbacks.", "")
+
+
+def test_saving_callbacks_and_the_clock_are_left_out(
+    tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A limit of time that has passed must not cut the retrained stretch short."""
+    words = ["trainer.callbacks+=ModelCheckpoint", f"trainer.callbacks.init_args.dirpath={tmp_path / 'theirs'}"]
+    words += ["trainer.callbacks.init_args.every_n_train_steps=3", "trainer.max_time=00:10:00:00"]
+    words += ["trainer.profiler=simple"]
+    run = train(tmp_path, corpus_file, *words)
+
+    def change(content: dict) -> None:
+        content["callbacks"]["Timer"]["time_elapsed"]["train"] = 1e9
+
+    edit(run / "checkpoints" / step_name(8), change)
+    before = contents(tmp_path)
+    assert [path.name for path in (tmp_path / "theirs").iterdir()] != []
+    capsys.readouterr()
+    assert main(["verify", str(run), "--build_classes"]) == 0
+    said = capsys.readouterr()
+    assert "verdict    identical" in said.out
+    assert said.err == ""
+    assert contents(tmp_path) == before
 
 
 def test_flipped_bit_names_the_file(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

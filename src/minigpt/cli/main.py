@@ -62,6 +62,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code if isinstance(error, MinigptError) else 1
 
 
+def script() -> NoReturn:
+    """The program `minigpt`: what `main` comes to is said and written, so a Ctrl-C changes nothing any more.
+
+    While Python takes itself down, it would end the process by the signal, as if the command had not been done.
+    """
+    code = main()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(code)
+
+
 def module_name(command: str) -> str:
     """The module of a command: of its name, or where Python keeps that word for itself (`import`) with a `_`."""
     return f"minigpt.cli.{command}_" if keyword.iskeyword(command) else f"minigpt.cli.{command}"
@@ -108,4 +118,4 @@ def _line(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    script()

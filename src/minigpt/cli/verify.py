@@ -2,15 +2,18 @@
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from minigpt.errors import CheckpointError, ConfigError
+from minigpt.errors import CheckpointError, ConfigError, did_you_mean
 
 if TYPE_CHECKING:
-    from minigpt.training.verify import Outcome, Stretch
+    from minigpt.training.comparison import Outcome
+    from minigpt.training.config import Experiment
+    from minigpt.training.verify import Stretch
 
 _PARTS = {
     "state_dict": "weights",
@@ -19,6 +22,8 @@ _PARTS = {
     "curve": "points of the curve",
 }
 _SHOWN = 3
+_TIMER = "Timer"
+"""Lightning's class behind trainer.max_time, which keeps the time that passed."""
 _CLASSES = ("callbacks", "plugins", "logger")
 """Of the trainer's settings, those that are nothing but classes; others may name one by class_path."""
 
@@ -31,32 +36,97 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="build the callbacks and other classes that the run's config names: for a run of your own",
     )
+    parser.add_argument(
+        "--leave_out",
+        nargs="+",
+        default=[],
+        metavar="CLASS",
+        help="with --build_classes: callbacks of the config that must not run again, because they write elsewhere",
+    )
     parser.add_argument("--step", type=int, metavar="N", help="the checkpoint to arrive at (default: the newest)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the verdict to stdout; gives 0 if the run is reproduced to the last bit, 1 if not."""
     folder = _run_folder(args.run)
+    from minigpt.training.position import is_main_process
     from minigpt.training.verify import find_stretch, verify
 
     stretch = find_stretch(folder, args.step)
     if not args.build_classes:
         refuse_classes(stretch.end.yaml, stretch.end.path)
     with tempfile.TemporaryDirectory(prefix="minigpt-verify-") as scratch:
-        config = Path(scratch) / "config.yaml"
-        config.write_text(stretch.end.yaml, encoding="utf-8")
-        from minigpt.cli.parsing import parse
-
-        try:
-            experiment, _ = parse(["--config", str(config)])
-        except ConfigError as error:
-            raise CheckpointError(f"{stretch.end.path}: this version cannot read its config: {error}") from error
-        print(f"run        {folder}")
-        begin = f"step {stretch.first:,}" if stretch.begin else "the beginning"
-        print(f"stretch    from {begin} to step {stretch.end.step:,}, retraining ...", flush=True)
-        outcome = verify(stretch, experiment, Path(scratch) / "runs")
+        config, left_out = retrainable(stretch.end.yaml, args.leave_out, stretch.end.path)
+        experiment = _experiment(config, Path(scratch), stretch.end.path)
+        if is_main_process():
+            print(f"run        {folder}")
+            begin = f"step {stretch.first:,}" if stretch.begin else "the beginning"
+            print(f"stretch    from {begin} to step {stretch.end.step:,}, retraining ...", flush=True)
+        outcome = verify(stretch, experiment, Path(scratch) / "runs", left_out)
+    if outcome is None:
+        return 0  # the first process says it
     print("\n".join(_report(stretch, outcome)))
     return 0 if outcome.identical else 1
+
+
+def retrainable(config: str, leave_out: Sequence[str], path: Path) -> tuple[str, set[str]]:
+    """The config of a checkpoint without what only writes or watches the clock, and the callbacks' classes left out.
+
+    Loggers, a profiler and a limit of time change no step of a training, and callbacks of the classes `leave_out` do
+    not, as their user says. Raises ConfigError for a class that the config does not name.
+    """
+    from minigpt.cli.parsing import dump
+
+    content = _content(config)
+    trainer = content.get("trainer") if content else None
+    if content is None or not isinstance(trainer, dict):
+        return config, set()  # reading the config will say what is wrong
+    left_out = {*leave_out} | ({_TIMER} if trainer.get("max_time") is not None else set())
+    callbacks = trainer.get("callbacks") or []
+    named = [_class_name(each) for each in (callbacks if isinstance(callbacks, list) else [callbacks])]
+    for name in leave_out:
+        if name not in named:
+            known = ", ".join(named) or "there are none"
+            raise ConfigError(f"--leave_out {name}: {path} has callbacks {known}{did_you_mean(name, named)}")
+    if isinstance(callbacks, list):
+        trainer["callbacks"] = [each for each in callbacks if _class_name(each) not in left_out]
+    elif named[0] in left_out:
+        trainer["callbacks"] = None
+    trainer |= {"logger": trainer.get("logger") is not False, "profiler": None, "max_time": None}
+    return dump(content), left_out
+
+
+def _class_name(callback: Any) -> str:
+    """Of what a config says to build."""
+    return str(callback.get("class_path") if isinstance(callback, dict) else callback).rpartition(".")[2]
+
+
+def _content(config: str) -> dict[str, Any] | None:
+    """What the YAML says; None where it is none."""
+    try:
+        content = yaml.safe_load(config)
+    except (yaml.YAMLError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _experiment(content: str, scratch: Path, path: Path) -> "Experiment":
+    """What the config of the checkpoint `path` says; the classes that it names are built."""
+    from minigpt.cli.parsing import parse
+    from minigpt.training.confined import confined
+
+    config = scratch / "config.yaml"
+    config.write_text(content, encoding="utf-8")
+    try:
+        with confined("a class of the config, when it is built,", scratch):
+            return parse(["--config", str(config)])[0]
+    except ConfigError as error:
+        refused: BaseException | None = error
+        while refused is not None and not isinstance(refused, CheckpointError):  # a class that was kept from writing
+            refused = refused.__cause__ or refused.__context__
+        if refused is not None:
+            raise CheckpointError(f"{path}: {refused}") from error
+        raise CheckpointError(f"{path}: this version cannot read its config: {error}") from error
 
 
 def refuse_classes(config: str, path: Path) -> None:
@@ -64,11 +134,8 @@ def refuse_classes(config: str, path: Path) -> None:
 
     A class takes any arguments and may write anywhere, so a person must have said yes to it.
     """
-    try:
-        content = yaml.safe_load(config)
-    except (yaml.YAMLError, ValueError, AttributeError, LookupError, RecursionError):
-        return  # reading the config will say what is wrong
-    trainer = content.get("trainer") if isinstance(content, dict) else None
+    content = _content(config)
+    trainer = content.get("trainer") if content else None  # reading a bad one will say what is wrong
     for name, value in trainer.items() if isinstance(trainer, dict) else ():
         named = value not in (None, True, False, []) if name in _CLASSES else "class_path" in str(value)
         if named:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch import Trainer
 
 import minigpt
 
@@ -32,6 +33,25 @@ def describe(command: Sequence[str]) -> dict[str, Any]:
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
             "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+        },
+    }
+
+
+def describe_trainer(trainer: Trainer) -> dict[str, Any]:
+    """The facts that the Trainer decides and that may change a bit: devices, precision, what may be computed otherwise.
+
+    Said of the first process; all have the same.
+    """
+    device = trainer.strategy.root_device
+    return {
+        "device": {"type": device.type, "count": trainer.world_size, "strategy": type(trainer.strategy).__name__},
+        "precision": str(trainer.precision),
+        "arithmetic": {
+            "deterministic": torch.are_deterministic_algorithms_enabled(),
+            "matmul_precision": torch.get_float32_matmul_precision(),
+            "cudnn_deterministic": torch.backends.cudnn.deterministic,
+            "cudnn_benchmark": torch.backends.cudnn.benchmark,
+            "cublas_workspace": os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
         },
     }
 

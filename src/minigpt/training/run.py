@@ -29,7 +29,7 @@ from minigpt.training.metrics_file import MetricsFile
 from minigpt.training.module import GPTModule
 from minigpt.training.position import is_main_process
 from minigpt.training.progress import ProgressBar
-from minigpt.training.provenance import describe
+from minigpt.training.provenance import describe, describe_trainer
 from minigpt.training.report import print_end, print_start, tokens_per_step
 from minigpt.training.resume import Changes, Start, config_changes
 from minigpt.training.runs import take_folder, write_run
@@ -71,6 +71,7 @@ class Run:
         try:
             self._build_callbacks()
             self.trainer = self._build_trainer()
+            self.provenance |= describe_trainer(self.trainer)  # the header of the checkpoints holds this very dict
         except ConfigError:
             self._give_folder_back()
             raise
