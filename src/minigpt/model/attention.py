@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from minigpt.model.cache import LayerCache
 from minigpt.model.config import AttentionName, GPTConfig
 from minigpt.model.dropout import dropout
+from minigpt.model.linear import Linear
 from minigpt.model.norms import RMSNorm
 from minigpt.model.positions import PositionSignals, rotate
 
@@ -34,8 +35,8 @@ class Attention(nn.Module):
             "qkv": tuple(heads * config.head_width for heads in (self.n_head, self.kv_heads, self.kv_heads))
         }
         """Rows of the matrices that `qkv` holds, one above the other: an optimizer may treat each by itself."""
-        self.qkv = nn.Linear(config.n_embd, qkv_width, bias=config.bias)
-        self.output = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
+        self.qkv = Linear(config.n_embd, qkv_width, bias=config.bias)
+        self.output = Linear(config.n_embd, config.n_embd, bias=config.bias)
         self.query_norm = RMSNorm(config.head_width, config) if config.qk_norm else nn.Identity()
         self.key_norm = RMSNorm(config.head_width, config) if config.qk_norm else nn.Identity()
 

@@ -11,6 +11,7 @@ from minigpt.model.cache import KVCache
 from minigpt.model.config import GPTConfig
 from minigpt.model.dropout import Dropout
 from minigpt.model.init import initialise
+from minigpt.model.linear import Linear
 from minigpt.model.norms import NORMS
 from minigpt.model.positions import POSITIONS
 
@@ -47,7 +48,7 @@ class GPT(nn.Module):
         # A post-norm block has normalised its sum already.
         pre_norm = config.norm_placement == "pre"
         self.final_norm: nn.Module = NORMS[config.norm](config.n_embd, config) if pre_norm else nn.Identity()
-        self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        self.head = Linear(config.n_embd, config.vocab_size, bias=False)
         if config.tie_embeddings:
             self.head.weight = self.token_embedding.weight  # Press and Wolf 2017
         self.squash = SoftCap(config.logit_softcap) if config.logit_softcap else nn.Identity()
