@@ -63,9 +63,9 @@ class Attention(nn.Module):
 
 
 class AttentionFunction(Protocol):
-    """q (B, H, T, D), k and v (B, Hkv, S, D), bias (1, H, T, S) or None -> (B, H, T, D).
+    """q (B, H, T, D), k and v (B, Hkv, S, D), bias (1 or B, 1 or H, T, S) or None -> (B, H, T, D).
 
-    The T queries are the last T of S positions: query t sees the keys 0 .. S - T + t.
+    Without a bias the T queries are the last T of S positions: query t sees the keys 0 .. S - T + t.
     """
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, dropout_p: float) -> Tensor: ...
