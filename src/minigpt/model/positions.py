@@ -180,13 +180,13 @@ def sinusoids(start: Start, T: int, C: int, device: torch.device) -> Tensor:
 
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Turn the pairs (x[i], x[i + D/2]) of queries or keys x (B, T, H, D) by the angles of (2, T, 1, D/2) or (2, B, T, 1, D/2).
+    """Turn the pairs (x[i], x[i + D/2]) of queries or keys x (B, T, H, D) by the angles of (2, T, 1, D/2).
 
     The paper pairs neighbours (x[2i], x[2i+1]); pairing the two halves is the same up to a fixed permutation
     of channels, and is the convention of Llama's published weights in `transformers`.
     Worked out in float32, returned in the dtype of x.
     """
-    cos, sin = rotation  # (T, 1, D/2) each
+    cos, sin = rotation  # (T, 1, D/2) each, or (B, T, 1, D/2)
     first, second = x.chunk(2, dim=-1)  # (B, T, H, D/2) each
     turned = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)  # (B, T, H, D)
     return turned.to(x.dtype)
