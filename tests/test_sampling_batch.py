@@ -128,6 +128,16 @@ def test_a_row_whose_document_ends_leaves_and_the_last_one_ends_the_loop():
     assert rows == [3, 2, 1]
 
 
+def test_a_row_leaves_as_soon_as_its_stop_text_is_whole():
+    tokenizer = CharTokenizer("abcdefgh", end_of_text=False, unknown=False)
+    model = reciting("abcdefgh", tokenizer)
+    rows: list[int] = []
+    model.token_embedding.register_forward_pre_hook(lambda module, args: rows.append(args[0].shape[0]))
+    options = SamplingOptions(greedy=True, max_new_tokens=50)
+    assert generate_texts(model, tokenizer, ["a", "e"], options, seeds=[0, 0], stop="def") == ["bc", "fghabc"]
+    assert rows == [2] * 5 + [1] * 4
+
+
 @pytest.mark.parametrize("kind", ["byte", "char", "bpe"])
 def test_texts_of_every_tokenizer_are_those_alone(kind):
     tokenizer = tiny_tokenizer(kind)

@@ -55,7 +55,7 @@ class Attention(nn.Module):
         B, T, _ = x.shape
         H, Hkv, D = self.n_head, self.kv_heads, self.head_width
         qkv = self.qkv(x).view(B, T, H + 2 * Hkv, D)  # the heads of q, of k and of v side by side
-        q, k, v = qkv.split((H, Hkv, Hkv), dim=2)  # (B, T, H, D), (B, T, Hkv, D) twice
+        q, k, v = qkv.split_with_sizes((H, Hkv, Hkv), dim=2)  # (B, T, H, D), (B, T, Hkv, D) twice
         q, k = self.query_norm(q), self.key_norm(k)
         if signals.rotation is not None:
             q, k = rotate(q, signals.rotation), rotate(k, signals.rotation)

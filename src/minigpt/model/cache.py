@@ -21,16 +21,17 @@ class LayerCache(NamedTuple):
     def extend(self, k: Tensor, v: Tensor, start: Start) -> tuple[Tensor, Tensor]:
         """Write k, v (B, Hkv, T, D) at positions start..start+T-1; return views of all positions up to there."""
         B, _, T, _ = k.shape
-        end = end_of(start, T)
+        k, v = k.detach(), v.detach()
         if isinstance(start, int):
-            self.keys[:, :, start:end] = k.detach()
-            self.values[:, :, start:end] = v.detach()
+            self.keys.narrow(2, start, T).copy_(k)
+            self.values.narrow(2, start, T).copy_(v)
         else:
             row = torch.arange(B, device=k.device)[:, None]  # (B, 1)
             place = places(start, T, k.device)  # (B, T)
-            self.keys[row, :, place] = k.detach().transpose(1, 2)  # (B, T, Hkv, D)
-            self.values[row, :, place] = v.detach().transpose(1, 2)
-        return self.keys[:, :, :end], self.values[:, :, :end]
+            self.keys[row, :, place] = k.transpose(1, 2)  # (B, T, Hkv, D)
+            self.values[row, :, place] = v.transpose(1, 2)
+        end = end_of(start, T)
+        return self.keys.narrow(2, 0, end), self.values.narrow(2, 0, end)
 
 
 class KVCache:

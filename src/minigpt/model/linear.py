@@ -4,11 +4,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-ONEDNN_FROM = 2**18
-"""Multiplications in one product from which oneDNN is the faster: for fewer its start, some 10 us, outweighs its gain.
+ONE_ROW_FROM = 2**17
+ROWS_FROM = 2**19
+"""Multiplications in a product, of one row or of several, from which oneDNN is the faster: it takes some 10 us to start.
 
-Measured on a two-core AMD EPYC, 1 to 256 rows, widths of 64 to 512: the table is in `benchmarks/results/decode.md`.
+Measured on a two-core AMD EPYC, 1 to 256 rows, widths of 64 to 512; that of 384 in `benchmarks/results/decode.md`.
 """
+HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 class Linear(nn.Linear):
@@ -21,22 +23,21 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out)."""
-        if onednn_pays(x, self.weight):
-            return torch.ops.mkldnn._linear_pointwise.default(x, self.weight, self.bias, "none", [], "")
-        return F.linear(x, self.weight, self.bias)
+        weight, bias = self.weight, self.bias
+        n = x.numel()
+        enough = ONE_ROW_FROM if n == self.in_features else ROWS_FROM
+        if n * self.out_features > enough and onednn_can(x, weight):
+            return torch.ops.mkldnn._linear_pointwise.default(x, weight, bias, "none", [], "")
+        return F.linear(x, weight, bias)
 
 
-def onednn_pays(x: Tensor, weight: Tensor) -> bool:
-    """Whether x (..., in) times the transpose of weight (out, in) is a product for oneDNN, which knows no gradients."""
+def onednn_can(x: Tensor, weight: Tensor) -> bool:
+    """Whether the product of x and weight is one that oneDNN's function takes: it knows no gradients and no autocast."""
     return (
-        x.numel() * weight.shape[0] > ONEDNN_FROM
+        HAS_ONEDNN
         and not torch.is_grad_enabled()
-        and x.device.type == "cpu"
+        and x.is_cpu
         and x.dtype == weight.dtype == torch.float32
-        and HAS_ONEDNN
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
     )
-
-
-HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
