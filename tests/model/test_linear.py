@@ -43,7 +43,17 @@ def test_gradients_double_precision_autocast_and_compiled_code_stay_with_torch(s
         compiled = torch.compile(model, fullgraph=True, backend="eager")
         torch.testing.assert_close(compiled(x), model(x), rtol=0, atol=1e-5)
         assert onednn_can(x, model.weight) == linear.HAS_ONEDNN
-        assert not onednn_can(x[..., :40].reshape(-1, 40)[:1], model.weight[:, :40])
+
+
+@pytest.mark.parametrize(
+    ("rows", "width", "large"), [(1, 256, False), (1, 512, True), (8, 256, False), (16, 256, True)]
+)
+def test_products_too_small_to_be_worth_it_stay_with_torch(rows, width, large, monkeypatch):
+    calls: list[str] = []
+    monkeypatch.setattr(F, "linear", lambda x, weight, bias: calls.append("torch"))
+    with torch.inference_mode():
+        Linear(width, width)(torch.randn(1, rows, width))
+    assert calls == ([] if large and linear.HAS_ONEDNN else ["torch"])
 
 
 def test_a_checkpoint_does_not_see_which_class_it_was():

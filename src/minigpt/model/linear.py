@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 ONE_ROW_FROM = 2**17
 ROWS_FROM = 2**19
-"""Multiplications in a product, of one row or of several, from which oneDNN is the faster: it takes some 10 us to start.
+"""Multiplications in a product of one row, or of several, from which oneDNN is the faster: its start takes some 10 us.
 
 Measured on a two-core AMD EPYC, 1 to 256 rows, widths of 64 to 512; that of 384 in `benchmarks/results/decode.md`.
 """
@@ -32,7 +32,7 @@ class Linear(nn.Linear):
 
 
 def onednn_can(x: Tensor, weight: Tensor) -> bool:
-    """Whether the product of x and weight is one that oneDNN's function takes: it knows no gradients and no autocast."""
+    """Whether oneDNN's function takes the product of x and weight: it knows no gradients and no autocast."""
     return (
         HAS_ONEDNN
         and not torch.is_grad_enabled()
