@@ -55,6 +55,42 @@ def test_a_sample_does_not_depend_on_how_many_there_are(loaded):
     assert loaded.generate("The", n_samples=1, seed=4, **settings) == three[:1]
 
 
+def test_a_text_of_several_prompts_is_the_one_of_its_prompt_alone(tmp_path):
+    tokenizer = tiny_tokenizer("byte")
+    write_checkpoint(tmp_path / "a.ckpt", tiny_config(), tokenizer)
+    loaded = load(tmp_path / "a.ckpt")
+    loaded.model.double()  # no rounding decides
+    given = ["The", "", "quick brown fox jumps", "The"]
+    for settings in ({"greedy": True}, {"seed": 4, "temperature": 1.5}):
+        expected = [loaded.generate(prompt, max_new_tokens=25, **settings) for prompt in given]
+        assert loaded.generate(given, max_new_tokens=25, **settings) == expected
+        assert loaded.generate(given, max_new_tokens=25, batch_size=3, **settings) == expected
+        assert loaded.generate(given[:1], max_new_tokens=25, **settings) == expected[:1]
+    samples = [text for prompt in given for text in loaded.generate(prompt, max_new_tokens=9, seed=1, n_samples=3)]
+    assert loaded.generate(given, max_new_tokens=9, seed=1, n_samples=3) == samples
+    assert loaded.generate("The", max_new_tokens=9, seed=1, n_samples=3, batch_size=2) == samples[:3]
+
+
+@pytest.mark.parametrize(
+    ("settings", "rows"),
+    [
+        ({"prompt": ["a"] * 20}, [16, 4]),
+        ({"prompt": ["a"] * 5, "batch_size": 2}, [2, 2, 1]),
+        ({"prompt": "a", "n_samples": 3}, [1, 1, 1]),
+        ({"prompt": "a", "n_samples": 3, "batch_size": 8}, [3]),
+        ({"prompt": ["a", "b"], "n_samples": 3}, [6]),
+    ],
+)
+def test_how_many_texts_are_computed_at_once(loaded, settings, rows):
+    passes: list[int] = []
+    loaded.model.token_embedding.register_forward_pre_hook(lambda module, args: passes.append(args[0].shape[0]))
+    settings = {"prompt": "T", **settings}
+    given = settings.pop("prompt")
+    given = "T" if isinstance(given, str) else ["T"] * len(given)
+    loaded.generate(given, max_new_tokens=1, seed=0, **settings)
+    assert [size for size in passes if size > 1 or 1 in rows] == rows
+
+
 def test_every_setting_reaches_the_sampling(loaded):
     greedy = loaded.generate("The", greedy=True, max_new_tokens=20)
     assert loaded.generate("The", greedy=True, max_new_tokens=20, use_cache=False) == greedy
@@ -78,6 +114,12 @@ def test_settings_that_cannot_work_are_refused_at_once(loaded):
         loaded.generate(temperature=0)
     with pytest.raises(ConfigError, match="n_samples=0"):
         loaded.generate(n_samples=0)
+    with pytest.raises(ConfigError, match="batch_size=0"):
+        loaded.generate(["The", "The"], batch_size=0)
+    with pytest.raises(ConfigError, match="holds no prompt"):
+        loaded.generate([])
+    with pytest.raises(ConfigError, match="context=17"):
+        loaded.generate(["The", "The"], context=17)
     with pytest.raises(ConfigError, match="context=17"):
         loaded.stream("The", SamplingOptions(context=17))
     with pytest.raises(ConfigError, match="stop=''"):

@@ -16,7 +16,7 @@ FLOORS = {
     "cli": 5, "__main__": 5,
     "bench": 4,
     "training": 3, "api": 3, "interop": 3,
-    "batches": 2, "checkpoint": 2, "sampling": 2, "sampling_options": 2, "evaluation": 2,
+    "batches": 2, "checkpoint": 2, "sampling": 2, "sampling_batch": 2, "sampling_options": 2, "evaluation": 2,
     "divergence": 2, "replay": 2, "restorable": 2,
     "text": 1, "model": 1, "optim": 1, "archive": 1, "randomness": 1, "weights": 1, "hardware": 1,
     "errors": 0, "files": 0, "settings": 0, "precision": 0,
@@ -27,6 +27,8 @@ SAME_FLOOR = {
     ("replay", "divergence"),
     ("settings", "errors"),
     ("sampling", "sampling_options"),
+    ("sampling_batch", "sampling"),
+    ("sampling_batch", "sampling_options"),
     ("__main__", "cli"),
 }
 """One idea in two files: the options are apart because they need no torch."""

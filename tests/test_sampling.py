@@ -271,6 +271,20 @@ def test_each_row_has_a_random_stream_of_its_own():
     assert not torch.equal(three[0], three[1])
 
 
+def test_what_is_drawn_from_are_the_logits_of_the_model_soft_cap_and_all():
+    model = double_gpt(logit_softcap=1.0)
+    model.head.weight.data *= 20
+    prompt = prompt_of(5, rows=1)
+    found = all_tokens(model, prompt, seed=0, max_new_tokens=30, temperature=1.0)
+    generator = torch.Generator().manual_seed(0)
+    tokens = prompt
+    for _ in range(30):
+        with torch.no_grad():
+            logits = model(tokens[:, context_start(tokens.shape[1], 16) :])[0, -1]
+        tokens = torch.cat((tokens, choose(logits, generator)[None, None]), dim=1)
+    assert torch.equal(found, tokens[:, 5:])
+
+
 def test_without_a_seed_two_texts_differ():
     model = double_gpt()
     assert not torch.equal(*(all_tokens(model, prompt_of(2), max_new_tokens=40, temperature=2.0) for _ in range(2)))

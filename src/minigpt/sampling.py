@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from minigpt.errors import CheckpointError, ConfigError, DataError
-from minigpt.model.cache import KVCache
+from minigpt.model.cache import Cache, KVCache
 from minigpt.model.gpt import GPT
 from minigpt.sampling_options import SamplingOptions
 from minigpt.text.streaming import StreamDecoder
@@ -79,7 +79,7 @@ def next_tokens(logits: Tensor, options: SamplingOptions, generators: list[torch
     """
     # In float64 on the CPU, whatever the model's device and dtype: the draw depends on the seed and the logits alone.
     logits = logits.to("cpu", torch.float64)
-    if not logits.isfinite().all():
+    if not math.isfinite(logits.sum()):  # the sum is finite where all of them are, and takes one pass
         raise CheckpointError("the model's logits are not finite numbers: the run that wrote these weights diverged")
     if options.greedy:
         return logits.argmax(-1)
@@ -114,10 +114,9 @@ def context_length(model: GPT, options: SamplingOptions) -> int:
 
 
 @torch.inference_mode()
-def next_logits(model: GPT, window: Tensor, cache: KVCache | None) -> Tensor:
-    """Logits (B, V) of the token after `window` (B, T). What `cache` already holds of the window is not read again."""
-    unseen = window if cache is None else window[:, cache.length :]
-    return model.head(model.hidden(unseen, cache)[:, -1])
+def next_logits(model: GPT, tokens: Tensor, cache: Cache | None = None) -> Tensor:
+    """Logits (B, V) of the token after `tokens` (B, T >= 1), which stand behind those that `cache` holds."""
+    return model.squash(model.head(model.hidden(tokens, cache)[:, -1]))
 
 
 def generate_tokens(model: GPT, prompt: Tensor, options: SamplingOptions, valid_vocab: int) -> Iterator[Tensor]:
@@ -159,7 +158,8 @@ def _decode(
             start, window = start + slide, window[:, slide:]
             if cache is not None:
                 cache.reset()
-        logits = next_logits(model, window, cache)[:, :valid_vocab]
+        unread = window if cache is None else window[:, cache.length :]
+        logits = next_logits(model, unread, cache)[:, :valid_vocab]
         tokens = next_tokens(logits, options, generators).to(prompt.device)
         window = torch.cat((window, tokens[:, None]), dim=1)
         yield tokens
@@ -208,6 +208,12 @@ def until(pieces: Iterable[str], stop: str) -> Iterator[str]:
     yield held
 
 
+def check_stop(stop: str | None) -> None:
+    """Refuse a text to stop at that is empty."""
+    if stop == "":
+        raise ConfigError("stop='' is found everywhere: give the text to stop at, or leave it out")
+
+
 def generate_text(
     model: GPT, tokenizer: Tokenizer, prompt: str, options: SamplingOptions, stop: str | None = None
 ) -> Iterator[str]:
@@ -216,8 +222,7 @@ def generate_text(
     It ends after `max_new_tokens` tokens, at the end of a document, or before the text `stop`. Raises, at once,
     ConfigError for an empty `stop` and what `generate_tokens` refuses, DataError for a prompt that cannot be encoded.
     """
-    if stop == "":
-        raise ConfigError("stop='' is found everywhere: give the text to stop at, or leave it out")
+    check_stop(stop)
     ids = torch.tensor([encode_prompt(tokenizer, prompt)], device=model.token_embedding.weight.device)  # (1, T)
     tokens = generate_tokens(model, ids, options, tokenizer.vocab_size)
     pieces = decode_pieces((int(token) for token in tokens), tokenizer)

@@ -67,6 +67,35 @@ def test_several_samples_are_separated_by_a_line(run, capsys):
     assert capsys.readouterr().out == "\n---\n".join(texts) + "\n"
 
 
+def test_several_prompts_are_texts_with_a_line_between_them(alphabet, tmp_path, capsys, monkeypatch):
+    command = ["generate", alphabet, "--greedy", "--max_new_tokens", "3"]
+    assert main([*command, "--prompt", "ab", "--prompt", "defg"]) == 0
+    assert capsys.readouterr().out == "abcde\n---\ndefghab\n"
+    (tmp_path / "prompts.txt").write_bytes("\ufeffab\r\n\ndefg\nh".encode())
+    pipe(monkeypatch, b"not this")
+    assert main([*command, "--prompts", str(tmp_path / "prompts.txt")]) == 0
+    assert capsys.readouterr() == ("abcde\n---\ndefghab\n---\nhabc\n", "")
+    assert main([*command, "--prompts", str(tmp_path / "prompts.txt"), "--batch_size", "1", "--stop", "f"]) == 0
+    assert capsys.readouterr().out == "abcde\n---\ndefghab\n---\nhabc\n"
+
+
+def test_files_of_prompts_that_cannot_be_used_end_in_one_line_and_code_1(alphabet, tmp_path, capsys):
+    path = tmp_path / "prompts.txt"
+    for content, words in (
+        (b"\n\n", "no prompt"),
+        (b"", "no prompt"),
+        (b"a\xff", "0xff at offset 1"),
+        (b"a\nbx", "prompt 2"),
+    ):
+        path.write_bytes(content)
+        code, message = refusal(capsys, alphabet, "--prompts", path)
+        assert code == 1
+        assert words in message
+    code, message = refusal(capsys, alphabet, "--prompts", tmp_path / "none.txt")
+    assert code == 1
+    assert "none.txt" in message
+
+
 def test_a_fresh_seed_is_noted_and_gives_the_same_text_again(run, capsys):
     command = ["generate", str(run), "--prompt", "The", "--max_new_tokens", "20"]
     assert main(command) == 0
@@ -118,6 +147,9 @@ def test_a_prompt_longer_than_the_context_is_noted(run, capsys):
     assert main(["generate", str(run), "--prompt", "a" * 18, "--max_new_tokens", "1", "--seed", "0"]) == 0
     note = "minigpt: note: the prompt has 18 tokens, the context 16: only the last 14 count\n"
     assert capsys.readouterr().err == note
+    words = ["--prompt", "a", "--prompt", "a" * 18, "--max_new_tokens", "1", "--seed", "0"]
+    assert main(["generate", str(run), *words]) == 0
+    assert capsys.readouterr().err == note.replace("the prompt", "prompt 2")
 
 
 @pytest.mark.parametrize(
@@ -132,6 +164,8 @@ def test_a_prompt_longer_than_the_context_is_noted(run, capsys):
         ("--n_samples 0", "n_samples=0"),
         ("--greedy --temperature 0.5", "greedy temperature=0.5"),
         ("--greedy --n_samples 2", "greedy n_samples=2"),
+        ("--batch_size 0", "batch_size=0"),
+        ("--prompts file", "--prompt --prompts"),
         ("--context 17", "context=17 block_size=16"),
         ("--top-k 3", "--top-k --top_k"),
         ("--device gpu", "device='gpu'"),

@@ -1,4 +1,4 @@
-"""Sample text from a run or a checkpoint: the prompt and its continuation, on stdout as they come; notes on stderr."""
+"""Sample text from a run or a checkpoint: prompts and their continuations, on stdout as they come; notes on stderr."""
 
 import argparse
 import io
@@ -6,10 +6,11 @@ import sys
 from argparse import SUPPRESS
 from collections.abc import Iterable
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minigpt.errors import DataError
-from minigpt.sampling_options import SamplingOptions
+from minigpt.cli.prompts import named_prompts, piped_prompt
+from minigpt.sampling_options import BATCH_SIZE, SamplingOptions, texts_at_once
 
 if TYPE_CHECKING:
     from minigpt.api import LoadedGPT
@@ -24,9 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prompt",
         metavar="TEXT",
+        action="append",
         default=SUPPRESS,
         help="beginning of the text; without it stdin is read if it is piped (less one final newline); empty: the "
-        "beginning of a document",
+        "beginning of a document; may be given several times",
+    )
+    parser.add_argument(
+        "--prompts", metavar="FILE", type=Path, default=SUPPRESS, help="read the prompts from a file, one a line"
     )
     add = parser.add_argument_group("how much").add_argument
     add(
@@ -36,7 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=SamplingOptions.max_new_tokens,
         help="tokens to add at most; the end of a document ends the text earlier",
     )
-    add("--n_samples", type=int, metavar="N", default=1, help=f"texts to write, with a line {SEPARATOR} between them")
+    add(
+        "--n_samples",
+        type=int,
+        metavar="N",
+        default=1,
+        help=f"texts for each prompt, a line {SEPARATOR} stands between two",
+    )
     add("--stop", metavar="TEXT", default=SUPPRESS, help="end before this text")
     add(
         "--context",
@@ -75,6 +86,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--prefer", choices=("best", "last"), default="best", help="which checkpoint of a run")
     add("--device", default="auto", help="cpu, cuda, cuda:N, mps, or auto for the fastest there is")
     add(
+        "--batch_size",
+        type=int,
+        metavar="N",
+        default=SUPPRESS,
+        help=f"texts to compute at once, shown when they are whole (default: {BATCH_SIZE} of several prompts; samples "
+        "of one prompt in turn, each as it comes)",
+    )
+    add(
         "--no_cache",
         dest="use_cache",
         action="store_false",
@@ -89,17 +108,20 @@ def run(args: argparse.Namespace) -> int:
     names = {field.name for field in fields(SamplingOptions)}
     options = SamplingOptions(**{name: value for name, value in given.items() if name in names})
     samples = options.for_samples(args.n_samples)
+    named = named_prompts(given)
+    at_once = texts_at_once(given.get("batch_size"), len(named))
     from minigpt.api import load
 
     loaded = load(args.run, device=args.device, prefer=args.prefer)
-    prompt = given["prompt"] if "prompt" in given else piped_prompt()
-    streams = [loaded.stream(prompt, sample, given.get("stop")) for sample in samples]
-    note_long_prompt(loaded, prompt, options)
+    prompts = named or [piped_prompt()]
+    texts = loaded.texts(prompts, samples, given.get("stop"), at_once)
+    for number, prompt in enumerate(prompts, start=1):
+        note_long_prompt(loaded, prompt, options, "the prompt" if len(prompts) == 1 else f"prompt {number}")
     if "seed" not in given and "greedy" not in given:
         note(f"--seed {samples[0].seed} gives this text again")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a character shows a question mark
-    for index, pieces in enumerate(streams):
+    for index, pieces in enumerate(texts):
         if index > 0:
             write([SEPARATOR, "\n"])
         try:
@@ -116,19 +138,7 @@ def write(pieces: Iterable[str]) -> None:
         sys.stdout.flush()
 
 
-def piped_prompt() -> str:
-    """What is piped into the command, less one final newline, which `echo` adds; empty at a terminal."""
-    if sys.stdin is None or sys.stdin.isatty():
-        return ""
-    content = sys.stdin.buffer.read()
-    try:
-        return content.decode("utf-8").removesuffix("\n")
-    except UnicodeDecodeError as error:
-        byte = content[error.start]
-        raise DataError(f"the prompt on stdin is not UTF-8: byte 0x{byte:02x} at offset {error.start}") from None
-
-
-def note_long_prompt(loaded: "LoadedGPT", prompt: str, options: SamplingOptions) -> None:
+def note_long_prompt(loaded: "LoadedGPT", prompt: str, options: SamplingOptions, name: str) -> None:
     """Say on stderr how much of a prompt that is longer than the context counts."""
     from minigpt.sampling import context_length, context_start, encode_prompt
 
@@ -136,7 +146,7 @@ def note_long_prompt(loaded: "LoadedGPT", prompt: str, options: SamplingOptions)
     context = context_length(loaded.model, options)
     start = context_start(n_tokens, context)
     if start > 0:
-        note(f"the prompt has {n_tokens} tokens, the context {context}: only the last {n_tokens - start} count")
+        note(f"{name} has {n_tokens} tokens, the context {context}: only the last {n_tokens - start} count")
 
 
 def note(text: str) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from minigpt.model.cache import LayerCache
 from minigpt.model.config import AttentionName, GPTConfig
 from minigpt.model.dropout import dropout
+from minigpt.model.linear import Linear
 from minigpt.model.norms import RMSNorm
 from minigpt.model.positions import PositionSignals, rotate
 
@@ -34,8 +35,8 @@ class Attention(nn.Module):
             "qkv": tuple(heads * config.head_width for heads in (self.n_head, self.kv_heads, self.kv_heads))
         }
         """Rows of the matrices that `qkv` holds, one above the other: an optimizer may treat each by itself."""
-        self.qkv = nn.Linear(config.n_embd, qkv_width, bias=config.bias)
-        self.output = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
+        self.qkv = Linear(config.n_embd, qkv_width, bias=config.bias)
+        self.output = Linear(config.n_embd, config.n_embd, bias=config.bias)
         self.query_norm = RMSNorm(config.head_width, config) if config.qk_norm else nn.Identity()
         self.key_norm = RMSNorm(config.head_width, config) if config.qk_norm else nn.Identity()
 
@@ -54,7 +55,7 @@ class Attention(nn.Module):
         B, T, _ = x.shape
         H, Hkv, D = self.n_head, self.kv_heads, self.head_width
         qkv = self.qkv(x).view(B, T, H + 2 * Hkv, D)  # the heads of q, of k and of v side by side
-        q, k, v = qkv.split((H, Hkv, Hkv), dim=2)  # (B, T, H, D), (B, T, Hkv, D) twice
+        q, k, v = qkv.split_with_sizes((H, Hkv, Hkv), dim=2)  # (B, T, H, D), (B, T, Hkv, D) twice
         q, k = self.query_norm(q), self.key_norm(k)
         if signals.rotation is not None:
             q, k = rotate(q, signals.rotation), rotate(k, signals.rotation)
@@ -62,9 +63,9 @@ class Attention(nn.Module):
 
 
 class AttentionFunction(Protocol):
-    """q (B, H, T, D), k and v (B, Hkv, S, D), bias (1, H, T, S) or None -> (B, H, T, D).
+    """q (B, H, T, D), k and v (B, Hkv, S, D), bias (1 or B, 1 or H, T, S) or None -> (B, H, T, D).
 
-    The T queries are the last T of S positions: query t sees the keys 0 .. S - T + t.
+    Without a bias the T queries are the last T of S positions: query t sees the keys 0 .. S - T + t.
     """
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, dropout_p: float) -> Tensor: ...

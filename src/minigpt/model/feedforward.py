@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minigpt.model.config import ActivationName, GPTConfig
+from minigpt.model.linear import Linear
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -16,8 +17,8 @@ class FeedForward(nn.Module):
     def __init__(self, config: GPTConfig, activation: Activation) -> None:
         super().__init__()
         self.activation = activation
-        self.up = nn.Linear(config.n_embd, config.ff_width, bias=config.bias)
-        self.down = nn.Linear(config.ff_width, config.n_embd, bias=config.bias)
+        self.up = Linear(config.n_embd, config.ff_width, bias=config.bias)
+        self.down = Linear(config.ff_width, config.n_embd, bias=config.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C), through (B, T, F)."""
@@ -29,7 +30,7 @@ class GatedFeedForward(FeedForward):
 
     def __init__(self, config: GPTConfig, activation: Activation) -> None:
         super().__init__(config, activation)
-        self.gate = nn.Linear(config.n_embd, config.ff_width, bias=config.bias)
+        self.gate = Linear(config.n_embd, config.ff_width, bias=config.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C), through (B, T, F)."""

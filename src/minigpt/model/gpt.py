@@ -7,12 +7,13 @@ from torch import Tensor, nn
 
 from minigpt.errors import ConfigError
 from minigpt.model.block import BLOCKS
-from minigpt.model.cache import KVCache
+from minigpt.model.cache import Cache
 from minigpt.model.config import GPTConfig
 from minigpt.model.dropout import Dropout
 from minigpt.model.init import initialise
+from minigpt.model.linear import Linear
 from minigpt.model.norms import NORMS
-from minigpt.model.positions import POSITIONS
+from minigpt.model.positions import POSITIONS, Start, end_of
 
 IGNORED = -1
 """A target of this value counts for nothing."""
@@ -47,7 +48,7 @@ class GPT(nn.Module):
         # A post-norm block has normalised its sum already.
         pre_norm = config.norm_placement == "pre"
         self.final_norm: nn.Module = NORMS[config.norm](config.n_embd, config) if pre_norm else nn.Identity()
-        self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        self.head = Linear(config.n_embd, config.vocab_size, bias=False)
         if config.tie_embeddings:
             self.head.weight = self.token_embedding.weight  # Press and Wolf 2017
         self.squash = SoftCap(config.logit_softcap) if config.logit_softcap else nn.Identity()
@@ -58,7 +59,7 @@ class GPT(nn.Module):
         """How many positions the model can express: block_size for learned ones, None is without limit."""
         return self.position.max_positions
 
-    def forward(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
         """tokens (B, T) int64 -> logits (B, T, V) of each token's successor.
 
         With a cache the tokens stand behind those it holds, see them, and are added to it (any T >= 1).
@@ -66,13 +67,10 @@ class GPT(nn.Module):
         """
         return self.squash(self.head(self.hidden(tokens, cache)))
 
-    def hidden(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
+    def hidden(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
         """tokens (B, T) int64 -> (B, T, C): the stream after the last norm, from which `head` makes logits."""
-        start = 0
-        if cache is not None:
-            cache.check_room(tokens)
-            start = cache.length
         T = tokens.shape[1]
+        start = 0 if cache is None else cache.start_of(tokens)
         self._check_positions(start, T)
 
         x = self.token_embedding(tokens)  # (B, T, C)
@@ -81,7 +79,7 @@ class GPT(nn.Module):
         for layer, block in enumerate(self.blocks):
             x = block(x, signals, None if cache is None else cache.layers[layer])  # (B, T, C)
         if cache is not None:
-            cache.length += T
+            cache.advance(T)
         return self.final_norm(x)
 
     def loss(self, tokens: Tensor, targets: Tensor, reduction: Literal["mean", "none"] = "mean") -> Tensor:
@@ -94,10 +92,10 @@ class GPT(nn.Module):
         loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction=reduction)
         return loss if reduction == "mean" else loss.view_as(targets)
 
-    def _check_positions(self, start: int, T: int) -> None:
-        limit = self.max_positions
-        if limit is not None and start + T > limit:
+    def _check_positions(self, start: Start, T: int) -> None:
+        limit, end = self.max_positions, end_of(start, T)
+        if limit is not None and end > limit:
             raise ConfigError(
-                f"{start + T} tokens are more than block_size={limit}, the most that "
+                f"{end} tokens are more than block_size={limit}, the most that "
                 f"position={self.config.position} can tell apart"
             )

@@ -10,15 +10,31 @@ from torch import Tensor, nn
 from minigpt.model.config import GPTConfig, PositionName
 
 
-class PositionSignals(NamedTuple):
-    """What attention needs to know about positions; computed once a forward pass, used by every layer."""
+class Starts(NamedTuple):
+    """Positions of the first tokens of sequences that each begin elsewhere."""
 
-    start: int
+    each: Tensor
+    """(B, 1) int64."""
+    longest: int
+    """The largest of them, which shapes depend on: read from the device once, by whoever made `each`."""
+
+
+Start = int | Starts
+"""Position of the first token: one for all sequences, or each its own."""
+
+
+class PositionSignals(NamedTuple):
+    """What attention needs to know about positions; computed once a forward pass, used by every layer.
+
+    With `Starts`, rotation is (2, B, T, 1, D/2), and bias is never None.
+    """
+
+    start: Start
     """Position of the first token: the number of tokens already in the cache."""
     rotation: Tensor | None
     """(2, T, 1, D/2): cosines and sines that turn queries and keys."""
     bias: Tensor | None
-    """(1, H, T, S): added to the attention scores; already -inf where a key lies in the future."""
+    """(1 or B, 1 or H, T, S): added to the attention scores; already -inf where a key lies in the future."""
 
 
 class Position(nn.Module):
@@ -34,19 +50,25 @@ class Position(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
 
-    def embed(self, x: Tensor, start: int) -> Tensor:
+    def embed(self, x: Tensor, start: Start) -> Tensor:
         """Token embeddings (B, T, C) of positions start..start+T-1 -> the same with their positions."""
         return x
 
-    def rotation(self, x: Tensor, start: int) -> Tensor | None:
+    def rotation(self, x: Tensor, start: Start) -> Tensor | None:
         """Cosines and sines (2, T, 1, D/2) for `rotate`, on the device of x (B, T, C)."""
         return None
 
-    def bias(self, x: Tensor, start: int) -> Tensor | None:
-        """Bias (1, H, T, S) of the attention scores, S = start + T, in the dtype of x (B, T, C)."""
-        return None
+    def bias(self, x: Tensor, start: Start) -> Tensor | None:
+        """Bias (1 or B, 1 or H, T, S) of the attention scores, S = start + T, in the dtype of x (B, T, C).
 
-    def signals(self, x: Tensor, start: int) -> PositionSignals:
+        None where all sequences have the same start: attention makes that mask by itself.
+        """
+        if isinstance(start, int):
+            return None
+        distance = distances(x, start)  # (B, 1, T, S)
+        return torch.zeros_like(distance).masked_fill(distance > 0, -math.inf)
+
+    def signals(self, x: Tensor, start: Start) -> PositionSignals:
         """What the layers need, for T tokens x (B, T, C) that begin at position `start`."""
         return PositionSignals(start, self.rotation(x, start), self.bias(x, start))
 
@@ -59,8 +81,11 @@ class LearnedPosition(Position):
         self.weight = nn.Parameter(torch.empty(config.block_size, config.n_embd))
         self.max_positions = config.block_size
 
-    def embed(self, x: Tensor, start: int) -> Tensor:
-        return x + self.weight[start : start + x.shape[1]]  # (B, T, C) + (T, C)
+    def embed(self, x: Tensor, start: Start) -> Tensor:
+        T = x.shape[1]
+        if isinstance(start, int):
+            return x + self.weight[start : start + T]  # (B, T, C) + (T, C)
+        return x + self.weight[places(start, T, x.device)]  # (B, T, C) twice
 
 
 class SinusoidalPosition(Position):
@@ -74,7 +99,7 @@ class SinusoidalPosition(Position):
         super().__init__(config)
         self.embedding_scale = math.sqrt(config.n_embd)
 
-    def embed(self, x: Tensor, start: int) -> Tensor:
+    def embed(self, x: Tensor, start: Start) -> Tensor:
         T, C = x.shape[1:]
         return x * self.embedding_scale + sinusoids(start, T, C, x.device).to(x.dtype)  # (B, T, C) + (T, C)
 
@@ -90,9 +115,9 @@ class RotaryPosition(Position):
         self.head_width = config.head_width
         self.base = config.rotary_base
 
-    def rotation(self, x: Tensor, start: int) -> Tensor:
+    def rotation(self, x: Tensor, start: Start) -> Tensor:
         angle = angles(start, x.shape[1], self.head_width, self.base, x.device)  # (T, D/2)
-        return torch.stack((angle.cos(), angle.sin())).unsqueeze(2)  # (2, T, 1, D/2), the same for every head
+        return torch.stack((angle.cos(), angle.sin())).unsqueeze(-2)  # (2, T, 1, D/2), the same for every head
 
 
 class AlibiPosition(Position):
@@ -102,14 +127,11 @@ class AlibiPosition(Position):
         super().__init__(config)
         self.slopes = alibi_slopes(config.n_head)
 
-    def bias(self, x: Tensor, start: int) -> Tensor:
-        S = start + x.shape[1]
-        key = torch.arange(S, device=x.device)  # (S,)
-        query = key[start:, None]  # (T, 1)
-        distance = (key - query).to(x.dtype)  # (T, S), negative in the past
-        distance = distance.masked_fill(key > query, -math.inf)
+    def bias(self, x: Tensor, start: Start) -> Tensor:
+        distance = distances(x, start)  # (1 or B, 1, T, S)
+        distance = distance.masked_fill(distance > 0, -math.inf)
         slopes = torch.tensor(self.slopes, dtype=x.dtype, device=x.device)  # (H,)
-        return slopes[None, :, None, None] * distance  # (1, H, T, S)
+        return slopes[:, None, None] * distance  # (1 or B, H, T, S)
 
 
 POSITIONS: dict[PositionName, type[Position]] = {
@@ -121,18 +143,40 @@ POSITIONS: dict[PositionName, type[Position]] = {
 }
 
 
-def angles(start: int, T: int, width: int, base: float, device: torch.device) -> Tensor:
-    """(T, width/2) float32: position / base^(2i/width), of the sinusoids and of the rotary turns alike."""
-    position = torch.arange(start, start + T, device=device, dtype=torch.float32)  # (T,)
+def end_of(start: Start, T: int) -> int:
+    """Where T tokens end, those of the longest sequence: the number of keys (S)."""
+    return (start if isinstance(start, int) else start.longest) + T
+
+
+def places(start: Start, T: int, device: torch.device) -> Tensor:
+    """Positions of T tokens, int64: (T,), or (B, T) with `Starts`."""
+    if isinstance(start, int):
+        return torch.arange(start, start + T, device=device)
+    return torch.arange(T, device=device) + start.each
+
+
+def distances(x: Tensor, start: Start) -> Tensor:
+    """From query to key, below 0 in the past: (1 or B, 1, T, S), in the dtype of x (B, T, C)."""
+    T = x.shape[1]
+    query = places(start, T, x.device).view(-1, 1, T, 1)
+    return (torch.arange(end_of(start, T), device=x.device) - query).to(x.dtype)
+
+
+def angles(start: Start, T: int, width: int, base: float, device: torch.device) -> Tensor:
+    """(T, width/2) float32: position / base^(2i/width), of the sinusoids and of the rotary turns alike.
+
+    With `Starts` (B, T, width/2).
+    """
+    position = places(start, T, device).float()  # (T,)
     exponent = torch.arange(0, width, 2, device=device, dtype=torch.float32) / width  # (width/2,)
     frequency = 1.0 / base**exponent
-    return position[:, None] * frequency  # (T, width/2)
+    return position[..., None] * frequency  # (T, width/2)
 
 
-def sinusoids(start: int, T: int, C: int, device: torch.device) -> Tensor:
-    """(T, C) float32: sin in the even channels, cos in the odd ones (Vaswani et al. 2017, section 3.5)."""
+def sinusoids(start: Start, T: int, C: int, device: torch.device) -> Tensor:
+    """(T, C) or (B, T, C) float32: sin in even channels, cos in odd ones (Vaswani et al. 2017, section 3.5)."""
     angle = angles(start, T, C, 10000.0, device)  # (T, C/2)
-    return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1)  # (T, C/2, 2) -> (T, C)
+    return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(-2)  # (T, C/2, 2) -> (T, C)
 
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
@@ -142,7 +186,7 @@ def rotate(x: Tensor, rotation: Tensor) -> Tensor:
     of channels, and is the convention of Llama's published weights in `transformers`.
     Worked out in float32, returned in the dtype of x.
     """
-    cos, sin = rotation  # (T, 1, D/2) each
+    cos, sin = rotation  # (T, 1, D/2) each, or (B, T, 1, D/2)
     first, second = x.chunk(2, dim=-1)  # (B, T, H, D/2) each
     turned = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)  # (B, T, H, D)
     return turned.to(x.dtype)

@@ -1,0 +1,43 @@
+"""Where the prompts of a command come from: its line, a file, or a pipe."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from minigpt.errors import ConfigError, DataError
+
+
+def named_prompts(given: Mapping[str, Any]) -> list[str]:
+    """The prompts that the options `prompt` and `prompts` give; none, where stdin is to be read.
+
+    Raises ConfigError for both options at once, and what `prompts_in` does.
+    """
+    if "prompt" in given and "prompts" in given:
+        raise ConfigError("--prompt and --prompts both give prompts: leave one of them out")
+    return prompts_in(given["prompts"]) if "prompts" in given else given.get("prompt", [])
+
+
+def prompts_in(path: Path) -> list[str]:
+    """The lines of a file, but for empty ones. DataError where there are none, OSError where there is no file."""
+    lines = utf8_text(path.read_bytes(), str(path)).removeprefix("\ufeff").split("\n")
+    prompts = [line for line in (line.removesuffix("\r") for line in lines) if line]
+    if not prompts:
+        raise DataError(f"--prompts {path}: holds no prompt: write one a line")
+    return prompts
+
+
+def piped_prompt() -> str:
+    """What is piped into the command, less one final newline, which `echo` adds; empty at a terminal."""
+    if sys.stdin is None or sys.stdin.isatty():
+        return ""
+    return utf8_text(sys.stdin.buffer.read(), "the prompt on stdin").removesuffix("\n")
+
+
+def utf8_text(content: bytes, what: str) -> str:
+    """The text of `content`; DataError where it is not UTF-8, with `what` as the name of the content."""
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        byte = content[error.start]
+        raise DataError(f"{what} is not UTF-8: byte 0x{byte:02x} at offset {error.start}") from None
