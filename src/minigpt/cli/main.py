@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from minigpt import __version__
 from minigpt.cli.options import OptionParser
