@@ -144,7 +144,7 @@ def test_resume_with_a_file_that_cannot_be_kept_is_one_line(
     assert fit(tiny_experiment(tmp_path, corpus_file, trainer__max_steps=4)) == 0
     path = tmp_path / "tiny" / "metrics.csv"
     path.write_text(
-        path.read_text().replace("step,", "step,note,").replace("\n2,", "\n2,low,").replace("\n4,", "\n4,,")
+        path.read_text().replace("step,", "step,note,", 1).replace("\n2,", "\n2,low,").replace("\n4,", "\n4,,")
     )
     before = path.read_bytes()
     with pytest.raises(CheckpointError, match=r"row 1: 'low' under 'note' is not a number"):
