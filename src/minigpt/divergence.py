@@ -101,7 +101,7 @@ def read_bundle(path: Path) -> Bundle:
         raise CheckpointError(f"no bundle at {path}: a run writes them to RUN/divergences/")
     content = read_archive(path)
     facts = content.get(ENTRY) if isinstance(content, dict) else None
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+    if not isinstance(facts, dict) or type(facts.get("format")) is not int or facts["format"] != FORMAT:
         raise CheckpointError(f"{path} is not a bundle of a diverged step (format {FORMAT})")
     for name, kinds in _FACTS.items():
         value = facts.get(name)
