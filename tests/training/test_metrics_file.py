@@ -113,7 +113,7 @@ def test_resume_of_a_file_that_a_spreadsheet_saved(tmp_path: Path, content: byte
         (b"step,a\nnan,0.5\n", "row 1: its step must be a whole number"),
         (b"step,a\ninf,0.5\n", "row 1: its step must be a whole number"),
         (b"step,a\n-1,0.5\n", "row 1: its step must be a whole number"),
-        (b"step,a\n1,0.5\n1,0.6\n", "row 2: step 1 has a row already"),
+        (b"step,a\n1,0.5\n1,0.6\n", "row 2: step 1 has another row already"),
         (b"step,a,a\n1,0.5,0.6\n", "must name step and each column once"),
         (b"a,b\n1,2\n", "must name step and each column once"),
         ("step,a\n1,2\n".encode("utf-16"), "is no table of comma-separated values"),
@@ -143,10 +143,34 @@ def test_resume_with_a_file_that_cannot_be_kept_is_one_line(
 ) -> None:
     assert fit(tiny_experiment(tmp_path, corpus_file, trainer__max_steps=4)) == 0
     path = tmp_path / "tiny" / "metrics.csv"
-    path.write_text(
-        path.read_text().replace("step,", "step,note,", 1).replace("\n2,", "\n2,low,").replace("\n4,", "\n4,,")
-    )
+    header, first, *others = path.read_text().splitlines()
+    path.write_text("\n".join([f"{header},note", f"{first},low", *(f"{line}," for line in others), ""]))
     before = path.read_bytes()
     with pytest.raises(CheckpointError, match=r"row 1: 'low' under 'note' is not a number"):
         fit(tiny_experiment(tmp_path, corpus_file), ckpt_path="last")
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("written", [0, 5, None])
+def test_interrupt_amid_the_lines_leaves_each_step_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int | None
+) -> None:
+    """Nothing of them, a part or all is in the file: the save at the run's end puts it right."""
+    path = tmp_path / "metrics.csv"
+    file = MetricsFile(path)
+    file.log_metrics({"a": 1.0}, 1)
+    file.save()
+    file.log_metrics({"a": 2.0}, 2)
+    real_line = file._line
+
+    def line(step: int, row: dict) -> str:
+        with path.open("a") as half:
+            half.write(real_line(step, row)[:written])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(file, "_line", line)
+    with pytest.raises(KeyboardInterrupt):
+        file.save()
+    monkeypatch.undo()
+    file.finalize("failed")
+    assert path.read_text() == "step,a\n1,1.0\n2,2.0\n"

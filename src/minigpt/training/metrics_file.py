@@ -64,6 +64,7 @@ class MetricsFile(Logger):
         header = self._header()
         if self._written and self._written_header == header:
             new = list(self._rows.items())[self._written :]
+            self._written = 0  # an interrupt or a full disk amid the lines: then the file is written anew
             with self.path.open("a", encoding="utf-8", newline="") as file:
                 file.write("".join(self._line(step, row) for step, row in new))
             self._written = len(self._rows)
@@ -113,8 +114,8 @@ def read_metrics(path: Path, up_to: int | None = None) -> dict[int, dict[str, fl
         step = row.pop("step", -1.0)
         if step < 0 or not step.is_integer():
             raise CheckpointError(f"{path}, row {number}: its step must be a whole number")
-        if int(step) in found:
-            raise CheckpointError(f"{path}, row {number}: step {int(step)} has a row already")
+        if repr(found.get(int(step), row)) != repr(row):  # repr: nan equals itself
+            raise CheckpointError(f"{path}, row {number}: step {int(step)} has another row already")
         found[int(step)] = row
     return found
 
