@@ -113,7 +113,7 @@ def test_resume_of_a_file_that_a_spreadsheet_saved(tmp_path: Path, content: byte
         (b"step,a\nnan,0.5\n", "row 1: its step must be a whole number"),
         (b"step,a\ninf,0.5\n", "row 1: its step must be a whole number"),
         (b"step,a\n-1,0.5\n", "row 1: its step must be a whole number"),
-        (b"step,a\n1,0.5\n1,0.6\n", "row 2: step 1 has another row already"),
+        (b"step,a\n1,0.5\n1,0.6\n", "row 2: step 1 has a row already"),
         (b"step,a,a\n1,0.5,0.6\n", "must name step and each column once"),
         (b"a,b\n1,2\n", "must name step and each column once"),
         ("step,a\n1,2\n".encode("utf-16"), "is no table of comma-separated values"),

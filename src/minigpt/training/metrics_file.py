@@ -114,8 +114,8 @@ def read_metrics(path: Path, up_to: int | None = None) -> dict[int, dict[str, fl
         step = row.pop("step", -1.0)
         if step < 0 or not step.is_integer():
             raise CheckpointError(f"{path}, row {number}: its step must be a whole number")
-        if repr(found.get(int(step), row)) != repr(row):  # repr: nan equals itself
-            raise CheckpointError(f"{path}, row {number}: step {int(step)} has another row already")
+        if int(step) in found:
+            raise CheckpointError(f"{path}, row {number}: step {int(step)} has a row already")
         found[int(step)] = row
     return found
 
