@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from gpu_loss import loss_memory
+from loss_memory import loss_memory
 from report import machine
 
 from minigpt.cli.keys import load_yaml

@@ -68,6 +68,7 @@ GPT2 = Family(
         "qk_norm": (False,),
         "norm_gain": (True,),
         "logit_softcap": (None,),
+        "sliding_window": (None,),
     },
     defaults={
         "vocab_size": 50257,

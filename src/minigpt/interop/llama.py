@@ -92,6 +92,7 @@ LLAMA = Family(
         "qk_norm": (False,),
         "norm_gain": (True,),
         "logit_softcap": (None,),
+        "sliding_window": (None,),
     },
     defaults={
         "vocab_size": 32000,

@@ -4,6 +4,8 @@ from minigpt.model.config import GATED_ACTIVATIONS, GPTConfig
 
 INDEX_BYTES = 8
 """A token id is an int64."""
+LOGITS_AT_ONCE = 2**25
+"""The most logits that the loss makes together, 128 MiB in float32: 667 tokens of a vocabulary of 50,304."""
 
 
 def parameter_count(config: GPTConfig) -> int:
@@ -89,12 +91,20 @@ def activation_bytes(config: GPTConfig, batch_size: int, bytes_per_element: int 
     dropped = C if config.dropout > 0 else 0  # the mask of one (B, T, C) dropout
     block = _attention_numbers(config) + _feedforward_numbers(config) + 2 * _norm_numbers(config, C) + 2 * dropped
     final_norm = _norm_numbers(config, C) if config.norm_placement == "pre" else 0
-    # The input of the head, the tanh of the soft cap, the log-probabilities.
-    head_and_loss = C + (V if config.logit_softcap else 0) + V
+    if batch_size * T <= loss_rows(V):
+        # The input of the head, the tanh of the soft cap, the log-probabilities.
+        head_and_loss, once = C + (V if config.logit_softcap else 0) + V, 0
+    else:
+        head_and_loss, once = C, V * C  # the gradients of the head's input and of its matrix
     per_token = dropped + config.n_layer * block + final_norm + head_and_loss
-    numbers = batch_size * T * per_token + _position_numbers(config)
+    numbers = batch_size * T * per_token + once + _position_numbers(config)
     tokens_and_targets = 2 * batch_size * T * INDEX_BYTES
     return numbers * bytes_per_element + tokens_and_targets
+
+
+def loss_rows(vocab_size: int) -> int:
+    """For how many tokens at once the loss makes logits; no more are in memory together."""
+    return max(1, LOGITS_AT_ONCE // vocab_size)
 
 
 def _norm_numbers(config: GPTConfig, width: int) -> int:
@@ -141,8 +151,9 @@ def _position_numbers(config: GPTConfig) -> int:
     T = config.block_size
     if config.n_layer == 0:
         return 0
-    if config.position == "rotary":
-        return T * config.head_width  # cosines and sines
-    if config.position == "alibi" and config.attention == "fused" and config.dropout == 0:
-        return config.n_head * T * T  # the bias
-    return 0
+    numbers = T * config.head_width if config.position == "rotary" else 0  # cosines and sines
+    if config.attention == "fused" and config.dropout == 0:  # the kernel keeps the bias of each kind of layer
+        windows, alibi = set(config.windows), config.position == "alibi"
+        n_biases = len(windows) if alibi else len(windows - {None})
+        numbers += n_biases * (config.n_head if alibi else 1) * T * T
+    return numbers
