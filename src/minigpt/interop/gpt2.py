@@ -69,6 +69,7 @@ GPT2 = Family(
         "norm_gain": (True,),
         "logit_softcap": (None,),
         "sliding_window": (None,),
+        "mup_base_width": (None,),
     },
     defaults={
         "vocab_size": 50257,

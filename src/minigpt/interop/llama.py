@@ -93,6 +93,7 @@ LLAMA = Family(
         "norm_gain": (True,),
         "logit_softcap": (None,),
         "sliding_window": (None,),
+        "mup_base_width": (None,),
     },
     defaults={
         "vocab_size": 32000,

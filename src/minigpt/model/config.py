@@ -65,6 +65,9 @@ class GPTConfig:
     """Use one matrix as token embedding and as output layer."""
     zero_init: bool = False
     """Start each residual branch, and an untied output layer, at zero: a new model is an embedding and no more."""
+    mup_base_width: int | None = None
+    """Maximal-update parametrisation: the n_embd at which the learning rate was tuned, for which nothing changes; at
+    other widths the same rate stays the best. null: the usual parametrisation. Widen by heads, not by their width."""
     logit_softcap: float | None = None
     """Squash the logits into (-cap, cap) by a tanh; null: not at all."""
     rotary_base: float = 10000.0
@@ -90,6 +93,11 @@ class GPTConfig:
         if self.n_ff is not None:
             return self.n_ff
         return 8 * math.ceil(self.n_embd / 3) if self.activation in GATED_ACTIVATIONS else 4 * self.n_embd
+
+    @property
+    def width_multiplier(self) -> float:
+        """How many times wider than mup_base_width the model is; 1 in the usual parametrisation."""
+        return 1.0 if self.mup_base_width is None else self.n_embd / self.mup_base_width
 
     @property
     def windows(self) -> tuple[int | None, ...]:
@@ -126,7 +134,7 @@ class GPTConfig:
         for name in ("vocab_size", "block_size", "n_head", "n_embd"):
             _check_whole(name, getattr(self, name), at_least=1)
         _check_whole("n_layer", self.n_layer, at_least=0)
-        for name in ("n_kv_head", "n_ff", "sliding_window"):
+        for name in ("n_kv_head", "n_ff", "sliding_window", "mup_base_width"):
             if getattr(self, name) is not None:
                 _check_whole(name, getattr(self, name), at_least=1)
         for name in ("norm_gain", "qk_norm", "bias", "tie_embeddings", "zero_init"):

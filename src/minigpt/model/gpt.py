@@ -27,6 +27,18 @@ class SoftCap(nn.Module):
         return self.cap * (logits / self.cap).tanh()
 
 
+class Scale(nn.Module):
+    """x times a number: mup's 1 / width before the output layer (Yang et al. 2022, table 8)."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape -> the same shape."""
+        return x * self.factor
+
+
 class GPT(nn.Module):
     """A decoder-only transformer (Vaswani et al. 2017; Radford et al. 2019), initialised when built.
 
@@ -47,6 +59,7 @@ class GPT(nn.Module):
         self.head = Linear(config.n_embd, config.vocab_size, bias=False)
         if config.tie_embeddings:
             self.head.weight = self.token_embedding.weight  # Press and Wolf 2017
+        self.readout: nn.Module = Scale(1 / config.width_multiplier) if config.mup_base_width else nn.Identity()
         self.squash = SoftCap(config.logit_softcap) if config.logit_softcap else nn.Identity()
         initialise(self)
 
@@ -65,7 +78,19 @@ class GPT(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """What `hidden` gave, (..., C) -> (..., V)."""
-        return self.squash(self.head(hidden))
+        return self.squash(self.head(self.readout(hidden)))
+
+    def learning_rate_scales(self) -> dict[nn.Parameter, float]:
+        """By what a weight's learning rate under Adam is to be multiplied, where that is not 1: mup's hidden matrices.
+
+        The gradients of a matrix of n columns add up in n products each, while Adam's update of every weight is as
+        large as the rate: the change of what the layer gives grows as n, unless the rate falls as 1 / n (Yang et al.
+        2022, "Tensor Programs V", table 8).
+        """
+        if self.config.mup_base_width is None:
+            return {}
+        layers = [layer for layer in self.blocks.modules() if isinstance(layer, Linear)]
+        return {layer.weight: 1 / self.config.width_multiplier for layer in layers}
 
     def hidden(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
         """tokens (B, T) int64 -> (B, T, C): the stream after the last norm, from which `logits` are made."""
