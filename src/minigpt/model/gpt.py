@@ -89,8 +89,8 @@ class GPT(nn.Module):
         """
         if self.config.mup_base_width is None:
             return {}
-        layers = [layer for layer in self.blocks.modules() if isinstance(layer, Linear)]
-        return {layer.weight: 1 / self.config.width_multiplier for layer in layers}
+        matrices = [weight for weight in self.blocks.parameters() if weight.ndim == 2]
+        return dict.fromkeys(matrices, 1 / self.config.width_multiplier)
 
     def hidden(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
         """tokens (B, T) int64 -> (B, T, C): the stream after the last norm, from which `logits` are made."""
