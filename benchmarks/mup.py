@@ -3,8 +3,8 @@
     python benchmarks/mup.py --corpus FILE [--widths 64 128 256] [--steps 120] [--seeds 1] [--picture mup.png]
 
 First the coordinate check (Yang et al. 2022, "Tensor Programs V", appendix D.1): how much three steps of Adam change
-the stream and the logits, by width. Then the training loss over learning rates at each width. FILE is any text; characters
-are the tokens, the base width is the first one, heads have 16 channels.
+the stream and the logits, by width. Then the training loss over learning rates at each width. FILE is any text;
+characters are the tokens, the base width is the first one, heads have 16 channels.
 """
 
 import argparse

@@ -20,6 +20,8 @@ SMALL = {  # what makes a two-step run of a large config quick; its variants sta
              "--data.tokenizer=byte"],
     "shakespeare": ["--model.n_layer=1", "--model.block_size=32", "--data.batch_size=4"],
 }  # fmt: skip
+SMALL["gpt2_fast"] = SMALL["gpt2"]
+SMALL["shakespeare_fast"] = [*SMALL["shakespeare"], "--trainer.precision=32-true", "--run.compile=false"]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
