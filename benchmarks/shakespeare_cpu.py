@@ -2,8 +2,9 @@
 
     python benchmarks/shakespeare_cpu.py --corpus FILE [--configs NAME[@STEPS] ...] [--seeds 1337 1338 1339]
 
-NAME@STEPS trains for another number of steps than the config says. FILE is a local copy of tiny Shakespeare (1,115,394 characters); without it the corpus is downloaded. The last 10 % of
-the text are held out, the usual split. The recipes take turns, seed by seed.
+NAME@STEPS trains for another number of steps than the config says. FILE is a local copy of tiny Shakespeare (1,115,394
+characters); without it the corpus is downloaded. The last 10 % of the text are held out, the usual split. The recipes
+take turns, seed by seed.
 """
 
 import argparse
