@@ -13,18 +13,19 @@ pytestmark = pytest.mark.skipif(not HAS_ONEDNN, reason="this torch comes without
 IN, OUT = 24, 40
 
 
-def factors(*shape: int, bias: bool = True) -> tuple[Tensor, Tensor, Tensor | None]:
+def factors(*shape: int, out: int = OUT, bias: bool = True) -> tuple[Tensor, Tensor, Tensor | None]:
     torch.manual_seed(0)
-    x, weight = torch.randn(*shape, IN, requires_grad=True), torch.randn(OUT, IN, requires_grad=True)
-    return x, weight, torch.randn(OUT, requires_grad=True) if bias else None
+    x, weight = torch.randn(*shape, IN, requires_grad=True), torch.randn(out, IN, requires_grad=True)
+    return x, weight, torch.randn(out, requires_grad=True) if bias else None
 
 
+@pytest.mark.parametrize("out", [OUT, IN, 1])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("shape", [(), (1,), (5,), (3, 7), (2, 3, 4)])
-def test_gradients_are_those_of_torch(shape, bias):
-    given = factors(*shape, bias=bias)
+def test_gradients_are_those_of_torch(shape, bias, out):
+    given = factors(*shape, out=out, bias=bias)
     wanted = [tensor for tensor in given if tensor is not None]
-    upstream = torch.randn(*shape, OUT)
+    upstream = torch.randn(*shape, out)
     expected = torch.autograd.grad(F.linear(*given), wanted, upstream)
     result = product(*given)
     assert result.shape == upstream.shape

@@ -52,9 +52,17 @@ class _Product(torch.autograd.Function):
         # By `product`, not `_multiply`: under create_graph these are differentiable in turn.
         return (
             product(gradient, weight.t(), None) if wants_x else None,
-            product(rows.t(), x.reshape(-1, weight.shape[1]).t(), None) if wants_weight else None,
+            _weight_gradient(rows, x.reshape(-1, weight.shape[1])) if wants_weight else None,
             rows.sum(0) if wants_bias else None,
         )
+
+
+def _weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
+    """gradient^T x: (N, out), (N, in) -> (out, in). oneDNN copies a first factor that is transposed, so the narrower
+    of the two comes first."""
+    if gradient.shape[1] <= x.shape[1]:
+        return product(gradient.t(), x.t(), None)
+    return product(x.t(), gradient.t(), None).t().contiguous()
 
 
 class PackedWeight(NamedTuple):
