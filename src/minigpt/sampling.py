@@ -5,6 +5,7 @@ Read from top to bottom: each function is one step of `logits -> probabilities -
 
 import math
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor
@@ -12,9 +13,13 @@ from torch import Tensor
 from minigpt.errors import CheckpointError, ConfigError, DataError
 from minigpt.model.cache import Cache, KVCache
 from minigpt.model.gpt import GPT
+from minigpt.model.linear import packed
 from minigpt.sampling_options import SamplingOptions
 from minigpt.text.streaming import StreamDecoder
 from minigpt.text.tokenizers import Tokenizer
+
+PACK_FROM = 64
+"""New tokens from which it pays to copy the weights into the order that is read fastest, see `packed`."""
 
 
 def apply_temperature(logits: Tensor, temperature: float) -> Tensor:
@@ -152,17 +157,20 @@ def _decode(
         cache = KVCache(model.config, B, longest, device=weight.device, dtype=weight.dtype)
     start = context_start(T, context)
     window = prompt[:, start:]  # (B, T - start)
-    for n_tokens in range(T, T + options.max_new_tokens):
-        slide = context_start(n_tokens, context) - start
-        if slide > 0:
-            start, window = start + slide, window[:, slide:]
-            if cache is not None:
-                cache.reset()
-        unread = window if cache is None else window[:, cache.length :]
-        logits = next_logits(model, unread, cache)[:, :valid_vocab]
-        tokens = next_tokens(logits, options, generators).to(prompt.device)
-        window = torch.cat((window, tokens[:, None]), dim=1)
-        yield tokens
+    with ExitStack() as stack:
+        for n_tokens in range(T, T + options.max_new_tokens):
+            slide = context_start(n_tokens, context) - start
+            if slide > 0:
+                start, window = start + slide, window[:, slide:]
+                if cache is not None:
+                    cache.reset()
+            if n_tokens == T + 1 and options.max_new_tokens >= PACK_FROM:  # nobody waits for the first token
+                stack.enter_context(packed(model))
+            unread = window if cache is None else window[:, cache.length :]
+            logits = next_logits(model, unread, cache)[:, :valid_vocab]
+            tokens = next_tokens(logits, options, generators).to(prompt.device)
+            window = torch.cat((window, tokens[:, None]), dim=1)
+            yield tokens
 
 
 def start_token(tokenizer: Tokenizer) -> int:
