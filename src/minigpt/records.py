@@ -95,15 +95,20 @@ class RunRecord:
         return -(-load_tokenizer(self.folder / TOKENIZER).vocab_size // multiple) * multiple
 
 
-def read_run(folder: Path) -> RunRecord:
-    """The records of the run in `folder`; raises CheckpointError, one line that begins with the path."""
+def read_run(folder: Path, *, look_at_lock: bool = True) -> RunRecord:
+    """The records of the run in `folder`; raises CheckpointError, one line that begins with the path.
+
+    `look_at_lock=False` is for who holds its lock: then it is not running.
+    """
     if not folder.is_dir():
-        what = "is a file, not a run's folder" if folder.exists() else f"no run at {folder}{_nearest(folder)}"
-        raise CheckpointError(f"{folder} {what}" if folder.exists() else what)
+        if folder.exists():
+            raise CheckpointError(f"{folder} is a file, not a run's folder")
+        raise CheckpointError(f"no run at {folder}{_nearest(folder)}")
     config = _config(folder)
     metrics = read_metrics(folder / METRICS) if (folder / METRICS).is_file() else {}
     steps = [int(path.stem.removeprefix("step=")) for path in step_paths(folder / CHECKPOINTS)]
-    state = _state(folder, int(config["trainer"]["max_steps"]), metrics, steps)
+    running = look_at_lock and is_locked(folder)
+    state: State = "running" if running else _ended(folder, int(config["trainer"]["max_steps"]), metrics, steps)
     return RunRecord(
         folder=folder, config=config, metrics=metrics, sessions=_sessions(folder), steps=steps, state=state
     )
@@ -190,10 +195,8 @@ def _sessions(folder: Path) -> list[dict[str, Any]]:
     return list(sessions)
 
 
-def _state(folder: Path, max_steps: int, metrics: dict[int, dict[str, float]], steps: list[int]) -> State:
+def _ended(folder: Path, max_steps: int, metrics: dict[int, dict[str, float]], steps: list[int]) -> State:
     last = max([0, *metrics, *steps])
-    if is_locked(folder):
-        return "running"
     if last >= max_steps:
         return "finished" if _is_finite(metrics) else "diverged"
     bundles = [int(match[1]) for path in _listed(folder / DIVERGENCES) if (match := _BUNDLE.fullmatch(path.name))]

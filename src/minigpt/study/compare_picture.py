@@ -100,7 +100,7 @@ def _picture(name: str, comparison: Comparison, draw: Draw, size: tuple[float, f
 
     def made(ink: str, kind: str, paper: str) -> bytes:
         look = dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), ink)
-        style: dict[Any, Any] = {**_STYLE, **look, "grid.color": ink, "svg.hashsalt": name}
+        style: dict[Any, Any] = {**_STYLE, **look, "grid.color": ink, "axes.facecolor": paper, "svg.hashsalt": name}
         with mpl.rc_context(style), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing")  # in the PNG; an SVG leaves letters to the viewer
             figure = Figure(figsize=size)

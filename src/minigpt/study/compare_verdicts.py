@@ -24,7 +24,7 @@ def verdicts(samples: Sequence[Sample], measure: Measure) -> list[Verdict]:
     """One for each sample but the first, which is the baseline; the p-values are corrected for being several."""
     baseline, *others = samples
     tests: list[tuple[Sample, Difference | None]] = [
-        (other, difference(other.values, baseline.values) if _compare(other, baseline) else None) for other in others
+        (other, difference(other.values, baseline.values) if _comparable(other, baseline) else None) for other in others
     ]
     known = [test.p for _, test in tests if test is not None and test.p is not None]
     corrected = iter(holm(known))
@@ -35,7 +35,7 @@ def verdicts(samples: Sequence[Sample], measure: Measure) -> list[Verdict]:
     return made
 
 
-def _compare(one: Sample, other: Sample) -> bool:
+def _comparable(one: Sample, other: Sample) -> bool:
     return one.text == other.text and bool(one.values) and bool(other.values)
 
 
@@ -64,9 +64,7 @@ def _verdict(
     if corrected is None or test.half_width is None:
         return replace(plain, text=_without_interval(ours, theirs, test, f"{gap} {UNITS[measure]}") + lost)
     size = f"{abs(test.difference):.{_digits(test)}f} ± {test.half_width:.{_digits(test)}f} {UNITS[measure]}"
-    facts = (
-        f"({_seeds(ours, theirs)}, {_p(corrected)}{f', corrected for {n_tests} comparisons' if n_tests > 1 else ''})"
-    )
+    facts = f"({_seeds(ours, theirs)}, {_p(corrected)}{f' corrected for {n_tests} comparisons' if n_tests > 1 else ''})"
     if corrected >= 1 - CONFIDENCE:
         between = f"no difference can be claimed between {ours.group} and {theirs.group}"
         return replace(plain, text=f"{between}: {gap} ± {size.partition(' ± ')[2]} {facts}{lost}")
