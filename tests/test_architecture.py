@@ -30,6 +30,7 @@ SAME_FLOOR = {
     ("sampling", "sampling_options"),
     ("sampling_batch", "sampling"),
     ("sampling_batch", "sampling_options"),
+    ("records", "checkpoint"),
     ("__main__", "cli"),
 }
 """One idea in two files: the options are apart because they need no torch."""

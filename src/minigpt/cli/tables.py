@@ -1,5 +1,6 @@
 """Tables on the terminal: with lines and colours where a person looks, as plain text where a program reads."""
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -13,7 +14,9 @@ def show(console: Console, table: Table) -> None:
     if not console.is_terminal:
         console.print(table.plain(), highlight=False, markup=False, soft_wrap=True)
         return
-    rich = RichTable(title=table.title or None, title_justify="left", title_style="bold")
+    rich = RichTable(
+        title=table.title or None, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False
+    )
     for column in table.columns:
         rich.add_column(column, justify="right" if column in table.numbers else "left", overflow="fold")
     for position, row in enumerate(table.rows):

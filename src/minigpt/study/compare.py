@@ -8,7 +8,7 @@ from minigpt.records import RunRecord
 from minigpt.study.compare_curves import read_curve, shortest_end
 from minigpt.study.compare_data import choose_measure, text_of
 from minigpt.study.compare_groups import group_runs
-from minigpt.study.compare_notes import notes_on
+from minigpt.study.compare_notes import lost_groups, notes_on
 from minigpt.study.compare_result import By, Comparison, Curve, LeftOut, Measure, Run, field_of
 from minigpt.study.compare_runs import repeated, summarise_group, summarise_run
 from minigpt.study.compare_sources import find_sources
@@ -60,6 +60,7 @@ def compare(paths: Sequence[str | Path], by: By | None = None, baseline: str | N
         Sample(
             group=name,
             text=texts[indices[0]],
+            model=records[indices[0]].model,
             values=_values(runs[name], field_of(by, measure)),
             # What is left of a group that lost runs may be the lucky ones.
             missing=sum(each.group == name and each.state in _NOTHING_CAME for each in left_out),
@@ -78,7 +79,7 @@ def compare(paths: Sequence[str | Path], by: By | None = None, baseline: str | N
         runs=in_order,
         left_out=left_out,
         verdicts=verdicts(samples, measure),
-        notes=[*notes, *notes_on(in_order, records, by)],
+        notes=[*notes, *lost_groups(left_out, grouping.names), *notes_on(in_order, records, by)],
         equal=equal,
         curves={str(record.folder): curve for record, curve in zip(records, curves, strict=True)},
     )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from minigpt.records import RunRecord
-from minigpt.study.compare_result import By, Run
+from minigpt.study.compare_result import By, LeftOut, Run
 
 _WHAT: dict[By, str] = {
     "final": "the final losses all the same",
@@ -34,3 +34,10 @@ def notes_on(runs: Sequence[Run], records: Sequence[RunRecord], by: By) -> list[
     if len({str((world.get("machine"), world.get("device"))) for world in worlds}) > 1:
         notes.append("The runs had different machines: times and tokens per second do not compare.")
     return notes
+
+
+def lost_groups(left_out: Sequence[LeftOut], compared: Sequence[str]) -> list[str]:
+    """On the groups of a sweep of which no run can be compared."""
+    lost = list(dict.fromkeys(each.group for each in left_out if each.group and each.group not in compared))
+    runs = {group: [f"{each.name} is {each.state}" for each in left_out if each.group == group] for group in lost}
+    return [f"No verdict on {group}: {', '.join(told)}." for group, told in runs.items()]

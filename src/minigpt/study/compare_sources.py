@@ -129,6 +129,8 @@ def _judged(source: Source) -> Source:
     reason = ""
     if source.state == "diverged":
         reason = f"its losses are no numbers, or its step {source.record.step + 1} was stopped"
+    elif not source.record.metrics and source.state != "running":
+        reason = f"its {METRICS} is missing or empty"
     elif not any("val/loss" in row for row in source.record.metrics.values()):
         reason = "it has no validation yet" if source.state == "running" else "it ended before its first validation"
     if not reason:

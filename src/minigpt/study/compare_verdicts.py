@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from minigpt.model.config import GPTConfig
 from minigpt.study.compare_result import UNITS, Claim, Measure, Verdict
 from minigpt.study.compare_statistics import CONFIDENCE, Difference, difference, holm
 
@@ -14,6 +15,7 @@ class Sample:
     group: str
     text: str
     """Which text it is validated on."""
+    model: GPTConfig
     values: dict[int, float]
     """By seed."""
     missing: int = 0
@@ -24,7 +26,7 @@ def verdicts(samples: Sequence[Sample], measure: Measure) -> list[Verdict]:
     """One for each sample but the first, which is the baseline; the p-values are corrected for being several."""
     baseline, *others = samples
     tests: list[tuple[Sample, Difference | None]] = [
-        (other, difference(other.values, baseline.values) if _comparable(other, baseline) else None) for other in others
+        (other, _difference(other, baseline) if _comparable(other, baseline) else None) for other in others
     ]
     known = [test.p for _, test in tests if test is not None and test.p is not None]
     corrected = iter(holm(known))
@@ -33,6 +35,10 @@ def verdicts(samples: Sequence[Sample], measure: Measure) -> list[Verdict]:
         p = next(corrected) if test is not None and test.p is not None else None
         made.append(_verdict(other, baseline, test, p, n_tests=len(known), measure=measure))
     return made
+
+
+def _difference(ours: Sample, theirs: Sample) -> Difference:
+    return difference(ours.values, theirs.values, one_model=ours.model == theirs.model)
 
 
 def _comparable(one: Sample, other: Sample) -> bool:
@@ -64,7 +70,9 @@ def _verdict(
     if corrected is None or test.half_width is None:
         return replace(plain, text=_without_interval(ours, theirs, test, f"{gap} {UNITS[measure]}") + lost)
     size = f"{abs(test.difference):.{_digits(test)}f} ± {test.half_width:.{_digits(test)}f} {UNITS[measure]}"
-    facts = f"({_seeds(ours, theirs)}, {_p(corrected)}{f' corrected for {n_tests} comparisons' if n_tests > 1 else ''})"
+    tested = ", pair by pair" if test.method == "paired" else ""
+    many = f" corrected for {n_tests} comparisons" if n_tests > 1 else ""
+    facts = f"({_seeds(ours, theirs)}{tested}, {_p(corrected)}{many})"
     if corrected >= 1 - CONFIDENCE:
         between = f"no difference can be claimed between {ours.group} and {theirs.group}"
         return replace(plain, text=f"{between}: {gap} ± {size.partition(' ± ')[2]} {facts}{lost}")

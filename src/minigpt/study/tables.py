@@ -47,20 +47,30 @@ def _padded(text: str, width: int, *, right: bool) -> str:
 
 def short(number: float) -> str:
     """In three digits: `874`, `52.1k`, `1.31M`, `4.2e+15`."""
-    for size, letter in ((1e15, ""), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(number) >= size:
-            return f"{number / size:.3g}{letter}" if letter else f"{number:.3g}"
-    return f"{number:.3g}"
+    value, unit = _scaled(number)
+    return f"{value:.3g}{unit}"
+
+
+def size(n_bytes: float) -> str:
+    """`874 B`, `33.9 MB`, in powers of 1000."""
+    value, unit = _scaled(n_bytes)
+    return f"{value:.3g} {unit}B"
 
 
 def duration(seconds: float) -> str:
     """`45 s`, `12 min`, `3.4 h`, `5 days`."""
-    for size, unit, digits in ((86400 * 2, "days", 0), (3600, "h", 1), (60, "min", 0)):
-        if seconds >= size:
-            return f"{seconds / (86400 if unit == 'days' else size):.{digits}f} {unit}"
-    return f"{seconds:.0f} s"
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.0f} days"
 
 
-def size(n_bytes: float) -> str:
-    """`11 MB`, in powers of 1000."""
-    return f"{short(n_bytes)}B" if n_bytes < 1e3 else f"{short(n_bytes)[:-1]} {short(n_bytes)[-1]}B"
+def _scaled(number: float) -> tuple[float, str]:
+    """`52_140` -> `(52.1, "k")`: rounded to three digits first, so that no 999,999 becomes 1000k."""
+    rounded = float(f"{number:.3g}")
+    for power, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if power <= abs(rounded) < 1e15:
+            return rounded / power, letter
+    return rounded, ""
