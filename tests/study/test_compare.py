@@ -62,7 +62,7 @@ def test_one_model_is_compared_pair_by_pair(tmp_path: Path) -> None:
         write_run(tmp_path / f"b{n}", four(2.05 + n / 10 + n / 1000), {"optim.lr": 0.01}, seed=n)
     (verdict,) = compare([tmp_path]).verdicts
     assert (verdict.method, verdict.claim) == ("paired", "worse")
-    assert verdict.text == "lr=0.01 is worse than lr=0.001 by 0.052 ± 0.002 nats (3 seeds, pair by pair, p < 0.001)"
+    assert verdict.text == "lr=0.01 is worse than lr=0.001 by 0.0520 ± 0.0025 nats (3 seeds, pair by pair, p < 0.001)"
 
 
 def test_one_seed_has_no_interval(tmp_path: Path) -> None:

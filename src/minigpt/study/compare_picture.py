@@ -27,7 +27,7 @@ _INK = "#1c2024"
 _PAPER = "#ffffff"
 _PLACEHOLDER = "#010203"
 """Stands for the ink in an inline SVG, where the page decides what it is."""
-_LONGEST_NAME = 40
+_LONGEST_NAME = 32
 _POINTS = 200  # of a mean curve
 _TAIL = 0.15  # the share of the tokens after which a curve must be in the picture
 

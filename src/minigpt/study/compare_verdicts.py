@@ -1,5 +1,6 @@
 """What can be claimed of each group against the baseline, in words."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -108,6 +109,6 @@ def _p(value: float) -> str:
 
 
 def _digits(test: Difference) -> int:
-    """Places after the point: three, or more where the interval is that narrow."""
+    """Places after the point: three, or as many as two digits of the interval need."""
     width = test.half_width or abs(test.difference)
-    return next((digits for digits in range(3, 8) if width >= 10.0**-digits), 8)
+    return max(3, 1 - math.floor(math.log10(width))) if width > 0 else 3
