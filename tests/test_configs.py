@@ -9,8 +9,8 @@ import yaml
 from minigpt.cli.keys import GROUPS, known_keys
 from minigpt.cli.main import main
 from minigpt.cli.parsing import check
+from minigpt.metrics_csv import read_metrics
 from minigpt.training.config import TRAINER_DEFAULTS
-from minigpt.training.metrics_file import read_metrics
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 FILES = sorted(CONFIGS.glob("*.yaml"))

@@ -15,6 +15,7 @@ from rich.console import Console
 from minigpt.batches import check_divisible
 from minigpt.errors import ConfigError, TrainingError
 from minigpt.files import remove_leftovers
+from minigpt.layout import CHECKPOINTS, DIVERGENCES, LOCK, LOCK_PATIENCE, METRICS
 from minigpt.model.config import GPTConfig
 from minigpt.model.sizes import flops_per_token
 from minigpt.text.prepared import Prepared
@@ -78,7 +79,7 @@ class Run:
 
     def train(self, module: GPTModule, data: TokenDataModule) -> int:
         """Train to the last step; gives the exit code. Nobody else can train in this folder meanwhile."""
-        lock = FileLock(self.folder / ".lock", timeout=0)
+        lock = FileLock(self.folder / LOCK, timeout=LOCK_PATIENCE)
         if not is_main_process():
             return self._train(module, data)
         try:
@@ -106,7 +107,7 @@ class Run:
             changes=self._changes(),
         )
         if is_main_process():  # the others hold no lock, and may not even know which folder this run took
-            for folder in (self.folder, self.folder / "checkpoints", self.folder / "divergences"):
+            for folder in (self.folder, self.folder / CHECKPOINTS, self.folder / DIVERGENCES):
                 remove_leftovers(folder)
         checkpoint = str(self.start.resumed.path) if self.start.resumed else None
         try:
@@ -164,7 +165,7 @@ class Run:
         self.curves = Curves(run.log_every, per_step, flops_per_token(self.config), clock)
         self.samples = Samples(run.sample_every, run.sample_prompt, self.prepared.tokenizer, clock)
         self.checkpoints = Checkpoints(
-            self.folder / "checkpoints",
+            self.folder / CHECKPOINTS,
             every=run.save_every,
             keep=run.keep,
             header=header,
@@ -172,7 +173,7 @@ class Run:
             same_curve=self.start.folder is not None and self._same_text(),
         )
         self.guard = DivergenceGuard(
-            self.folder / "divergences",
+            self.folder / DIVERGENCES,
             run.on_divergence,
             run.spike_threshold,
             tokenizer=self.prepared.tokenizer,
@@ -227,7 +228,7 @@ class Run:
         if wanted is False:
             return []
         resume_step = self.start.step if self.start.folder else None
-        ours = [RunTensorBoard(self.folder, resume_step), MetricsFile(self.folder / "metrics.csv", resume_step)]
+        ours = [RunTensorBoard(self.folder, resume_step), MetricsFile(self.folder / METRICS, resume_step)]
         return [*ours, *(_listed(wanted) if wanted is not True else [])]
 
     def _device(self) -> str:
