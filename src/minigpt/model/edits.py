@@ -18,7 +18,7 @@ def zero(x: Tensor) -> Tensor:
 
 
 def zero_heads(*heads: int) -> Edit:
-    """An edit of `heads`, `query` or `pattern`: nothing of these heads, counted from 0. ConfigError for one too many."""
+    """An edit of `heads`, `query` or `pattern`: nothing of these, counted from 0. ConfigError for one too many."""
     return partial(_with_heads, heads=heads, value=None)
 
 
