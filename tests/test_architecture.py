@@ -17,7 +17,7 @@ FLOORS = {
     "bench": 4,
     "training": 3, "api": 3, "interop": 3,
     "batches": 2, "checkpoint": 2, "sampling": 2, "sampling_batch": 2, "sampling_options": 2, "evaluation": 2,
-    "divergence": 2, "replay": 2, "restorable": 2,
+    "divergence": 2, "replay": 2, "restorable": 2, "inspection": 2,
     "text": 1, "model": 1, "optim": 1, "archive": 1, "randomness": 1, "weights": 1, "hardware": 1,
     "errors": 0, "files": 0, "settings": 0, "precision": 0,
 }  # fmt: skip
@@ -26,6 +26,9 @@ SAME_FLOOR = {
     ("divergence", "restorable"),
     ("replay", "divergence"),
     ("settings", "errors"),
+    ("inspection", "batches"),
+    ("inspection", "sampling"),
+    ("inspection", "sampling_options"),
     ("sampling", "sampling_options"),
     ("sampling_batch", "sampling"),
     ("sampling_batch", "sampling_options"),
