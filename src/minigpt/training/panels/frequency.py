@@ -21,6 +21,7 @@ NAMES = _names()
 class FrequencyPanel(Panel):
     """Common tokens are learned first; what is left to gain lies with the rare ones."""
 
+    charts = ("loss_by_frequency",)
     reads_predictions = True
 
     def __init__(self, source: PanelSource) -> None:
@@ -31,7 +32,7 @@ class FrequencyPanel(Panel):
         """Bars as an image, and a curve over the steps for each bin that has tokens."""
         bins = loss_by_frequency(look.predictions, self.counts)
         look.picture("loss_by_frequency/bins", picture(bins))
-        for number, (name, count, loss) in enumerate(zip(NAMES, bins.counts, bins.means, strict=True)):
+        for number, (name, count, loss) in enumerate(zip(NAMES, bins.counts, bins.means, strict=True), start=1):
             if count:
                 look.scalar(f"loss_by_frequency/{number} {name}", float(loss))
 

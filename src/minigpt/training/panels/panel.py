@@ -101,6 +101,8 @@ MOST_VALUES = 2**16
 class Panel(ABC):
     """One thing to show. It keeps nothing that a resumed run would miss, and draws no random number of training."""
 
+    charts: tuple[str, ...] = ()
+    """Groups of curves that the tab CUSTOM SCALARS draws in one chart each: what is compared belongs together."""
     reads_predictions = False
     """Whether it asks a look for its `predictions`, which all panels share and which are no cost of its own."""
 

@@ -10,6 +10,7 @@ from minigpt.training.panels.panel import Look, Panel
 class PositionPanel(Panel):
     """A model that uses its context gets better along the window; one that does not stays level."""
 
+    charts = ("loss_by_position",)
     reads_predictions = True
 
     def show(self, look: Look) -> None:

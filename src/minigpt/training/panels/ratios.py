@@ -14,6 +14,8 @@ class RatiosPanel(Panel):
     model's matrices take.
     """
 
+    charts = ("gradient_to_weight", "update_to_weight")
+
     def __init__(self, source: PanelSource) -> None:
         super().__init__(source)
         self.before: dict[str, Tensor] = {}

@@ -49,8 +49,15 @@ class Panels(EveryStep):
         self.clock = clock
         self.panels = {name: PANELS[name](source) for name in intervals}
         self.costs: dict[str, list[float]] = defaultdict(list)
-        """Milliseconds of each look by panel, and `predictions`: reading the validation batches, for all that need it."""
+        """Milliseconds of each look by panel, and `predictions`: reading the validation batches for those that do."""
         self._before: dict[str, float] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Tell TensorBoard which curves belong into one chart."""
+        super().on_train_start(trainer, pl_module)
+        charts = [chart for panel in self.panels.values() for chart in panel.charts] + ["panel_ms"]
+        for board in self._boards(trainer) if trainer.is_global_zero else []:
+            board.experiment.add_custom_scalars({"panels": {chart: ["Multiline", [f"{chart}/.*"]] for chart in charts}})
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Tell the panels that are due after this update."""
@@ -63,8 +70,7 @@ class Panels(EveryStep):
     def on_step(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
         """Show the panels that are due."""
         assert isinstance(pl_module, GPTModule)
-        boards = [logger for logger in trainer.loggers if isinstance(logger, RunTensorBoard)]
-        due = self._due(trainer, step)
+        boards, due = self._boards(trainer), self._due(trainer, step)
         if not (due and boards):
             return
         look = Look(pl_module.gpt, step, boards[0], self.source)
@@ -81,10 +87,13 @@ class Panels(EveryStep):
 
     def summary(self) -> str:
         """What each panel cost, as a median: `attention 41 ms every 100 steps, ...`. Empty if none was shown."""
-        every = {name: f" every {steps:,} steps" for name, steps in self.intervals.items()}
+        every: dict[str, str] = {name: f" every {steps:,} steps" for name, steps in self.intervals.items()}
         return ", ".join(
             f"{name} {statistics.median(costs):.0f} ms{every.get(name, '')}" for name, costs in self.costs.items()
         )
+
+    def _boards(self, trainer: Trainer) -> list[RunTensorBoard]:
+        return [logger for logger in trainer.loggers if isinstance(logger, RunTensorBoard)]
 
     def _due(self, trainer: Trainer, step: int) -> list[PanelName]:
         if not trainer.is_global_zero:
