@@ -132,6 +132,13 @@ def generate_tokens(model: GPT, prompt: Tensor, options: SamplingOptions, valid_
     torch's global one is not touched. Past `context_length` tokens the window slides, see `context_start`. To end
     early, stop asking. Raises ConfigError, at once, for an empty prompt and for a context beyond the model's positions.
     """
+    return (tokens for _, tokens in generate_choices(model, prompt, options, valid_vocab))
+
+
+def generate_choices(
+    model: GPT, prompt: Tensor, options: SamplingOptions, valid_vocab: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """What `generate_tokens` gives, each with the logits (B, valid_vocab) that it was chosen by, before `options`."""
     context = context_length(model, options)
     if prompt.shape[1] == 0:
         raise ConfigError("a prompt of 0 tokens gives the model nothing to read: begin with start_token(tokenizer)")
@@ -148,7 +155,7 @@ def _decode(
     context: int,
     generators: list[torch.Generator],
     valid_vocab: int,
-) -> Iterator[Tensor]:
+) -> Iterator[tuple[Tensor, Tensor]]:
     B, T = prompt.shape
     weight = model.token_embedding.weight
     cache = None
@@ -170,7 +177,7 @@ def _decode(
             logits = next_logits(model, unread, cache)[:, :valid_vocab]
             tokens = next_tokens(logits, options, generators).to(prompt.device)
             window = torch.cat((window, tokens[:, None]), dim=1)
-            yield tokens
+            yield logits, tokens
 
 
 def start_token(tokenizer: Tokenizer) -> int:

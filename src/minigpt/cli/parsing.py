@@ -213,6 +213,7 @@ _TYPES = {
     "<class 'bool'>": "true or false",
     "<class 'str'>": "a text",
     "<class 'dict'>": "a mapping",
+    "<class 'tuple'>": "a list, as in [a, b]",
     "<class 'NoneType'>": "null",
 }
 """A Python type in words."""

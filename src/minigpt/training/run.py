@@ -3,7 +3,7 @@
 import signal
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 import torch
@@ -38,6 +38,9 @@ from minigpt.training.samples import Samples
 from minigpt.training.stop import StopOnSignal, Stopped
 from minigpt.training.tensorboard import RunTensorBoard
 from minigpt.training.validation import PeriodicValidation
+
+if TYPE_CHECKING:
+    from minigpt.training.panels.table import Panels
 
 _NEVER = 2**62  # batches; PeriodicValidation validates instead of Lightning's interval
 
@@ -129,6 +132,8 @@ class Run:
             data.end_workers()
         if self.guard.skipped:
             self.console.print(f"skipped  {self.guard.skipped} steps that diverged: {self.guard.folder}")
+        if self.panels:
+            self.console.print(f"panels   {self.panels.summary()}", highlight=False)
         prompt = self.experiment.run.sample_prompt
         print_end(self.console, self.folder, self.checkpoints, self.samples.latest, prompt)
         return 0
@@ -181,6 +186,7 @@ class Run:
             same_text=self._same_text(),
         )
         self.stop = StopOnSignal(self.checkpoints, run.log_every)
+        self.panels = self._panels(clock)
         wants_bar = self.experiment.trainer.get("enable_progress_bar") is not False
         # In this order: what is wrong is found before it is shown, validated, saved; a stop comes after the save.
         self.callbacks: list[pl.Callback] = [
@@ -190,9 +196,18 @@ class Run:
             *([ProgressBar(self.curves, self.console)] if wants_bar else []),
             PeriodicValidation(run.eval_every, clock),
             self.samples,
+            *([self.panels] if self.panels else []),
             self.checkpoints,
             self.stop,
         ]
+
+    def _panels(self, clock: TrainingClock) -> "Panels | None":
+        """The panels of the run; without any nothing of them is imported, matplotlib neither."""
+        if not self.experiment.run.panels:
+            return None
+        from minigpt.training.panels.build import build_panels
+
+        return build_panels(self.experiment, self.config, self.prepared, clock)
 
     def _same_text(self) -> bool:
         """Whether losses of the checkpoint compare with those to come."""
