@@ -14,6 +14,7 @@ from minigpt.cli.options import OptionParser
 from minigpt.errors import ConfigError, MinigptError, did_you_mean, printable
 
 COMMANDS = {
+    "plan": "what a run will need, take and give, before it: minigpt plan configs/base.yaml",
     "fit": "train a model: minigpt fit --config configs/base.yaml",
     "validate": "exact loss, perplexity and bits per byte of a run over a whole split",
     "generate": "sample text from a run or a checkpoint",

@@ -12,6 +12,8 @@ from minigpt.settings import refuse_without_effect
 from minigpt.text.options import PrepareOptions, SplitName
 
 DivergencePolicy = Literal["stop", "skip"]
+SAMPLE_TOKENS = 200
+"""Tokens of a text that a run samples on the way."""
 
 
 @dataclass(frozen=True, kw_only=True)
