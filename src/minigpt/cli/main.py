@@ -21,6 +21,7 @@ COMMANDS = {
     "verify": "retrain the stretch between two checkpoints of a run and compare bit by bit",
     "replay": "do a step that diverged again",
     "bench": "how fast training and decoding are here: minigpt bench --config configs/base.yaml",
+    "scaling": "fit a scaling law to a sweep and say what size to train for a budget",
     "prepare": "turn a corpus into token shards ahead of a run",
     "import": "make a checkpoint of a Hugging Face model (GPT-2, Llama), of nanoGPT's, or of safetensors",
     "export": "write a model for transformers, or as safetensors",

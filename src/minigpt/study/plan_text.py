@@ -2,7 +2,7 @@
 
 from minigpt.study.plan import Plan
 from minigpt.study.plan_warnings import Caution, largest_batch
-from minigpt.study.units import bytes_text, count_text, seconds_text
+from minigpt.study.units import bytes_text, columns_text, count_text, seconds_text
 
 MEMORY_COLUMNS = ("weights", "gradients", "optimizer", "activations", "logits", "copies", "other", "total")
 
@@ -47,9 +47,7 @@ def memory_table(plan: Plan) -> list[tuple[str, ...]]:
 def plan_text(plan: Plan, warnings: list[Caution]) -> str:
     """The whole plan for a terminal or a file."""
     facts = [f"{name:<11}{value}" for name, value in plan_lines(plan)]
-    rows = memory_table(plan)
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    table = columns_text(memory_table(plan))
     told = [f"warning: {warning}" for warning in warnings] or ["nothing stands in the way"]
     return "\n".join([*facts, "", *table, "* as the config says", "", *told])
 

@@ -1,4 +1,4 @@
-"""Numbers as a person reads them."""
+"""Numbers as a person reads them, and tables of them."""
 
 _COUNTS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 _TIMES = ((2 * 86_400, 86_400, "days"), (3600, 3600, "h"), (90, 60, "min"))
@@ -29,3 +29,9 @@ def count_text(number: float) -> str:
         if number >= size:
             return f"{number / size:.3g}{unit}"
     return f"{number:.3g}"
+
+
+def columns_text(rows: list[tuple[str, ...]]) -> list[str]:
+    """The rows in columns."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
