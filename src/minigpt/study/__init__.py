@@ -1,1 +1,1 @@
-"""The study of many runs: planning, sweeping, comparing them. No lightning; nothing from training/."""
+"""Many runs: planned before they are paid for, swept, compared, put into a law. No lightning; nothing of training/."""

@@ -13,6 +13,8 @@ from minigpt.text.options import PrepareOptions, SplitName
 from minigpt.training.panels.names import parse_panels
 
 DivergencePolicy = Literal["stop", "skip"]
+SAMPLE_TOKENS = 200
+"""Tokens of a text that a run samples on the way."""
 
 
 @dataclass(frozen=True, kw_only=True)
