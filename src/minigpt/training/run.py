@@ -26,6 +26,7 @@ from minigpt.training.config import Experiment
 from minigpt.training.curves import Curves
 from minigpt.training.datamodule import TokenDataModule
 from minigpt.training.guard import DivergenceGuard
+from minigpt.training.lean import garbage_on_demand, without_empty_hooks
 from minigpt.training.metrics_file import MetricsFile
 from minigpt.training.module import GPTModule
 from minigpt.training.position import is_main_process
@@ -114,7 +115,8 @@ class Run:
                 remove_leftovers(folder)
         checkpoint = str(self.start.resumed.path) if self.start.resumed else None
         try:
-            with self.stop.listening():
+            callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+            with self.stop.listening(), without_empty_hooks(callbacks, module), garbage_on_demand():
                 self.trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
         except Stopped as stopped:
             self.console.print(f"{stopped}; its checkpoint is written: --ckpt_path last goes on", highlight=False)

@@ -1,5 +1,7 @@
 """Validation every N optimizer steps, and at the last one."""
 
+import gc
+
 from lightning.pytorch import LightningModule, Trainer
 
 from minigpt.training.clock import TrainingClock
@@ -40,5 +42,6 @@ class PeriodicValidation(EveryStep):
         trainer.validating = True
         with self.clock.pause():
             loop.val_loop.run()
+            gc.collect()  # during the steps nobody does
         trainer.training = True
         trainer._logger_connector._first_loop_iter = first_iteration
