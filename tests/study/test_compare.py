@@ -1,6 +1,7 @@
 """`compare`: groups, values at equal cost, verdicts in words, what cannot be compared, what is left out."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -239,9 +240,18 @@ def test_run_without_curves(tmp_path: Path) -> None:
 def test_damaged_run_among_others_is_told(tmp_path: Path) -> None:
     write_run(tmp_path / "a", four(2.0))
     (write_run(tmp_path / "b", four(2.0)) / "config.yaml").write_text("run: {")
-    (each,) = compare([tmp_path]).left_out
-    assert (each.name, each.state) == ("b", "damaged")
-    assert "config.yaml is damaged" in each.reason
+    (write_run(tmp_path / "c", four(2.0)) / "tokenizer.json").unlink()
+    for name, value in (("d", "position: nowhere"), ("e", "n_head: 3")):
+        config = write_run(tmp_path / name, four(2.0)) / "config.yaml"
+        config.write_text(re.sub(f"{value.split(':')[0]}: .*", value, config.read_text()))
+    left_out = {each.name: each for each in compare([tmp_path]).left_out}
+    assert {each.state for each in left_out.values()} == {"damaged"}
+    assert "config.yaml is damaged" in left_out["b"].reason
+    assert "tokenizer.json" in left_out["c"].reason
+    assert "position=nowhere must be one of" in left_out["d"].reason.replace("'", "")
+    assert "n_head=3" in left_out["e"].reason
+    with pytest.raises(CheckpointError, match="its model cannot be known"):
+        compare([tmp_path / "a", tmp_path / "c"])
 
 
 def test_run_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
