@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,15 @@ def test_damage_is_one_line(tmp_path: Path, name: str, content: str, reason: str
     assert str(caught.value).startswith(str(folder))
     assert reason in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("value", ["null", "many", "-3", "1.5", "true", "[1]", "{a: 1}"])
+@pytest.mark.parametrize("key", ["max_steps", "batch_size", "block_size", "eval_batches", "seed_everything"])
+def test_number_that_is_none_is_one_line(tmp_path: Path, key: str, value: str) -> None:
+    config = write_run(tmp_path / "a", [3.0]) / "config.yaml"
+    config.write_text(re.sub(f"{key}: .*", f"{key}: {value}", config.read_text()))
+    with pytest.raises(CheckpointError, match=rf"{key} must be a whole number, . or more: "):
+        read_run(tmp_path / "a")
 
 
 def test_tokenizer_that_is_missing(tmp_path: Path) -> None:

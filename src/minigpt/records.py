@@ -14,7 +14,7 @@ from typing import Any, Literal
 import yaml
 from filelock import FileLock, Timeout
 
-from minigpt.errors import CheckpointError, ConfigError, DataError, did_you_mean
+from minigpt.errors import CheckpointError, ConfigError, DataError, did_you_mean, shown
 from minigpt.layout import CHECKPOINTS, CONFIG, DIVERGENCES, LOCK, METRICS, PROVENANCE, TOKENIZER, step_paths
 from minigpt.metrics_csv import read_metrics
 from minigpt.model.config import GPTConfig
@@ -24,6 +24,12 @@ State = Literal["running", "finished", "stopped", "diverged", "failed", "damaged
 """running: a process trains in its folder. finished: its last step is done. stopped: a checkpoint is there to go on
 from. diverged: its loss or gradient ceased to be finite, or spiked, and nothing came after. failed: it left nothing to
 go on from. damaged: its records cannot be read."""
+
+_WHOLE = {
+    "seed_everything": 0, "trainer.max_steps": 1, "trainer.accumulate_grad_batches": 1, "data.batch_size": 1,
+    "data.vocab_multiple": 1, "model.block_size": 1, "run.eval_batches": 1,
+}  # fmt: skip
+"""What a run is counted by, with the least that each can be."""
 
 _BUNDLE = re.compile(r"step=(\d+)\.pt")
 _BROKEN = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, yaml.YAMLError)
@@ -91,7 +97,7 @@ class RunRecord:
             from minigpt.checkpoint import find_checkpoint, read_checkpoint  # the one case that needs torch
 
             return read_checkpoint(find_checkpoint(self.folder, prefer="last")).config.vocab_size
-        multiple = int(self.config["data"].get("vocab_multiple", 1))
+        multiple = int(self.config["data"]["vocab_multiple"])
         return -(-load_tokenizer(self.folder / TOKENIZER).vocab_size // multiple) * multiple
 
 
@@ -175,11 +181,19 @@ def _config(folder: Path) -> dict[str, Any]:
         for group in ("run", "model", "optim", "data", "trainer"):
             if not isinstance(config[group], dict):
                 raise TypeError(f"{group} is no group of settings")
-        int(config["trainer"]["max_steps"])
-        int(config["seed_everything"])
+        for key, least in _WHOLE.items():
+            _check_whole(config, key, least)
     except _BROKEN as error:
         raise CheckpointError(f"{path} is damaged: {_reason(error)}") from None
     return dict(config)
+
+
+def _check_whole(config: dict[str, Any], key: str, least: int) -> None:
+    """Raise ValueError unless the setting is there and a whole number."""
+    group, _, name = key.rpartition(".")
+    value = (config[group] if group else config)[name]
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{key} must be a whole number, {least} or more: {shown(value)}")
 
 
 def _sessions(folder: Path) -> list[dict[str, Any]]:

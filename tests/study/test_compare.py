@@ -1,11 +1,15 @@
 """`compare`: groups, values at equal cost, verdicts in words, what cannot be compared, what is left out."""
 
+import dataclasses
+import re
 from pathlib import Path
 
 import pytest
 
 from minigpt.errors import CheckpointError, ConfigError
+from minigpt.records import read_run
 from minigpt.study.compare import compare
+from minigpt.study.compare_curves import seconds_at
 from minigpt.study.compare_labels import labels, stem
 from minigpt.text.tokenizers import CharTokenizer
 
@@ -236,9 +240,18 @@ def test_run_without_curves(tmp_path: Path) -> None:
 def test_damaged_run_among_others_is_told(tmp_path: Path) -> None:
     write_run(tmp_path / "a", four(2.0))
     (write_run(tmp_path / "b", four(2.0)) / "config.yaml").write_text("run: {")
-    (each,) = compare([tmp_path]).left_out
-    assert (each.name, each.state) == ("b", "damaged")
-    assert "config.yaml is damaged" in each.reason
+    (write_run(tmp_path / "c", four(2.0)) / "tokenizer.json").unlink()
+    for name, value in (("d", "position: nowhere"), ("e", "n_head: 3")):
+        config = write_run(tmp_path / name, four(2.0)) / "config.yaml"
+        config.write_text(re.sub(f"{value.split(':')[0]}: .*", value, config.read_text()))
+    left_out = {each.name: each for each in compare([tmp_path]).left_out}
+    assert {each.state for each in left_out.values()} == {"damaged"}
+    assert "config.yaml is damaged" in left_out["b"].reason
+    assert "tokenizer.json" in left_out["c"].reason
+    assert "position=nowhere must be one of" in left_out["d"].reason.replace("'", "")
+    assert "n_head=3" in left_out["e"].reason
+    with pytest.raises(CheckpointError, match="its model cannot be known"):
+        compare([tmp_path / "a", tmp_path / "c"])
 
 
 def test_run_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,3 +283,24 @@ def test_labels() -> None:
 )
 def test_stem(names: list[str], expected: str) -> None:
     assert stem(names) == expected
+
+
+def test_text_that_changed_for_one_of_two_tokenizers_compares_with_none(tmp_path: Path) -> None:
+    letters = CharTokenizer("abc", end_of_text=False, unknown=False)
+    paths = [write_run(tmp_path / name, four(2.0), fingerprint=name) for name in ("old", "new")]
+    paths.append(write_run(tmp_path / "b", four(2.0), {"data.tokenizer": "char"}, tokenizer=letters, fingerprint="c"))
+    found = compare(paths)
+    assert [verdict.text.split(":")[0] for verdict in found.verdicts] == [
+        f"no verdict on {verdict.group}" for verdict in found.verdicts
+    ]
+    assert "different texts" in found.notes[1]
+
+
+def test_time_is_the_sum_of_what_was_logged(tmp_path: Path) -> None:
+    """Of uneven stretches, and of the steps after the last point of the log."""
+    record = read_run(write_run(tmp_path / "a", four(2.0)))
+    rates = {4: 100.0, 10: 200.0, 11: 1000.0}
+    record = dataclasses.replace(record, metrics={step: {"train/ms_per_step": rate} for step, rate in rates.items()})
+    # 4 steps in 0.4 s, 6 in 1.2 s, 1 in 1 s, and from there on 1 s each
+    assert seconds_at(record, [2, 4, 7, 11, 13]) == pytest.approx([0.2, 0.4, 1.0, 2.6, 4.6])
+    assert seconds_at(dataclasses.replace(record, metrics={}), [1]) == []

@@ -50,7 +50,7 @@ class Page(HTMLParser):
 @pytest.fixture
 def sweep(tmp_path: Path) -> Path:
     cells = []
-    for group, loss in (("base", 2.0), (HOSTILE, 1.9), ("$\\frac{", 2.1), ("你好\x1b[31m", 2.2)):
+    for group, loss in (("base", 2.0), (HOSTILE, 1.9), ("$\\frac{$", 2.1), ("你好\x1b[31m", 2.2)):
         for n in (1, 2, 3):
             name = f"cell{len(cells)}"
             write_run(tmp_path / "sweep" / name, [3.0, 2.5, 2.2, loss + n / 100], {"model.position": group}, seed=n)

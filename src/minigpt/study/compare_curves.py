@@ -14,7 +14,7 @@ from minigpt.study.compare_result import Curve, Measure
 def tokens_per_step(record: RunRecord) -> int:
     """Tokens that one optimizer step learns from, on all devices together."""
     config = record.config
-    windows = int(config["data"]["batch_size"]) * int(config["trainer"].get("accumulate_grad_batches") or 1)
+    windows = int(config["data"]["batch_size"]) * int(config["trainer"]["accumulate_grad_batches"])
     return windows * int(config["model"]["block_size"])
 
 
@@ -53,8 +53,8 @@ def seconds_at(record: RunRecord, steps: Sequence[int]) -> list[float]:
 
 def median_speed(record: RunRecord) -> float | None:
     """Tokens per second, as the log has them."""
-    rates = [row["train/tokens_per_second"] for row in record.metrics.values() if "train/tokens_per_second" in row]
-    return statistics.median(rates) if rates else None
+    rates = [row.get("train/tokens_per_second", math.nan) for row in record.metrics.values()]
+    return statistics.median(known) if (known := [rate for rate in rates if math.isfinite(rate)]) else None
 
 
 def value_at(xs: Sequence[float], values: Sequence[float], x: float | None) -> float | None:

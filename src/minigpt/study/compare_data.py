@@ -63,5 +63,5 @@ def _words(record: RunRecord) -> str:
 
 def _validated_tokens(record: RunRecord) -> int:
     config = record.config
-    windows = int(config["run"].get("eval_batches", 0)) * int(config["data"]["batch_size"])
+    windows = int(config["run"]["eval_batches"]) * int(config["data"]["batch_size"])
     return windows * int(config["model"]["block_size"])

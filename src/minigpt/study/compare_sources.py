@@ -118,6 +118,7 @@ def _listed(folder: Path, group: str = "") -> Source:
     """A run among others: what is wrong with it is told beside them."""
     try:
         record = read_run(folder)
+        _ = record.model  # it can be known
     except CheckpointError as error:
         return Source(folder=folder, group=group, state="damaged", reason=str(error))
     return _judged(Source(folder=folder, group=group, record=record, state=record.state))
