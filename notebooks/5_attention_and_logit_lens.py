@@ -75,7 +75,9 @@ added = {kind: trace.stack(kind).norm(dim=-1)[:, 0, 1:].mean(-1) for kind in ("a
 fig, ax = plt.subplots(figsize=(6.4, 3))
 ax.plot(range(L + 1), length.numpy(), "o-", color="#1f4e79", label="the stream that layer N reads")
 for offset, (kind, colour) in zip((-0.15, 0.15), (("attention", "#6d9cc6"), ("feedforward", "#d9a441")), strict=True):
-    ax.bar(np.arange(L) + 0.5 + offset, added[kind].numpy(), width=0.28, color=colour, label=f"what its {kind} layer gives")
+    ax.bar(
+        np.arange(L) + 0.5 + offset, added[kind].numpy(), width=0.28, color=colour, label=f"what its {kind} layer gives"
+    )
 ax.set_xticks(range(L + 1), [f"stream.{layer}" for layer in range(L + 1)])
 ax.set(ylabel="mean length (norm)", title="The residual stream, layer by layer")
 ax.legend()
