@@ -73,9 +73,11 @@ length = (
 )  # (L + 1,), without the first token, which is unlike the rest
 added = {kind: trace.stack(kind).norm(dim=-1)[:, 0, 1:].mean(-1) for kind in ("attention", "feedforward")}
 fig, ax = plt.subplots(figsize=(6.4, 3))
-ax.plot(range(L + 1), length, "o-", color="#1f4e79", label="the stream that layer N reads")
+ax.plot(range(L + 1), length.numpy(), "o-", color="#1f4e79", label="the stream that layer N reads")
 for offset, (kind, colour) in zip((-0.15, 0.15), (("attention", "#6d9cc6"), ("feedforward", "#d9a441")), strict=True):
-    ax.bar(np.arange(L) + 0.5 + offset, added[kind], width=0.28, color=colour, label=f"what its {kind} layer gives")
+    ax.bar(
+        np.arange(L) + 0.5 + offset, added[kind].numpy(), width=0.28, color=colour, label=f"what its {kind} layer gives"
+    )
 ax.set_xticks(range(L + 1), [f"stream.{layer}" for layer in range(L + 1)])
 ax.set(ylabel="mean length (norm)", title="The residual stream, layer by layer")
 ax.legend()
@@ -126,7 +128,7 @@ print(f"loss of the sentence: {base.mean():.3f} nats per token; without any head
 
 most = max(float(cost.abs().max()), 1e-6)
 fig, ax = plt.subplots(figsize=(0.75 * H + 2.2, 0.55 * L + 1.4))
-shown = ax.imshow(cost, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto")
+shown = ax.imshow(cost.numpy(), cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto")
 for layer in range(L):
     for head in range(H):
         dark = abs(float(cost[layer, head])) > 0.6 * most
@@ -172,7 +174,7 @@ chance = seen[:, :-1].gather(2, came.expand(L + 1, -1)[..., None])[..., 0]  # (L
 guess = seen[:, :-1].argmax(-1)
 
 fig, ax = plt.subplots(figsize=(0.72 * LOOK_AT + 1.6, 0.42 * (L + 1) + 1.5))
-shown = ax.imshow(chance[:, first:], cmap="Greens", vmin=0, vmax=1, aspect="auto")
+shown = ax.imshow(chance[:, first:].numpy(), cmap="Greens", vmin=0, vmax=1, aspect="auto")
 for row in range(L + 1):
     for column, text in enumerate(token_texts(loaded.tokenizer, guess[row, first:].tolist())):
         ink = "white" if chance[row, first + column] > 0.6 else "black"
@@ -212,7 +214,7 @@ for layer in range(L + 1):
         back[layer, position] = (patched - corrupted.logits[0, -1]) @ gap / (gap @ gap).clamp(min=1e-12)
 
 fig, ax = plt.subplots(figsize=(0.55 * end + 2, 0.4 * (L + 1) + 1.6))
-shown = ax.imshow(back, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
+shown = ax.imshow(back.numpy(), cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
 ax.set_xticks(range(end), texts[:end], family="monospace", rotation=45, ha="right", fontsize=8)
 ax.set_yticks(range(L + 1), [f"stream.{layer}" for layer in range(L + 1)])
 ax.invert_yaxis()

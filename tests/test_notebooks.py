@@ -44,14 +44,14 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     plt.switch_backend(backend)
 
 
-def test_there_are_four() -> None:
-    assert [path.stem[0] for path in SOURCES] == ["1", "2", "3", "4"]
+def test_there_are_six() -> None:
+    assert [path.stem[0] for path in SOURCES] == ["1", "2", "3", "4", "5", "8"]
 
 
 @pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive")
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 def test_runs(path: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """1 and 3 begin on a clean clone; 2 and 4 begin from `runs/base`, which is there."""
+    """2 and 4 begin from `runs/base`, which is there; the others on a clean clone."""
     import matplotlib.pyplot as plt
     from small_run import small_run
 

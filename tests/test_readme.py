@@ -76,7 +76,7 @@ def test_links_lead_somewhere() -> None:
         assert (ROOT / target).exists(), target
 
 
-def test_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from helpers import random_gpt, tiny_config, tiny_tokenizer, write_checkpoint
 
     folder = tmp_path / "runs" / "base" / "checkpoints"
@@ -84,7 +84,9 @@ def test_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     tokenizer = tiny_tokenizer("byte")
     write_checkpoint(folder / "best.ckpt", random_gpt(tiny_config(tokenizer.vocab_size)), tokenizer)
     monkeypatch.chdir(tmp_path)
-    code = next(block for block in BLOCKS if block.startswith("import torch\n"))
+    inside, whole = (block for block in BLOCKS if block.startswith("import torch\n"))
     scope: dict[str, object] = {}
-    exec(code, scope)
+    exec(whole, scope)
     assert scope["logits"].shape[-1] == tokenizer.vocab_size  # type: ignore[attr-defined]
+    exec(inside, scope)
+    assert scope["without"].logits.shape == scope["trace"].logits.shape  # type: ignore[attr-defined]

@@ -87,7 +87,7 @@ def verify(stretch: Stretch, experiment: Experiment, scratch: Path, left_out: Co
         confine(callback, scratch)
     again = replace(
         experiment,
-        run=replace(experiment.run, root=str(scratch), keep=0, sample_every=0),
+        run=replace(experiment.run, root=str(scratch), keep=0, sample_every=0, panels=()),
         trainer={**experiment.trainer, "callbacks": [*callbacks, StopAt(stretch.end.step)]},
     )
     if stretch.begin:

@@ -34,7 +34,7 @@ def build_panels(experiment: Experiment, config: GPTConfig, prepared: Prepared, 
     batches = ValidationBatches(windows, experiment.data.batch_size, run.eval_batches)
     source = PanelSource(
         prepared=prepared,
-        batches=[batches[number] for number in range(len(batches))],
+        batches=batches,
         heads=run.panel_heads,
         sentence=run.panel_sentence,
         prompt=run.sample_prompt,

@@ -1,7 +1,6 @@
 """What a panel is: it looks at a model after a step, and writes to TensorBoard."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from minigpt.batches import Batch
+from minigpt.batches import ValidationBatches
 from minigpt.inspection.predictions import Predictions, predict
 from minigpt.model.gpt import GPT
 from minigpt.sampling import encode_prompt
@@ -25,7 +24,7 @@ class PanelSource:
     """What the panels of a run have to show: fixed from its first step to its last."""
 
     prepared: Prepared
-    batches: Sequence[Batch]
+    batches: ValidationBatches
     """Those of a validation, all of them."""
     heads: tuple[tuple[int, int], ...]
     """(layer, head), counted from 0, that are shown large."""
@@ -69,7 +68,8 @@ class Look:
     @cached_property
     def predictions(self) -> Predictions:
         """Those of the validation batches, computed once for all panels that are due."""
-        return predict(self.model, self.source.batches)
+        batches = self.source.batches
+        return predict(self.model, (batches[number] for number in range(len(batches))))
 
     def scalar(self, tag: str, value: float) -> None:
         """A point of a curve."""
