@@ -23,27 +23,27 @@ from report import machine
 CONFIG = str(Path(__file__).parent.parent / "configs" / "base.yaml")
 COMMON = ("--trainer.accelerator", "cpu")
 CONFIGS: dict[str, tuple[str, ...]] = {
-    "base.yaml": ("--trainer.max_steps", "100"),
+    "base.yaml": ("--trainer.max_steps", "60"),
     "no dropout, byte tokens, block 256": (
         *("--model.dropout", "0", "--data.tokenizer", "byte", "--model.block_size", "256", "--data.batch_size", "16"),
-        *("--trainer.max_steps", "30"),
+        *("--trainer.max_steps", "20"),
     ),
     "6 layers, 256 wide": (
-        *("--model.n_layer", "6", "--model.n_embd", "256", "--trainer.max_steps", "20", "--run.eval_batches", "2"),
+        *("--model.n_layer", "6", "--model.n_embd", "256", "--trainer.max_steps", "12", "--run.eval_batches", "2"),
     ),
     "muon, swiglu, rotary, rmsnorm": (
         *("--optim.name", "muon", "--model.activation", "swiglu", "--model.position", "rotary"),
-        *("--model.norm", "rmsnorm", "--model.dropout", "0", "--trainer.max_steps", "80"),
+        *("--model.norm", "rmsnorm", "--model.dropout", "0", "--trainer.max_steps", "50"),
     ),
     "a vocabulary of 50,304": (
         *("--data.vocab_multiple", "50304", "--data.batch_size", "16"),
-        *("--trainer.max_steps", "10", "--run.eval_batches", "1", "--run.sample_every", "0"),
+        *("--trainer.max_steps", "6", "--run.eval_batches", "1", "--run.sample_every", "0"),
     ),
     "4 x 8 windows a step": (
-        *("--data.batch_size", "8", "--trainer.accumulate_grad_batches", "4", "--trainer.max_steps", "80"),
+        *("--data.batch_size", "8", "--trainer.accumulate_grad_batches", "4", "--trainer.max_steps", "50"),
     ),
-    "bf16-mixed": ("--trainer.precision", "bf16-mixed", "--trainer.max_steps", "20", "--run.sample_every", "0"),
-    "ddp, two processes": ("--trainer.devices", "2", "--trainer.max_steps", "60"),
+    "bf16-mixed": ("--trainer.precision", "bf16-mixed", "--trainer.max_steps", "12", "--run.sample_every", "0"),
+    "ddp, two processes": ("--trainer.devices", "2", "--trainer.max_steps", "40"),
 }
 WHOLE = "base.yaml, all 1,000 steps"
 """Only on demand: minutes."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from minigpt.cli import bench
+from minigpt.cli import bench, plan
 from minigpt.cli.main import COMMANDS, module_name
 from minigpt.cli.parsing import check
 
@@ -55,7 +55,14 @@ def test_bench_commands_are_valid(line: str, monkeypatch: pytest.MonkeyPatch) ->
     bench.read(shlex.split(line)[2:])
 
 
-OWN_PARSER = ("minigpt fit", "minigpt bench")
+@pytest.mark.parametrize("line", [line for line in COMMAND_LINES if line.startswith("minigpt plan")])
+def test_plan_commands_are_valid(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    _, words = plan.read(shlex.split(line)[2:])
+    check(words)
+
+
+OWN_PARSER = ("minigpt fit", "minigpt bench", "minigpt plan")
 
 
 @pytest.mark.parametrize("line", [line for line in COMMAND_LINES if not line.startswith(OWN_PARSER)])

@@ -146,7 +146,7 @@ def test_bad_sweeps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "cut").mkdir()
     write_run(tmp_path / "cut" / "run", 1, 16, 1e11)
     (tmp_path / "cut" / "run" / "metrics.csv").write_text("step,val/loss\n1,2.0\n", encoding="utf-8")
-    assert "run: has no validation loss at its last step" in said(tmp_path / "cut")
+    assert "run: it has no validation loss at its last step" in said(tmp_path / "cut")
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 1}', '{"format": 1, "law": {"E": -1}}', "[" * 2000])

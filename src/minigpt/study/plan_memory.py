@@ -21,7 +21,7 @@ PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
 LIBRARY_BYTES = {"cpu": 505e6, "cuda": 500e6, "mps": 500e6}
 """What is there before any model is. On a CPU the whole process: Python, torch, lightning and TensorBoard, measured by
 `benchmarks/plan.py`. On a GPU the context of its driver: a customary figure, not measured here."""
-SLACK = {"cpu": 1.35, "cuda": 1.1, "mps": 1.1}
+SLACK = {"cpu": 1.37, "cuda": 1.1, "mps": 1.1}
 """What the process holds over what its tensors need. On a CPU malloc keeps freed blocks between others, measured by
 `benchmarks/plan.py`; the caching allocator of a GPU rounds blocks up, not measured here."""
 

@@ -1,22 +1,21 @@
 """The runs of a sweep as points of a scaling law, read from their folders."""
 
-import csv
 import json
 import math
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from minigpt.errors import ConfigError, DataError, MinigptError
+from minigpt.errors import DataError, MinigptError
+from minigpt.layout import TOKENIZER
 from minigpt.model.config import GPTConfig
 from minigpt.model.sizes import flops_per_token, parameter_count
+from minigpt.records import find_runs, read_run
 from minigpt.study.scaling import Point
 from minigpt.text.tokenizers import load_tokenizer
 
 SWEEP_FILE = "sweep.json"
+_SPEED = "train/tokens_per_second"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +57,7 @@ def read_sweep(folder: Path) -> ScalingSweep:
         try:
             runs.append(_read_run(folder / name))
         except MinigptError as error:
-            told.append(f"{name}: {error}")
+            told.append(f"{name}: {str(error).removeprefix(f'{folder / name}: ')}")
     if not runs:
         why = f" ({told[0]})" if told else ""
         raise DataError(f"{folder}: holds no finished run{why}; minigpt sweep makes some")
@@ -78,7 +77,7 @@ def _cells(folder: Path) -> tuple[list[str], list[str]]:
         raise DataError(f"{folder}: no such folder of a sweep")
     path = folder / SWEEP_FILE
     if not path.is_file():
-        return sorted(found.parent.name for found in folder.glob("*/config.yaml")), []
+        return [str(found.relative_to(folder)) for found in find_runs(folder)], []
     try:
         cells = [(str(cell["name"]), str(cell["state"])) for cell in json.loads(path.read_text("utf-8"))["cells"]]
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
@@ -88,33 +87,22 @@ def _cells(folder: Path) -> tuple[list[str], list[str]]:
 
 
 def _read_run(folder: Path) -> ScalingRun:
-    """Raises DataError for a run that is not done or cannot be read."""
-    try:
-        groups = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-        max_steps = int(groups["trainer"]["max_steps"])
-        data = groups["data"]
-        accumulate = int(groups["trainer"].get("accumulate_grad_batches") or 1)
-        vocab_size = load_tokenizer(folder / "tokenizer.json").vocab_size
-        padded = -(-vocab_size // int(data["vocab_multiple"])) * int(data["vocab_multiple"])
-        model = {name: value for name, value in groups["model"].items() if name != "vocab_size"}
-        config = GPTConfig(vocab_size=padded, **model)
-        rows = _metrics(folder / "metrics.csv")
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as error:
-        raise DataError(f"cannot be read: {error!r}") from None
-    except ConfigError as error:
-        raise DataError(str(error)) from None
-    loss = rows.get(max_steps, {}).get("val/loss", math.nan)
+    """Raises CheckpointError for a run that cannot be read, DataError for one that is not done."""
+    record = read_run(folder)
+    config, data = record.model, record.config["data"]
+    loss = record.metrics.get(record.max_steps, {}).get("val/loss", math.nan)
     if not math.isfinite(loss):
-        raise DataError(f"has no validation loss at its last step, {max_steps:,}")
+        raise DataError(f"it has no validation loss at its last step, {record.max_steps:,}")
+    accumulate = int(record.config["trainer"].get("accumulate_grad_batches") or 1)
     per_step = int(data["batch_size"]) * accumulate * config.block_size
-    speeds = [row["train/tokens_per_second"] for row in rows.values() if "train/tokens_per_second" in row]
-    flops = flops_per_token(config)
+    speeds = [row[_SPEED] for row in record.metrics.values() if _SPEED in row]
+    flops, n_tokens = flops_per_token(config), record.max_steps * per_step
     return ScalingRun(
         point=Point(
             name=folder.name,
             n_parameters=parameter_count(config),
-            n_tokens=max_steps * per_step,
-            flops=flops * max_steps * per_step,
+            n_tokens=n_tokens,
+            flops=flops * n_tokens,
             loss=loss,
         ),
         config=config,
@@ -122,12 +110,5 @@ def _read_run(folder: Path) -> ScalingRun:
         flops_per_second=flops * statistics.median(speeds) if speeds else None,
         corpus=str(data["corpus"]),
         tokenizer=str(data["tokenizer"]),
-        vocab_size=vocab_size,
+        vocab_size=load_tokenizer(folder / TOKENIZER).vocab_size,
     )
-
-
-def _metrics(path: Path) -> dict[int, dict[str, float]]:
-    """The rows of a metrics.csv by step, without their empty cells."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows: list[dict[str, Any]] = list(csv.DictReader(file))
-    return {int(row["step"]): {name: float(cell) for name, cell in row.items() if name and cell} for row in rows}

@@ -1,0 +1,71 @@
+"""Which law tells the loss of a run, and when none does."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minigpt.study.law import PUBLISHED, FittedLaw, Forecast, Law, compute_optimal, forecast
+from minigpt.study.law_file import find_law, read_law, write_law
+
+OURS = FittedLaw(
+    law=Law(E=1.0, A=10.0, B=20.0, alpha=0.3, beta=0.4),
+    name="the sweep small of 9 runs",
+    corpus="python",
+    tokenizer="byte",
+    vocab_size=257,
+    parameters=(1e4, 1e6),
+    tokens=(1e5, 1e7),
+)
+
+
+def told(fitted: FittedLaw | None, **changes: Any) -> Forecast:
+    run = {"n_parameters": 100_000, "n_tokens": 1e6, "passes": 1.0, "tokenizer": "byte", "vocab_size": 257}
+    return forecast(fitted, **{**run, "corpus": "python", **changes})
+
+
+def test_our_own_law_of_the_same_text() -> None:
+    found = told(OURS)
+    assert found.loss == pytest.approx(1 + 10 / 100_000**0.3 + 20 / 1e6**0.4)
+    assert found.told.endswith("nats a token by the sweep small of 9 runs")
+    assert "4 times outside of the runs it was fitted on" in told(OURS, n_parameters=4_000_000).told
+    assert "5 times outside" in told(OURS, n_tokens=2e4).told
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"vocab_size": 1024, "tokenizer": "bpe"}, "this run of python in 1,024 tokens of bpe"),
+        ({"corpus": "shakespeare"}, "is of python in 257 tokens of byte, this run of shakespeare"),
+        ({"passes": 40.0}, "they are of new tokens, and this run sees its text 40 times"),
+    ],
+)
+def test_another_text_or_a_repeated_one_has_no_forecast(changes: dict[str, Any], reason: str) -> None:
+    found = told(OURS, **changes)
+    assert found.loss is None
+    assert reason in found.told
+
+
+def test_the_published_law_is_for_large_vocabularies_and_named() -> None:
+    assert told(None).loss is None
+    assert "no published law applies: they hold for vocabularies of 16,000 to 128,000 tokens" in told(None).told
+    large = told(None, vocab_size=50_257, tokenizer="gpt2", n_parameters=124_000_000, n_tokens=2.5e9)
+    assert large.loss == pytest.approx(PUBLISHED.law.loss(124e6, 2.5e9))
+    assert "Besiroglu et al. 2024" in large.told
+    assert large.told.endswith("a rough guide")
+
+
+def test_twenty_tokens_a_parameter() -> None:
+    n, d = compute_optimal(6 * 70e9 * 1.4e12)  # Hoffmann et al. 2022: Chinchilla
+    assert (n, d) == (pytest.approx(70e9), pytest.approx(1.4e12))
+
+
+def test_a_law_comes_back_from_its_file_and_the_newest_of_this_text_is_found(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    write_law(tmp_path / "a" / "scaling.json", OURS, {"residual": 0.01})
+    assert read_law(tmp_path / "a" / "scaling.json") == OURS
+    (tmp_path / "b" / "scaling.json").write_text("{", encoding="utf-8")
+    assert find_law(tmp_path, "byte", 257, "python") == OURS
+    assert find_law(tmp_path, "bpe", 1024, "python") is None
+    assert find_law(tmp_path / "none", "byte", 257, "python") is None
