@@ -25,8 +25,7 @@ from minigpt.batches import TrainBatches, TrainOrder, Windows
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
 from minigpt.optim.config import OptimConfig
-from minigpt.optim.groups import build_optimizer, set_learning_rate
-from minigpt.optim.schedules import learning_rate
+from minigpt.optim.groups import build_optimizer, set_for_step
 
 BLOCK, BATCH, LAST = 64, 8, 20
 """Tokens of a window, windows of a batch, and over how many last steps the loss is averaged."""
@@ -52,7 +51,7 @@ def train(model: GPT, batches: TrainBatches, rate: float, steps: int, horizon: i
     optimizer = build_optimizer(model, config)
     losses = []
     for step in range(steps):
-        set_learning_rate(optimizer, config, learning_rate(step, horizon, config))
+        set_for_step(optimizer, config, step, horizon)
         optimizer.zero_grad()
         loss = model.loss(*batches[step])
         loss.backward()

@@ -19,6 +19,9 @@ from minigpt.optim.config import OptimConfig
         ({"lr": 1e-4}, "optim.min_lr=0.0003 must not be more than optim.lr=0.0001"),
         ({"decay_fraction": 0.5}, "optim.decay_fraction=0.5 has no effect with optim.schedule=cosine: .* choose wsd"),
         ({"schedule": "wsd", "decay_fraction": 0.0}, r"optim.decay_fraction=0.0 must lie in \(0, 1\]"),
+        ({"muon_momentum_warmup": 9}, "optim.muon_momentum_warmup=9 has no effect with optim.name=adamw"),
+        ({"name": "muon", "muon_momentum_start": 0.5}, "muon_momentum_start=0.5 has no effect without"),
+        ({"name": "muon", "muon_momentum_warmup": 9, "muon_momentum_start": 1.0}, r"must lie in \[0, 1\)"),
     ],
 )
 def test_refused(settings: dict, message: str) -> None:

@@ -10,7 +10,7 @@ from minigpt.errors import ConfigError
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
 from minigpt.optim.config import OptimConfig
-from minigpt.optim.groups import apply_settings, build_optimizer, parameter_groups
+from minigpt.optim.groups import apply_settings, build_optimizer, parameter_groups, set_for_step
 
 
 @pytest.mark.parametrize(
@@ -75,3 +75,13 @@ def test_restored_optimizer_takes_the_settings_of_the_command() -> None:
     apply_settings(new, OptimConfig(weight_decay=0.3, betas=(0.5, 0.6), eps=1e-4))
     assert [group["weight_decay"] for group in new.param_groups] == [0.3, 0.0]
     assert all(group["betas"] == (0.5, 0.6) and group["eps"] == 1e-4 for group in new.param_groups)
+
+
+def test_what_follows_the_step_is_set_in_every_group() -> None:
+    config = OptimConfig(
+        name="muon", lr=0.1, min_lr=0.0, warmup_steps=0, schedule="linear", muon_lr=0.2, muon_momentum_warmup=10
+    )
+    optimizer = build_optimizer(GPT(GPTConfig(vocab_size=11, n_layer=1, n_head=2, n_embd=8)), config)
+    set_for_step(optimizer, config, 5, 11)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.1, 0.05, 0.05])
+    assert [group.get("momentum") for group in optimizer.param_groups] == [pytest.approx(0.9), None, None]

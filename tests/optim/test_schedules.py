@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 
 from minigpt.optim.config import OptimConfig, ScheduleName
-from minigpt.optim.schedules import SCHEDULES, learning_rate
+from minigpt.optim.schedules import SCHEDULES, learning_rate, muon_momentum
 
 STEPS, WARMUP = 101, 20
 
@@ -58,3 +58,10 @@ def test_schedule_follows_a_new_horizon() -> None:
 
 def test_run_shorter_than_its_warm_up() -> None:
     assert learning_rate(4, 5, config("cosine")) == pytest.approx(0.25)
+
+
+def test_the_momentum_of_muon_warms_up() -> None:
+    settings = OptimConfig(name="muon", muon_momentum=0.95, muon_momentum_warmup=200, muon_momentum_start=0.75)
+    found = [muon_momentum(step, settings) for step in (0, 50, 199, 200, 5000)]
+    assert found == pytest.approx([0.75, 0.8, 0.949, 0.95, 0.95])
+    assert muon_momentum(0, OptimConfig(name="muon", muon_momentum=0.9)) == 0.9

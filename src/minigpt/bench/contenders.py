@@ -17,8 +17,7 @@ from minigpt.model.config import GATED_ACTIVATIONS, GPTConfig
 from minigpt.model.gpt import GPT
 from minigpt.model.sizes import flops_per_token
 from minigpt.optim.config import OptimConfig
-from minigpt.optim.groups import build_optimizer, set_learning_rate
-from minigpt.optim.schedules import learning_rate
+from minigpt.optim.groups import build_optimizer, set_for_step
 from minigpt.precision import autocast, weights_dtype
 from minigpt.randomness import seed_dropout
 
@@ -62,7 +61,7 @@ class BareLoop:
     def _step(self) -> None:
         setting, accumulate = self.setting, self.setting.accumulate
         trainer = setting.experiment.trainer
-        set_learning_rate(self.optimizer, self.optim, learning_rate(self.done, trainer["max_steps"], self.optim))
+        set_for_step(self.optimizer, self.optim, self.done, trainer["max_steps"])
         self.optimizer.zero_grad()
         for number in range(self.done * accumulate, (self.done + 1) * accumulate):
             with record_function("batch"):
@@ -75,7 +74,8 @@ class BareLoop:
         with record_function("update"):
             self.scaler.unscale_(self.optimizer)
             if trainer["gradient_clip_val"]:
-                clip_grad_norm_(self.model.parameters(), trainer["gradient_clip_val"])
+                weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
+                clip_grad_norm_(weights, trainer["gradient_clip_val"])
             self.scaler.step(self.optimizer)
             self.scaler.update()
         self.done += 1

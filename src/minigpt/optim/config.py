@@ -35,6 +35,10 @@ class OptimConfig:
     """muon only: peak learning rate of the matrices; it follows the same schedule."""
     muon_momentum: float = 0.95
     """muon only: decay rate of its average of the gradient."""
+    muon_momentum_warmup: int = 0
+    """muon only: steps over which muon_momentum is reached from muon_momentum_start; early gradients age fast."""
+    muon_momentum_start: float = 0.85
+    """muon only: momentum of the first step, where there is such a warm-up."""
     weight_decay: float = 0.1
     """Decoupled weight decay on matrices and embeddings; biases and gains of norms never decay."""
 
@@ -54,6 +58,8 @@ class OptimConfig:
             ("eps", self.eps > 0, "be more than 0"),
             ("muon_lr", self.muon_lr > 0, "be more than 0"),
             ("muon_momentum", 0 <= self.muon_momentum < 1, "lie in [0, 1)"),
+            ("muon_momentum_warmup", 0 <= self.muon_momentum_warmup < 2**63, "lie between 0 and 2^63 - 1"),
+            ("muon_momentum_start", 0 <= self.muon_momentum_start < 1, "lie in [0, 1)"),
             ("weight_decay", self.weight_decay >= 0, "not be negative"),
         ]
         for name, holds, rule in rules:
@@ -67,3 +73,8 @@ class OptimConfig:
         refuse_without_effect(self, "optim.", "decay_fraction", "schedule", ("wsd",))
         refuse_without_effect(self, "optim.", "muon_lr", "name", ("muon",))
         refuse_without_effect(self, "optim.", "muon_momentum", "name", ("muon",))
+        refuse_without_effect(self, "optim.", "muon_momentum_warmup", "name", ("muon",))
+        if self.muon_momentum_warmup == 0 and self.muon_momentum_start != type(self).muon_momentum_start:
+            raise ConfigError(
+                f"optim.muon_momentum_start={self.muon_momentum_start} has no effect without muon_momentum_warmup"
+            )

@@ -9,6 +9,7 @@ from torch.optim import AdamW, Optimizer
 from minigpt.errors import ConfigError
 from minigpt.optim.config import OptimConfig, OptimizerName
 from minigpt.optim.muon import Muon
+from minigpt.optim.schedules import learning_rate, muon_momentum
 
 Groups = list[dict[str, Any]]
 
@@ -96,6 +97,14 @@ def apply_settings(optimizer: Optimizer, config: OptimConfig) -> None:
         else:
             group.update(betas=config.betas, eps=config.eps, fused=optimizer.defaults["fused"])
     set_learning_rate(optimizer, config, config.lr)
+
+
+def set_for_step(optimizer: Optimizer, config: OptimConfig, step: int, max_steps: int) -> None:
+    """Set all that is a function of the update's number: the learning rates, and Muon's momentum."""
+    set_learning_rate(optimizer, config, learning_rate(step, max_steps, config))
+    for group in optimizer.param_groups:
+        if group.get("use_muon"):
+            group["momentum"] = muon_momentum(step, config)
 
 
 def set_learning_rate(optimizer: Optimizer, config: OptimConfig, rate: float) -> None:

@@ -50,3 +50,14 @@ def learning_rate(step: int, max_steps: int, config: OptimConfig) -> float:
     progress = min(1.0, (step - config.warmup_steps) / span)
     share = SCHEDULES[config.schedule](progress, config.decay_fraction)
     return config.min_lr + share * (config.lr - config.min_lr)
+
+
+def muon_momentum(step: int, config: OptimConfig) -> float:
+    """Muon's momentum in the update number `step`: a line from `muon_momentum_start` over the warm-up, then constant.
+
+    While the gradients still turn quickly a long memory points to where they were (Jordan et al. 2024, "modded-nanogpt").
+    """
+    if step >= config.muon_momentum_warmup:
+        return config.muon_momentum
+    share = step / config.muon_momentum_warmup
+    return config.muon_momentum_start + share * (config.muon_momentum - config.muon_momentum_start)

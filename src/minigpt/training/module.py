@@ -13,8 +13,7 @@ from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_no
 from minigpt.batches import Batch
 from minigpt.model.gpt import GPT
 from minigpt.optim.config import OptimConfig
-from minigpt.optim.groups import apply_settings, build_optimizer, set_learning_rate
-from minigpt.optim.schedules import learning_rate
+from minigpt.optim.groups import apply_settings, build_optimizer, set_for_step
 from minigpt.randomness import seed_dropout
 from minigpt.training.metrics import LanguageModelMetrics
 from minigpt.training.position import batches_done
@@ -93,10 +92,9 @@ class GPTModule(pl.LightningModule):
         apply_settings(self._optimizer(), self.optim)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Set what is a function of the step: dropout's random numbers and the learning rate."""
+        """Set what is a function of the step: dropout's random numbers, the learning rate, momentum."""
         seed_dropout(self.seed, self.global_rank, batches_done(self.trainer), self.device)
-        rate = learning_rate(self.trainer.global_step, self.trainer.max_steps, self.optim)
-        set_learning_rate(self._optimizer(), self.optim, rate)
+        set_for_step(self._optimizer(), self.optim, self.trainer.global_step, self.trainer.max_steps)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean loss of the batch, nats per token."""
