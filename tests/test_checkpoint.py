@@ -20,10 +20,9 @@ from minigpt.checkpoint import (
     find_checkpoint,
     last_checkpoint,
     read_checkpoint,
-    step_name,
-    step_paths,
 )
 from minigpt.errors import CheckpointError, ConfigError
+from minigpt.layout import step_name, step_paths
 from minigpt.model.config import ActivationName, GPTConfig, PositionName
 from minigpt.text.tokenizers import Tokenizer
 
