@@ -15,7 +15,7 @@ ROOT = Path(minigpt.__file__).parent
 FLOORS = {
     "cli": 5, "__main__": 5,
     "bench": 4,
-    "training": 3, "api": 3, "interop": 3,
+    "training": 3, "api": 3, "interop": 3, "study": 3,
     "batches": 2, "checkpoint": 2, "sampling": 2, "sampling_batch": 2, "sampling_options": 2, "evaluation": 2,
     "divergence": 2, "replay": 2, "restorable": 2,
     "text": 1, "model": 1, "optim": 1, "archive": 1, "randomness": 1, "weights": 1, "hardware": 1,

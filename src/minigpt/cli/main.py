@@ -19,6 +19,7 @@ COMMANDS = {
     "generate": "sample text from a run or a checkpoint",
     "verify": "retrain the stretch between two checkpoints of a run and compare bit by bit",
     "replay": "do a step that diverged again",
+    "sweep": "train a matrix of runs: minigpt sweep configs/sweeps/ablation.yaml",
     "bench": "how fast training and decoding are here: minigpt bench --config configs/base.yaml",
     "prepare": "turn a corpus into token shards ahead of a run",
     "import": "make a checkpoint of a Hugging Face model (GPT-2, Llama), of nanoGPT's, or of safetensors",
