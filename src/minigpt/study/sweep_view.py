@@ -21,6 +21,8 @@ _REFRESH_SECONDS = 1.0
 _COLOURS = {"running": "cyan", "finished": "green", "diverged": "red", "failed": "red", "pruned": "yellow"}
 _ORDER: tuple[State, ...] = ("running", "failed", "diverged", "finished", "pruned", "waiting")
 """Of the rows, should there be more than the terminal has lines."""
+_RECENT = 6
+"""Cells that the next one's time is estimated by."""
 _FRAME_LINES = 6
 """Of the table's head and foot."""
 
@@ -39,25 +41,35 @@ class View(Protocol):
 
 
 class Clock:
-    """Seconds left, from the steps that the running cells did since they began."""
+    """Seconds left, from the steps that the running cells did since their first one was seen: starting up is none."""
 
     def __init__(self) -> None:
-        self._began: dict[str, tuple[float, int]] = {}
+        self._began: dict[str, float] = {}
+        self._seen: dict[str, tuple[float, int]] = {}
+        self._took: list[float] = []
 
     def begin(self, run: CellRun) -> None:
-        """A session of a cell begins at the step of its checkpoint."""
-        self._began[run.name] = (time.monotonic(), run.steps_saved())
+        """A session of a cell begins."""
+        self._began[run.name] = time.monotonic()
+
+    def end(self, run: CellRun) -> None:
+        """It has ended."""
+        self._took.append(self.elapsed(run.name))
 
     def elapsed(self, name: str) -> float:
         """Seconds since the cell began in this session."""
-        return time.monotonic() - self._began[name][0] if name in self._began else 0.0
+        return time.monotonic() - self._began.get(name, time.monotonic())
 
     def left(self, run: CellRun, step: int) -> float | None:
-        """Seconds until the cell is done; None: it has not done a step yet."""
-        if run.name not in self._began:
-            return None
-        first = self._began[run.name][1]
-        return self.elapsed(run.name) / (step - first) * (run.max_steps - step) if step > first else None
+        """Seconds until the cell that stands at `step` is done; None: too little of it was seen yet."""
+        now = time.monotonic()
+        began, first = self._seen.setdefault(run.name, (now, step)) if step else (now, step)
+        return (now - began) / (step - first) * (run.max_steps - step) if step > first else None
+
+    def whole(self, lefts: Mapping[str, float]) -> float:
+        """Seconds that a cell takes from its start: what the last ones took, or those at work will have taken."""
+        took = self._took[-_RECENT:] or [left + self.elapsed(name) for name, left in lefts.items()]
+        return sum(took) / len(took)
 
 
 class PlainView:
@@ -125,8 +137,10 @@ class LiveView:
         self._clock.begin(run)
         self.refresh()
 
-    def ended(self, run: CellRun, outcome: Outcome) -> None:  # noqa: ARG002
+    def ended(self, run: CellRun, outcome: Outcome) -> None:
         """Show what became of it."""
+        if outcome.state == "finished":
+            self._clock.end(run)
         self._last[run.name] = read_progress(run.path)
         self._shown = 0.0
         self.refresh()
@@ -145,7 +159,7 @@ class LiveView:
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column("cell", overflow="ellipsis", no_wrap=True)
         table.add_column("state", no_wrap=True)
-        for title in ("step", "loss", "val", "left"):
+        for title in ("step", "train", "val", "left"):
             table.add_column(title, justify="right", no_wrap=True)
         table.add_column("", overflow="ellipsis", no_wrap=True, ratio=1)
         for record in shown:
@@ -163,7 +177,7 @@ class LiveView:
         progress = self._last[name]
         left = self._clock.left(run, progress.step) if record.state == "running" else None
         losses = ["" if loss is None else f"{loss:.4f}" for loss in (progress.train_loss, progress.val_loss)]
-        step = f"{progress.step:,}/{run.max_steps:,}"
+        step = "" if record.state == "waiting" and not progress.step else f"{progress.step:,}/{run.max_steps:,}"
         return [name, state, step, *losses, "" if left is None else clock(left), Text(printable(record.reason or ""))]
 
     def _summary(self) -> str:
@@ -175,17 +189,16 @@ class LiveView:
         return f"{planned} cells: {', '.join(parts)}{f'; about {clock(left)} left' if left is not None else ''}"
 
     def _left(self, n_waiting: int) -> float | None:
-        """Seconds until all is done, if each waiting cell takes as long as those at work now."""
-        ends = []
-        for name, record in self._records.items():
-            if record.state == "running":
-                left = self._clock.left(self._make_run(record.cell), self._last.get(name, Progress()).step)
-                if left is not None:
-                    ends.append((left, left + self._clock.elapsed(name)))
-        if not ends:
+        """Seconds until all is done, if each waiting cell takes as long as others do."""
+        at_work = [record.cell for record in self._records.values() if record.state == "running"]
+        lefts = {}
+        for cell in at_work:
+            left = self._clock.left(self._make_run(cell), self._last.get(cell.name, Progress()).step)
+            if left is not None:
+                lefts[cell.name] = left
+        if not lefts:
             return None
-        whole = sum(total for _, total in ends) / len(ends)
-        return max(left for left, _ in ends) + whole * (n_waiting / len(ends))
+        return max(lefts.values()) + self._clock.whole(lefts) * (n_waiting / len(at_work))
 
 
 def clock(seconds: float) -> str:
