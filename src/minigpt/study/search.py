@@ -56,25 +56,26 @@ class Search:
         if self._left:
             frozen = self._left.pop(0)
             trial = optuna.trial.Trial(self._study, frozen._trial_id)
+            reported = max(frozen.intermediate_values, default=0)
         else:
             number = len(self._study.get_trials(deepcopy=False))
             if number >= self._space.trials:
                 return None
             self._use_sampler(number)
-            trial = self._study.ask()
+            trial, reported = self._study.ask(), 0
         self._use_sampler(trial.number)  # a kill between two settings: what is set already comes out as it is
         overrides = {key: _SUGGESTIONS[type(what)](trial, key, what) for key, what in self._space.space.items()}
         name = f"trial={trial.number:03}"
         cell = make_cell(name, overrides, self._folder.sweep.seeds[0], self._folder.path)
         self._folder.add(cell)
-        self._trials[cell.name] = trial
+        self._trials[cell.name], self._reported[cell.name] = trial, reported
         return cell
 
     def hopeless(self, cell: Cell) -> str | None:
         """Tell Optuna the validations that are new, and ask it."""
         trial, metric = self._trials[cell.name], self._space.metric
         for step, value in read_curve(self._folder.path / cell.name, metric):
-            if step <= self._reported.get(cell.name, 0):
+            if step <= self._reported[cell.name]:
                 continue
             self._reported[cell.name] = step
             trial.report(value, step)

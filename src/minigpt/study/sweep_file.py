@@ -165,7 +165,7 @@ def _short(key: str, keys: set[str]) -> str:
 
 def _text(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, default=str)
-    return re.sub(r"[^\w.+-]+", "_", text)
+    return re.sub(r"[^\w.+-]+", "_", text).strip("_") or "_"
 
 
 def _changed(content: Mapping[str, Any], path: Path) -> Iterator[dict[str, Any]]:

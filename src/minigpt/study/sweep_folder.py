@@ -82,10 +82,10 @@ class SweepFolder:
             self.records[name].state, self.records[name].reason = state, reason
             self._write()
 
-    def cells(self) -> list[Cell]:
-        """Those that the sweep file names now, in the order of the record, which never changes."""
-        wanted = {cell.name for cell in self.sweep.cells}
-        return [record.cell for record in self.records.values() if record.cell.name in wanted]
+    def current(self) -> list[CellRecord]:
+        """The cells that the sweep file names now, in the order of the record, which never changes; a search's all."""
+        wanted = {cell.name for cell in self.sweep.cells} or self.records.keys()
+        return [record for name, record in self.records.items() if name in wanted]
 
     def _record_lock(self) -> FileLock:
         return FileLock(self.path / ".record.lock")

@@ -45,17 +45,16 @@ class Job:
     def to_do(self) -> list[Cell]:
         """The cells of the file that are to be run; a finished one whose last checkpoint is gone is run again."""
         left = []
-        for cell in self.folder.cells():
-            state = self.folder.records[cell.name].state
-            waits = state in {"waiting", "running"} or (self.retry and state in _AGAIN)
-            if waits or (state == "finished" and not self.make_run(cell).is_complete()):
-                left.append(cell)
+        for record in self.folder.current():
+            waits = record.state in {"waiting", "running"} or (self.retry and record.state in _AGAIN)
+            if waits or (record.state == "finished" and not self.make_run(record.cell).is_complete()):
+                left.append(record.cell)
         return left
 
     def n_cells(self) -> int:
-        """Those of the file, or the trials of the search."""
+        """All that the record has, or will have when a search has made its trials."""
         search = self.folder.sweep.search
-        return search.trials if search else len(self.folder.cells())
+        return max(search.trials if search else 0, len(self.folder.records))
 
     def slots(self) -> Slots:
         """What a cell may use of this machine."""
@@ -72,11 +71,14 @@ class Job:
             code = supervise(self.folder, source, executor, view, self.make_run)
         if cells is None:
             self._tell(stopped=code != 0)
-        return code or int(any(record.state in _AGAIN for record in self.folder.records.values()))
+        names = (
+            {cell.name for cell in cells} if cells is not None else {each.cell.name for each in self.folder.current()}
+        )
+        return code or int(any(self.folder.records[name].state in _AGAIN for name in names))
 
     def _tell(self, *, stopped: bool) -> None:
         """What came of it, and what to type next."""
-        counts = Counter(record.state for record in self.folder.records.values())
+        counts = Counter(record.state for record in self.folder.current())
         words = [f"{counts[state]} {state}" for state in get_args(State) if counts[state]]
         lines = [f"{self.folder.path}: {', '.join(words)}"]
         best = best_trial(self.folder.path) if self.folder.sweep.search else None

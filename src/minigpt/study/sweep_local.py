@@ -54,11 +54,11 @@ def run_one(job: Job, number: int) -> int:
     Other processes may be running other cells of the sweep. Raises ConfigError if one is running this cell.
     """
     job.folder.prepare()
-    cells = job.folder.cells()
-    if not 0 <= number < len(cells):
-        raise ConfigError(f"--cell {number}: {job.folder.path} has cells 0 to {len(cells) - 1}")
-    cell, run = cells[number], job.make_run(cells[number])
-    record = job.folder.records[cell.name]
+    records = list(job.folder.records.values())
+    if not 0 <= number < len(records):
+        raise ConfigError(f"--cell {number}: {job.folder.path} has cells 0 to {len(records) - 1}")
+    record = records[number]
+    cell, run = record.cell, job.make_run(record.cell)
     if cell not in job.to_do():
         job.console.print(
             f"{record.state:<9} {cell.name}  {record.reason or ''}".rstrip(), highlight=False, markup=False

@@ -5,6 +5,7 @@ All machines of the cluster see the sweep's folder under the same path, as they 
 
 import logging
 import os
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from minigpt.study.sweep_job import Job
 _STOP = ".stop"
 """In a cell's folder: a byte for each request to end. A task can be cancelled by Ray only without its last word."""
 _POLL_SECONDS = 0.2
+_CONNECT_SECONDS = 5
 
 
 def run_on_ray(job: Job) -> int:
@@ -28,6 +30,8 @@ def run_on_ray(job: Job) -> int:
     except ImportError:
         raise ConfigError('--engine ray needs Ray: pip install "minigpt[ray]"') from None
 
+    if job.address:
+        _check_reachable(job.address)
     with job.folder.locked():
         slots = job.slots()
         local: dict[str, Any] = (
@@ -42,6 +46,17 @@ def run_on_ray(job: Job) -> int:
             return job.run(RayExecutor(ray, job, slots.threads))
         finally:
             ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Raise ConfigError where nobody listens at `HOST:PORT`: Ray itself would try for ten minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        raise ConfigError(f"--address {address} must be HOST:PORT, as `ray start --head` prints it")
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"--address {address}: no Ray cluster: {error}") from error
 
 
 class RayExecutor:

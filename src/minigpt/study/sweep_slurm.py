@@ -18,14 +18,15 @@ _SAVE_SECONDS = 120
 def write_script(job: Job) -> int:
     """Write the script for the cells that are still to be run, and say how to submit it; gives 0.
 
-    A task's number is the cell's place in sweep.json. What a task does is decided when it begins: a cell that is
-    finished by then is left alone, a half-finished one is gone on with, so the script may be submitted again.
+    A task's number is the cell's place in sweep.json, which never changes. What a task does is decided when it begins:
+    a cell that is finished by then is left alone, a half-finished one is gone on with, so the script may be submitted
+    again.
     """
     if job.folder.sweep.search:
         raise ConfigError("--engine slurm needs its cells beforehand: run a search with --engine local or ray")
     with job.folder.locked():
-        order = {cell.name: number for number, cell in enumerate(job.folder.cells())}
-        numbers = [order[cell.name] for cell in job.to_do()]
+        names = list(job.folder.records)
+        numbers = [names.index(cell.name) for cell in job.to_do()]
         if not numbers:
             job.console.print("nothing is left to run")
             return 0
