@@ -10,6 +10,8 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,7 +23,7 @@ from torch import Tensor
 from minigpt.model.cache import RaggedCache
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
-from minigpt.model.linear import Linear
+from minigpt.model.linear import Linear, packed
 from minigpt.model.positions import Starts
 from minigpt.sampling import generate_tokens
 from minigpt.sampling_batch import Batch
@@ -32,6 +34,7 @@ VOCAB_SIZE = 65
 """Distinct characters of tiny Shakespeare."""
 BATCHES = (1, 4, 16, 64)
 ROWS = (1, 8, 64, 256)
+IN_A_ROW = 8
 
 
 def main() -> None:
@@ -87,8 +90,9 @@ def batch_table(model: GPT, n: int, repeats: int) -> None:
             options = SamplingOptions(greedy=True, max_new_tokens=n)
             start = time.perf_counter()
             batch = Batch(model, prompts, options, seeds=[0] * size, valid_vocab=VOCAB_SIZE)
-            for _ in range(n):
-                batch.step()
+            with packed(model):
+                for _ in range(n):
+                    batch.step()
             results.append(time.perf_counter() - start)
     print(
         f"\n{n} greedy tokens for each of several prompts of different lengths at once, the reading of them included.\n"
@@ -101,28 +105,28 @@ def batch_table(model: GPT, n: int, repeats: int) -> None:
 
 
 def product_table(model: GPT, repeats: int) -> None:
-    """All products of the blocks' matrices with so many rows, through MKL (F.linear) and through model/linear.py."""
+    """All products of the blocks' matrices with so many rows: through MKL, through oneDNN, and with packed weights."""
     layers = [module for module in model.blocks.modules() if isinstance(module, Linear)]
 
     def by_torch(layer: Linear, x: Tensor) -> Tensor:
         return F.linear(x, layer.weight, layer.bias)
 
-    print("\nThe matrices of all blocks times so many rows, float32.\n")
-    print("| rows | F.linear, ms | ours, ms | F.linear / ours |")
+    print("\nThe matrices of all blocks times so many rows, float32, in ms.\n")
+    print("| rows | MKL: F.linear | oneDNN: model/linear.py | oneDNN, weights packed |")
     print("|---|---|---|---|")
     for rows in ROWS:
         inputs = {width: torch.randn(1, rows, width) for width in {layer.in_features for layer in layers}}
-        times: dict[Callable[[Linear, Tensor], Tensor], list[float]] = {by_torch: [], Linear.forward: []}
-        with torch.inference_mode():
-            for _ in range(4 * repeats):
-                for product, results in times.items():
-                    start = time.perf_counter()
-                    for layer in layers:
-                        product(layer, inputs[layer.in_features])
-                    results.append(1000 * (time.perf_counter() - start))
-        theirs, ours = times.values()
-        ratios = [a / b for a, b in zip(theirs, ours, strict=True)]
-        print(f"| {rows} | {spread(theirs, 2)} | {spread(ours, 2)} | {spread(ratios, 1)} |")
+        ways = [(by_torch, nullcontext), (Linear.forward, nullcontext), (Linear.forward, partial(packed, model))]
+        times: list[list[float]] = [[], [], []]
+        for _ in range(repeats):
+            for (product, setting), results in zip(ways, times, strict=True):
+                with torch.inference_mode(), setting():
+                    for _ in range(IN_A_ROW):  # as when sampling: the caches hold what they can of one kind of weights
+                        start = time.perf_counter()
+                        for layer in layers:
+                            product(layer, inputs[layer.in_features])
+                        results.append(1000 * (time.perf_counter() - start))
+        print(f"| {rows} | {' | '.join(spread(results, 2) for results in times)} |")
 
 
 def compile_table(model: GPT, n: int, repeats: int) -> None:

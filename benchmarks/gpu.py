@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from gpu_loss import loss_memory
+from loss_memory import loss_memory
 from report import machine
 
 from minigpt.cli.keys import load_yaml
@@ -36,6 +36,7 @@ TOY_SETTINGS = (
     "--model.n_layer=1", "--model.n_head=2", "--model.n_embd=16", "--model.block_size=16", "--data.batch_size=2",
     "--data.tokenizer=byte", "--data.num_workers=0", "--trainer.max_steps=3", "--trainer.accumulate_grad_batches=1",
     "--trainer.precision=32-true", "--trainer.accelerator=cpu", "--run.compile=false", "--run.eval_batches=1",
+    "--model.sliding_window=null",
 )  # fmt: skip
 
 

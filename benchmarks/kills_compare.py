@@ -12,8 +12,9 @@ import torch
 from tensorboard.backend.event_processing import event_accumulator, plugin_event_accumulator
 
 from minigpt.archive import read_archive
-from minigpt.checkpoint import BEST_NAME, read_checkpoint, step_name, step_paths
+from minigpt.checkpoint import read_checkpoint
 from minigpt.errors import MinigptError
+from minigpt.layout import BEST_NAME, step_name, step_paths
 from minigpt.training.curves import WALL_CLOCK
 
 _NOT_COMPARED = frozenset({"minigpt.provenance", "minigpt.yaml", "minigpt.data.num_workers"})

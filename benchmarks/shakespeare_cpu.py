@@ -1,9 +1,10 @@
 """Two recipes for one small model: the exact loss over the whole validation split, the tokens and the time, over seeds.
 
-    python benchmarks/shakespeare_cpu.py --corpus FILE [--configs NAME ...] [--seeds 1337 1338 1339]
+    python benchmarks/shakespeare_cpu.py --corpus FILE [--configs NAME[@STEPS] ...] [--seeds 1337 1338 1339]
 
-FILE is a local copy of tiny Shakespeare (1,115,394 characters); without it the corpus is downloaded. The last 10 % of
-the text are held out, the usual split. The recipes take turns, seed by seed.
+NAME@STEPS trains for another number of steps than the config says. FILE is a local copy of tiny Shakespeare (1,115,394
+characters); without it the corpus is downloaded. The last 10 % of the text are held out, the usual split. The recipes
+take turns, seed by seed.
 """
 
 import argparse
@@ -26,8 +27,9 @@ def train(name: str, seed: int, corpus: str, root: str) -> tuple[float, float]:
     minigpt = [sys.executable, "-m", "minigpt"]
     run = f"{name}-{seed}"
     began = time.perf_counter()
-    fit = [*minigpt, "fit", "--config", str(CONFIGS / f"{name}.yaml"), f"--seed_everything={seed}"]
+    fit = [*minigpt, "fit", "--config", str(config_of(name)), f"--seed_everything={seed}"]
     settings = [f"--data.corpus={corpus}", f"--run.root={root}", f"--run.name={run}"]
+    settings.append(f"--trainer.max_steps={steps_of(name)}")
     subprocess.run([*fit, *settings], check=True, stdout=sys.stderr)
     seconds = time.perf_counter() - began
     newest = max(Path(root, run, "checkpoints").glob("step=*.ckpt"))
@@ -35,10 +37,21 @@ def train(name: str, seed: int, corpus: str, root: str) -> tuple[float, float]:
     return json.loads(answer.stdout)["loss"], seconds
 
 
+def config_of(name: str) -> Path:
+    """The file of NAME or NAME@STEPS."""
+    return CONFIGS / f"{name.partition('@')[0]}.yaml"
+
+
+def steps_of(name: str) -> int:
+    """STEPS, or what the config says."""
+    own = yaml.safe_load(config_of(name).read_text(encoding="utf-8"))["trainer"]["max_steps"]
+    return int(name.partition("@")[2] or own)
+
+
 def tokens_of(name: str) -> int:
     """Tokens that a run of the recipe is trained on."""
-    values = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text(encoding="utf-8"))
-    return values["trainer"]["max_steps"] * values["data"]["batch_size"] * values["model"]["block_size"]
+    values = yaml.safe_load(config_of(name).read_text(encoding="utf-8"))
+    return steps_of(name) * values["data"]["batch_size"] * values["model"]["block_size"]
 
 
 def main() -> None:

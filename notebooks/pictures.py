@@ -1,6 +1,6 @@
 """What the pictures of the notebooks share: a look, token labels, and a text whose tokens are coloured."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import matplotlib as mpl
@@ -10,7 +10,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from minigpt.text.tokenizers import Tokenizer
+from minigpt.text.visible import token_texts
+
+__all__ = ["PALE", "label_tokens", "style", "token_picture", "token_texts"]
 
 PALE = ("#cfe3f5", "#fbe0c3", "#d5ecd0", "#ecd9f0")
 """Four light colours that neighbouring tokens take in turn."""
@@ -34,21 +36,6 @@ def style() -> None:
             "image.interpolation": "nearest",
         }
     )
-
-
-def token_texts(tokenizer: Tokenizer, ids: Iterable[int]) -> list[str]:
-    """Each token as something to see: spaces as ␣, line ends as ↵, bytes that are no character as hex."""
-    return [_visible(tokenizer.decode_bytes([token])) for token in ids]
-
-
-def _visible(spelt: bytes) -> str:
-    if not spelt:
-        return "‹end›"
-    try:
-        text = spelt.decode("utf-8")
-    except UnicodeDecodeError:
-        return "".join(f"‹{byte:02x}›" for byte in spelt)
-    return text.replace(" ", "␣").replace("\n", "↵").replace("\t", "⇥")
 
 
 def label_tokens(ax: Axes, texts: Sequence[str]) -> None:

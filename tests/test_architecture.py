@@ -17,18 +17,23 @@ FLOORS = {
     "bench": 4,
     "training": 3, "api": 3, "interop": 3, "study": 3,
     "batches": 2, "checkpoint": 2, "sampling": 2, "sampling_batch": 2, "sampling_options": 2, "evaluation": 2,
-    "divergence": 2, "replay": 2, "restorable": 2,
+    "divergence": 2, "replay": 2, "restorable": 2, "records": 2, "inspection": 2,
     "text": 1, "model": 1, "optim": 1, "archive": 1, "randomness": 1, "weights": 1, "hardware": 1,
-    "errors": 0, "files": 0, "settings": 0, "precision": 0,
+    "metrics_csv": 1,
+    "errors": 0, "files": 0, "settings": 0, "precision": 0, "layout": 0,
 }  # fmt: skip
 SAME_FLOOR = {
     ("checkpoint", "restorable"),
     ("divergence", "restorable"),
     ("replay", "divergence"),
     ("settings", "errors"),
+    ("inspection", "batches"),
+    ("inspection", "sampling"),
+    ("inspection", "sampling_options"),
     ("sampling", "sampling_options"),
     ("sampling_batch", "sampling"),
     ("sampling_batch", "sampling_options"),
+    ("records", "checkpoint"),
     ("__main__", "cli"),
 }
 """One idea in two files: the options are apart because they need no torch."""

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from minigpt.errors import CheckpointError, ConfigError, DataError
 from minigpt.model.config import PositionName
+from minigpt.model.onednn import HAS_ONEDNN
 from minigpt.sampling import (
+    PACK_FROM,
     apply_temperature,
     choose,
     context_start,
@@ -316,6 +318,27 @@ def test_no_token_is_computed_that_nobody_asks_for():
     assert not passes
     list(itertools.islice(generate_tokens(model, prompt_of(3), SamplingOptions(max_new_tokens=10**15), 19), 4))
     assert len(passes) == 4
+
+
+@pytest.mark.skipif(not HAS_ONEDNN, reason="this torch comes without oneDNN")
+def test_weights_are_packed_for_long_texts_after_the_first_token_and_no_longer_than_that():
+    model = random_gpt(tiny_config(19, n_layer=1, n_embd=384, n_head=6))
+    layer = model.blocks[0].attention.qkv
+
+    def when_packed(n: int) -> list[bool]:
+        return [
+            layer.packed is not None
+            for _ in generate_tokens(model, prompt_of(3, 1), SamplingOptions(max_new_tokens=n), 19)
+        ]
+
+    assert when_packed(PACK_FROM) == [False] + [True] * (PACK_FROM - 1)
+    assert layer.packed is None
+    assert when_packed(PACK_FROM - 1) == [False] * (PACK_FROM - 1)
+    tokens = generate_tokens(model, prompt_of(3, 1), SamplingOptions(), 19)
+    list(itertools.islice(tokens, 3))
+    assert layer.packed is not None
+    del tokens  # a reader that leaves
+    assert layer.packed is None
 
 
 def test_an_empty_prompt_of_tokens_is_refused_at_once():

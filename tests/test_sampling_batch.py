@@ -8,7 +8,8 @@ from helpers import random_gpt, reciting, reciting_gpt, tiny_config, tiny_tokeni
 
 from minigpt.errors import CheckpointError, ConfigError, DataError
 from minigpt.model.config import PositionName
-from minigpt.sampling import generate_text, generate_tokens
+from minigpt.model.onednn import HAS_ONEDNN
+from minigpt.sampling import PACK_FROM, generate_text, generate_tokens
 from minigpt.sampling_batch import Batch, generate_texts
 from minigpt.sampling_options import SamplingOptions
 from minigpt.text.tokenizers import CharTokenizer
@@ -148,6 +149,19 @@ def test_texts_of_every_tokenizer_are_those_alone(kind):
     for prompt, seed, text in zip(given, [5, 6, 5, 8], found, strict=True):
         own = SamplingOptions(max_new_tokens=40, temperature=1.5, seed=seed)
         assert text == "".join(generate_text(model, tokenizer, prompt, own, "e"))
+
+
+@pytest.mark.skipif(not HAS_ONEDNN, reason="this torch comes without oneDNN")
+def test_weights_are_packed_for_long_texts_and_no_longer_than_that():
+    tokenizer = tiny_tokenizer("byte")
+    model = random_gpt(tiny_config(n_layer=1, n_embd=384, n_head=6))
+    layer, seen = model.blocks[0].attention.qkv, []
+    layer.register_forward_hook(lambda *_: seen.append(layer.packed is not None))
+    for n in (PACK_FROM, PACK_FROM - 1):
+        generate_texts(model, tokenizer, ["a", "b"], SamplingOptions(max_new_tokens=n), seeds=[0, 0])
+        assert set(seen) == {n == PACK_FROM}
+        assert layer.packed is None
+        seen.clear()
 
 
 def test_errors_say_which_prompt():

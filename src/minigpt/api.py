@@ -9,6 +9,8 @@ import torch
 
 from minigpt.checkpoint import Checkpoint, Prefer, build_model, find_checkpoint, read_checkpoint
 from minigpt.errors import ConfigError
+from minigpt.inspection.generation import ScoredPiece, generate_scored
+from minigpt.inspection.probabilities import ScoredText, score_tokens
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
 from minigpt.sampling import check_stop, context_length, generate_text
@@ -41,6 +43,14 @@ class LoadedGPT:
     def decode(self, ids: Iterable[int]) -> str:
         """The text of token ids."""
         return self.tokenizer.decode(ids)
+
+    def score(self, text: str, n_alternatives: int = 5) -> ScoredText:
+        """How likely the model finds each token of `text`, and the tokens that it finds likeliest in its place.
+
+        A notebook shows it coloured; printed, each token has its probability in percent behind it. Raises ConfigError
+        for more than block_size tokens, DataError for characters that the tokenizer does not know.
+        """
+        return score_tokens(self.model, self.tokenizer, self.encode(text), n_alternatives)
 
     def generate(
         self,
@@ -88,6 +98,14 @@ class LoadedGPT:
         continuation = generate_text(self.model, self.tokenizer, prompt, options, stop)
         return chain([prompt] if prompt else [], continuation)
 
+    def scored(
+        self, prompts: Sequence[str], samples: Sequence[SamplingOptions], stop: str | None
+    ) -> Iterator[Iterator[ScoredPiece]]:
+        """As `texts`, one at a time: the pieces of each continuation with their probabilities. Errors come at once."""
+        self._check(prompts, samples, stop)
+        jobs = ((prompt, sample) for prompt in prompts for sample in samples)
+        return (generate_scored(self.model, self.tokenizer, prompt, sample, stop) for prompt, sample in jobs)
+
     def texts(
         self, prompts: Sequence[str], samples: Sequence[SamplingOptions], stop: str | None, batch_size: int
     ) -> Iterator[Iterable[str]]:
@@ -96,12 +114,15 @@ class LoadedGPT:
         The samples differ by their seed alone. A single text comes in pieces as its tokens do, those of a batch come
         whole. Errors are raised at once.
         """
+        self._check(prompts, samples, stop)
+        return self._texts([(prompt, sample) for prompt in prompts for sample in samples], stop, batch_size)
+
+    def _check(self, prompts: Sequence[str], samples: Sequence[SamplingOptions], stop: str | None) -> None:
         if not prompts:
             raise ConfigError("prompt=[] holds no prompt: give one or more")
         check_stop(stop)
         context_length(self.model, samples[0])
         encode_prompts(self.tokenizer, prompts)
-        return self._texts([(prompt, sample) for prompt in prompts for sample in samples], stop, batch_size)
 
     def _texts(
         self, jobs: list[tuple[str, SamplingOptions]], stop: str | None, batch_size: int

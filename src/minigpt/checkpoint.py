@@ -4,7 +4,6 @@ A checkpoint is the dict that Lightning saves with one more entry, `minigpt`, th
 one holds only that and `state_dict`. Nothing in it is ever executed: every load is `weights_only=True`.
 """
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from minigpt.archive import is_complete, read_archive
 from minigpt.errors import CheckpointError, ConfigError, DataError, did_you_mean, shown
+from minigpt.layout import BEST_NAME, CHECKPOINTS, step_paths
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
 from minigpt.optim.config import OptimizerName
@@ -26,13 +26,9 @@ ENTRY = "minigpt"
 WEIGHT_PREFIX = "gpt."
 """In `state_dict`: the GPT is the attribute `gpt` of the LightningModule."""
 
-BEST_NAME = "best.ckpt"
-"""In a run's `checkpoints/`: the one of the lowest validation loss."""
-
 Prefer = Literal["best", "last"]
 
 _IMPORT = "`minigpt import --format {}` makes one"
-_STEP_NAME = re.compile(r"step=(\d+)\.ckpt")
 _ENTRY_TYPES: dict[str, tuple[type, ...]] = {
     "format": (int,),
     "config": (dict,),
@@ -74,17 +70,6 @@ class Checkpoint:
     def resumable(self) -> bool:
         """Whether training can go on from here."""
         return self.optimizer is not None
-
-
-def step_name(step: int) -> str:
-    """File name of the checkpoint after `step` optimizer steps."""
-    return f"step={step:08d}.ckpt"
-
-
-def step_paths(folder: Path) -> list[Path]:
-    """The `step=N.ckpt` files of `folder`, oldest first; empty when there is no such folder."""
-    found = [(int(match[1]), path) for path in folder.glob("*.ckpt") if (match := _STEP_NAME.fullmatch(path.name))]
-    return [path for _, path in sorted(found)]
 
 
 def find_checkpoint(run_or_checkpoint: str | Path, prefer: Prefer = "best") -> Path:
@@ -209,7 +194,7 @@ def _gpt_weights(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _checkpoint_folder(run: Path) -> Path:
     """`run/checkpoints`, or `run` itself where somebody names that folder, or one with loose checkpoints."""
-    return run / "checkpoints" if (run / "checkpoints").is_dir() else run
+    return run / CHECKPOINTS if (run / CHECKPOINTS).is_dir() else run
 
 
 def _what_else(folder: Path) -> str:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from minigpt.errors import DataError
-from minigpt.model.gpt import GPT, IGNORED
+from minigpt.model.gpt import GPT
+from minigpt.model.loss import IGNORED
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

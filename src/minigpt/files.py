@@ -82,9 +82,27 @@ def restore_folder(target: Path) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
+def remove_folder(target: Path) -> None:
+    """Delete the folder `target`: gone from its name at once and as a whole, then from the disk.
+
+    A kill leaves `.NAME.gone-PID` behind, which `remove_gone` clears.
+    """
+    hidden = target.with_name(f".{target.name}.gone-{os.getpid()}")
+    target.rename(hidden)
+    _sync_folder(target.parent)
+    shutil.rmtree(hidden)
+
+
+def remove_gone(folder: Path) -> None:
+    """Finish what killed processes began to delete in `folder`."""
+    for leftover in folder.glob(".*.gone-*"):
+        if _writer_is_gone(leftover):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
 def _writer_is_gone(leftover: Path) -> bool:
     """Whether the process whose number ends the name of `leftover` no longer runs; false for any other name."""
-    match = re.fullmatch(r"\..*\.(new|old)-(\d+)", leftover.name)
+    match = re.fullmatch(r"\..*\.(new|old|gone)-(\d+)", leftover.name)
     if match is None or int(match[2]) == os.getpid():
         return False
     try:

@@ -5,6 +5,7 @@ Read from top to bottom: each function is one step of `logits -> probabilities -
 
 import math
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor
@@ -12,9 +13,13 @@ from torch import Tensor
 from minigpt.errors import CheckpointError, ConfigError, DataError
 from minigpt.model.cache import Cache, KVCache
 from minigpt.model.gpt import GPT
+from minigpt.model.linear import packed
 from minigpt.sampling_options import SamplingOptions
 from minigpt.text.streaming import StreamDecoder
 from minigpt.text.tokenizers import Tokenizer
+
+PACK_FROM = 64
+"""New tokens from which it pays to copy the weights into the order that is read fastest, see `packed`."""
 
 
 def apply_temperature(logits: Tensor, temperature: float) -> Tensor:
@@ -127,6 +132,13 @@ def generate_tokens(model: GPT, prompt: Tensor, options: SamplingOptions, valid_
     torch's global one is not touched. Past `context_length` tokens the window slides, see `context_start`. To end
     early, stop asking. Raises ConfigError, at once, for an empty prompt and for a context beyond the model's positions.
     """
+    return (tokens for _, tokens in generate_choices(model, prompt, options, valid_vocab))
+
+
+def generate_choices(
+    model: GPT, prompt: Tensor, options: SamplingOptions, valid_vocab: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """What `generate_tokens` gives, each with the logits (B, valid_vocab) that it was chosen by, before `options`."""
     context = context_length(model, options)
     if prompt.shape[1] == 0:
         raise ConfigError("a prompt of 0 tokens gives the model nothing to read: begin with start_token(tokenizer)")
@@ -143,7 +155,7 @@ def _decode(
     context: int,
     generators: list[torch.Generator],
     valid_vocab: int,
-) -> Iterator[Tensor]:
+) -> Iterator[tuple[Tensor, Tensor]]:
     B, T = prompt.shape
     weight = model.token_embedding.weight
     cache = None
@@ -152,17 +164,20 @@ def _decode(
         cache = KVCache(model.config, B, longest, device=weight.device, dtype=weight.dtype)
     start = context_start(T, context)
     window = prompt[:, start:]  # (B, T - start)
-    for n_tokens in range(T, T + options.max_new_tokens):
-        slide = context_start(n_tokens, context) - start
-        if slide > 0:
-            start, window = start + slide, window[:, slide:]
-            if cache is not None:
-                cache.reset()
-        unread = window if cache is None else window[:, cache.length :]
-        logits = next_logits(model, unread, cache)[:, :valid_vocab]
-        tokens = next_tokens(logits, options, generators).to(prompt.device)
-        window = torch.cat((window, tokens[:, None]), dim=1)
-        yield tokens
+    with ExitStack() as stack:
+        for n_tokens in range(T, T + options.max_new_tokens):
+            slide = context_start(n_tokens, context) - start
+            if slide > 0:
+                start, window = start + slide, window[:, slide:]
+                if cache is not None:
+                    cache.reset()
+            if n_tokens == T + 1 and options.max_new_tokens >= PACK_FROM:  # nobody waits for the first token
+                stack.enter_context(packed(model))
+            unread = window if cache is None else window[:, cache.length :]
+            logits = next_logits(model, unread, cache)[:, :valid_vocab]
+            tokens = next_tokens(logits, options, generators).to(prompt.device)
+            window = torch.cat((window, tokens[:, None]), dim=1)
+            yield logits, tokens
 
 
 def start_token(tokenizer: Tokenizer) -> int:

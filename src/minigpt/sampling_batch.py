@@ -4,6 +4,7 @@ What a pass costs is mostly the reading of the weights, so several rows cost lit
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -12,7 +13,16 @@ from torch import Tensor
 from minigpt.errors import DataError
 from minigpt.model.cache import KVCache, RaggedCache
 from minigpt.model.gpt import GPT
-from minigpt.sampling import check_stop, context_length, context_start, encode_prompt, next_logits, next_tokens
+from minigpt.model.linear import packed
+from minigpt.sampling import (
+    PACK_FROM,
+    check_stop,
+    context_length,
+    context_start,
+    encode_prompt,
+    next_logits,
+    next_tokens,
+)
 from minigpt.sampling_options import SamplingOptions
 from minigpt.text.streaming import StreamDecoder
 from minigpt.text.tokenizers import Tokenizer
@@ -157,17 +167,23 @@ def generate_texts(
     check_stop(stop)
     batch = Batch(model, encode_prompts(tokenizer, prompts), options, seeds=seeds, valid_vocab=tokenizer.vocab_size)
     texts = [RowText(tokenizer=tokenizer, stop=stop) for _ in prompts]
+    with packed(model) if options.max_new_tokens >= PACK_FROM else nullcontext():
+        grow(batch, texts, options.max_new_tokens)
+    return [text.finish() for text in texts]
+
+
+def grow(batch: Batch, texts: Sequence[RowText], n: int) -> None:
+    """Add n tokens to each of the texts, the rows of `batch` in their order, or fewer to those that end."""
     growing = list(texts)
-    for _ in range(options.max_new_tokens):
+    for _ in range(n):
         for text, token in zip(growing, batch.step(), strict=True):
             text.push(token)
         going_on = [index for index, text in enumerate(growing) if not text.ended]
         if len(going_on) < len(growing):
             growing = [growing[index] for index in going_on]
             if not growing:
-                break
+                return
             batch.keep(going_on)
-    return [text.finish() for text in texts]
 
 
 def encode_prompts(tokenizer: Tokenizer, prompts: Sequence[str]) -> list[list[int]]:

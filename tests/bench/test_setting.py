@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from helpers import tiny_tokenizer
 
-from minigpt.bench.setting import CHARACTERS, GPT2_TOKENS, make_setting
+from minigpt.bench.setting import make_setting
 from minigpt.errors import ConfigError
+from minigpt.text.outlook import CHARACTERS, GPT2_TOKENS
 
 from .conftest import experiment_of
 

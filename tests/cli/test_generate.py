@@ -1,6 +1,7 @@
 """`minigpt generate`: what it writes where, when, and how it ends."""
 
 import io
+import re
 import signal
 import subprocess
 import sys
@@ -274,3 +275,39 @@ def test_ctrl_c_ends_it_with_a_whole_line_and_130(endless):
     assert out.endswith(b"\n")
     assert b"Traceback" not in err
     assert err.count(b"\n") == 1
+
+
+def test_probabilities_stand_behind_the_tokens_in_a_pipe(alphabet, capsys):
+    words = ["generate", alphabet, "--prompt", "a", "--max_new_tokens", "3", "--greedy", "--show_probabilities"]
+    assert main(words) == 0
+    assert re.fullmatch(r"ab\{\d+\}c\{\d+\}d\{\d+\}\n", capsys.readouterr().out)
+    assert main([*words, "--stop", "d"]) == 0
+    assert re.fullmatch(r"ab\{\d+\}c\{\d+\}\n", capsys.readouterr().out)
+
+
+def test_probabilities_are_colours_in_a_terminal(alphabet, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    words = ["generate", alphabet, "--prompt", "a", "--max_new_tokens", "2", "--greedy", "--show_probabilities"]
+    assert main(words) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "a\x1b[32mb\x1b[0m\x1b[32mc\x1b[0m\n"
+    assert "from 50 %" in captured.err
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert main(words) == 0
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_several_texts_with_probabilities(run, capsys):
+    words = ["--prompt", "The", "--prompt", "A", "--max_new_tokens", "4", "--seed", "1", "--n_samples", "2"]
+    assert main(["generate", str(run), *words, "--show_probabilities"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("\n---\n") == 3
+    assert main(["generate", str(run), *words, "--batch_size", "1"]) == 0
+    assert re.sub(r"\{[\d.<]+\}", "", shown) == capsys.readouterr().out
+
+
+def test_probabilities_of_a_batch_are_refused(run, capsys):
+    code, line = refusal(capsys, run, "--prompt", "a", "--show_probabilities", "--batch_size", 2)
+    assert code == 2
+    assert "--batch_size" in line

@@ -28,6 +28,8 @@ _DICE = random.Random(0)
 for _variant in VARIANTS:
     _variant |= {"norm_gain": _DICE.random() < 0.6, "zero_init": _DICE.random() < 0.3}
     _variant["logit_softcap"] = _DICE.choice([None, None, 5.0])
+    _variant["sliding_window"] = _DICE.choice([None, None, 5])
+    _variant["mup_base_width"] = _DICE.choice([None, None, 8])
 # Each setting in several variants: for the checks that take longer.
 FEW_VARIANTS = VARIANTS[::13]
 

@@ -1,1 +1,1 @@
-"""Mirrors src/minigpt/study."""
+"""Tests of study/."""

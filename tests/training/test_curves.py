@@ -9,13 +9,13 @@ from lightning.pytorch import Callback
 from rich.console import Console
 
 from minigpt.hardware.utilisation import Peak
+from minigpt.metrics_csv import read_metrics
 from minigpt.model.config import GPTConfig
 from minigpt.model.sizes import flops_per_token
 from minigpt.training import curves
 from minigpt.training.clock import TrainingClock
 from minigpt.training.curves import WALL_CLOCK, Curves
 from minigpt.training.fit import fit
-from minigpt.training.metrics_file import read_metrics
 from minigpt.training.progress import ProgressBar
 
 from .tiny import assert_same_state, checkpoint, tiny_experiment

@@ -12,9 +12,9 @@ import torch
 from minigpt.checkpoint import build_model, last_checkpoint, read_checkpoint
 from minigpt.errors import ConfigError, DataError, TrainingError
 from minigpt.evaluation import evaluate
+from minigpt.metrics_csv import read_metrics
 from minigpt.text.prepare import prepare_cached
 from minigpt.training.fit import fit
-from minigpt.training.metrics_file import read_metrics
 
 from .tiny import assert_same_state, checkpoint, curve, tiny_experiment
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from minigpt.errors import CheckpointError
+from minigpt.metrics_csv import read_metrics
 from minigpt.training.fit import fit
-from minigpt.training.metrics_file import MetricsFile, read_metrics
+from minigpt.training.metrics_file import MetricsFile
 
 from .tiny import tiny_experiment
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from minigpt.metrics_csv import read_metrics
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
 from minigpt.optim.config import OptimConfig
 from minigpt.training.fit import fit
-from minigpt.training.metrics_file import read_metrics
 from minigpt.training.module import GPTModule
 
 from .tiny import assert_same_state, checkpoint, tiny_experiment

@@ -9,8 +9,8 @@ import torch
 
 from minigpt.cli.main import main
 from minigpt.divergence import read_bundle
+from minigpt.metrics_csv import read_metrics
 from minigpt.replay import replay
-from minigpt.training.metrics_file import read_metrics
 
 from .tiny import checkpoint, curve
 

@@ -12,9 +12,9 @@ from lightning.pytorch import Callback
 from minigpt.batches import TrainOrder
 from minigpt.checkpoint import read_checkpoint
 from minigpt.errors import CheckpointError, ConfigError
+from minigpt.metrics_csv import read_metrics
 from minigpt.training.curves import WALL_CLOCK
 from minigpt.training.fit import fit
-from minigpt.training.metrics_file import read_metrics
 
 from .tiny import assert_same_state, checkpoint, curve, tiny_experiment
 

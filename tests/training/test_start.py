@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from minigpt.checkpoint import read_checkpoint, step_paths
+from minigpt.checkpoint import read_checkpoint
 from minigpt.cli.main import main
 from minigpt.errors import CheckpointError, ConfigError
+from minigpt.layout import step_paths
+from minigpt.metrics_csv import read_metrics
 from minigpt.training.fit import fit
-from minigpt.training.metrics_file import read_metrics
 
 from .tiny import assert_same_state, checkpoint, curve, tiny_experiment
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from minigpt.checkpoint import step_name
 from minigpt.cli.main import main
+from minigpt.layout import step_name
 
 Fit = Callable[..., Path]
 

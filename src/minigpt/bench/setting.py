@@ -1,6 +1,5 @@
 """What is measured: a config on one device, with its corpus, or with random tokens where that is out of reach."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,18 +11,14 @@ from minigpt.errors import ConfigError, DataError
 from minigpt.model.config import GPTConfig
 from minigpt.precision import full_name
 from minigpt.text.number_tokenizer import NumberTokenizer
+from minigpt.text.outlook import expected_vocabulary
 from minigpt.text.prepare import prepare_cached
 from minigpt.text.prepared import Prepared, TokenSplit
 from minigpt.text.shards import token_dtype
-from minigpt.text.tokenizers import ByteTokenizer, find_tokenizer
-from minigpt.training.config import DataConfig, Experiment
+from minigpt.training.config import Experiment
 from minigpt.training.fit import model_config
 from minigpt.training.resume import Start
 
-CHARACTERS = 65
-"""Distinct ones in tiny Shakespeare: the vocabulary of `char` where there is no text to count."""
-GPT2_TOKENS = 50_257
-"""256 bytes, 50,000 merges and the end of a text (Radford et al. 2019, section 2.2)."""
 _LEAST_TOKENS = 1_000_000
 """More than any cache of a processor holds, so that gathering a batch costs what it costs."""
 _ACCELERATORS = {"auto": "auto", "gpu": "auto", "cuda": "cuda", "mps": "mps", "cpu": "cpu"}
@@ -79,7 +74,7 @@ def make_setting(experiment: Experiment, *, progress: bool = False) -> Setting:
 
 def random_text(experiment: Experiment) -> Prepared:
     """Random tokens in place of a text, of as large a vocabulary as the config's tokenizer would have."""
-    vocab_size = stand_in_vocabulary(experiment.data)
+    vocab_size = expected_vocabulary(experiment.data.tokenizer, experiment.data.vocab_size)
     block_size = int(experiment.model["block_size"])
     n_tokens = max(_LEAST_TOKENS, 4 * block_size)
     drawn = np.random.default_rng(0).integers(0, vocab_size, n_tokens).astype(token_dtype(vocab_size))
@@ -94,17 +89,3 @@ def random_text(experiment: Experiment) -> Prepared:
         for part in np.split(drawn, [n_tokens * 3 // 4])
     )
     return Prepared(Path(), NumberTokenizer(vocab_size), train, val, fingerprint="random", meta={})
-
-
-def stand_in_vocabulary(data: DataConfig) -> int:
-    """How many tokens the config's tokenizer has, without its text."""
-    known = _VOCABULARIES.get(data.tokenizer)
-    return known(data) if known else find_tokenizer(data.tokenizer).vocab_size
-
-
-_VOCABULARIES: dict[str, Callable[[DataConfig], int]] = {
-    "byte": lambda _: ByteTokenizer.vocab_size,
-    "char": lambda _: CHARACTERS,
-    "bpe": lambda data: data.vocab_size,
-    "gpt2": lambda _: GPT2_TOKENS,
-}

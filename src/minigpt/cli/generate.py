@@ -2,14 +2,17 @@
 
 import argparse
 import io
+import os
 import sys
 from argparse import SUPPRESS
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minigpt.cli.prompts import named_prompts, piped_prompt
+from minigpt.errors import ConfigError
 from minigpt.sampling_options import BATCH_SIZE, SamplingOptions, texts_at_once
 
 if TYPE_CHECKING:
@@ -56,6 +59,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=SUPPRESS,
         help="tokens the model sees at most (default: its block_size, which learned positions cannot exceed); a longer "
         "text, or prompt, slides out of its sight in strides of N/4",
+    )
+    add(
+        "--show_probabilities",
+        action="store_true",
+        help="colour each token by the probability that the model gave it; where stdout is no terminal, or NO_COLOR is "
+        "set, write it in percent behind the token: class{93}",
     )
     add = parser.add_argument_group("how to choose").add_argument
     add(
@@ -110,11 +119,18 @@ def run(args: argparse.Namespace) -> int:
     samples = options.for_samples(args.n_samples)
     named = named_prompts(given)
     at_once = texts_at_once(given.get("batch_size"), len(named))
+    if args.show_probabilities and "batch_size" in given:
+        raise ConfigError("--show_probabilities writes one text at a time: leave --batch_size out")
     from minigpt.api import load
 
     loaded = load(args.run, device=args.device, prefer=args.prefer)
     prompts = named or [piped_prompt()]
-    texts = loaded.texts(prompts, samples, given.get("stop"), at_once)
+    stop = given.get("stop")
+    texts: Iterable[Iterable[str]]
+    if args.show_probabilities:
+        texts = with_probabilities(loaded, prompts, samples, stop)
+    else:
+        texts = loaded.texts(prompts, samples, stop, at_once)
     for number, prompt in enumerate(prompts, start=1):
         note_long_prompt(loaded, prompt, options, "the prompt" if len(prompts) == 1 else f"prompt {number}")
     if "seed" not in given and "greedy" not in given:
@@ -129,6 +145,21 @@ def run(args: argparse.Namespace) -> int:
         finally:  # on Ctrl-C too the shell's prompt begins a new line
             write(["\n"])
     return 0
+
+
+def with_probabilities(
+    loaded: "LoadedGPT", prompts: Sequence[str], samples: Sequence[SamplingOptions], stop: str | None
+) -> Iterator[Iterator[str]]:
+    """The texts of the prompts, prompt first, each piece of a continuation shown with its probability."""
+    from minigpt.inspection.coloured import in_terminal, legend, marked
+
+    in_colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    show = in_terminal if in_colour else marked
+    if in_colour:
+        note(f"colours say how likely a token was: {legend()}")
+    before = [prompt for prompt in prompts for _ in samples]
+    texts = loaded.scored(prompts, samples, stop)
+    return (chain([prompt], (show(*piece) for piece in pieces)) for prompt, pieces in zip(before, texts, strict=True))
 
 
 def write(pieces: Iterable[str]) -> None:

@@ -14,13 +14,17 @@ from minigpt.cli.options import OptionParser
 from minigpt.errors import ConfigError, MinigptError, did_you_mean, printable
 
 COMMANDS = {
+    "plan": "what a run will need, take and give, before it: minigpt plan configs/base.yaml",
     "fit": "train a model: minigpt fit --config configs/base.yaml",
     "validate": "exact loss, perplexity and bits per byte of a run over a whole split",
     "generate": "sample text from a run or a checkpoint",
     "verify": "retrain the stretch between two checkpoints of a run and compare bit by bit",
     "replay": "do a step that diverged again",
     "sweep": "train a matrix of runs: minigpt sweep configs/sweeps/ablation.yaml",
+    "compare": "which of several runs is better, and how sure that is: minigpt compare RUN RUN ...",
+    "runs": "list the runs under runs/, and clean up",
     "bench": "how fast training and decoding are here: minigpt bench --config configs/base.yaml",
+    "scaling": "fit a scaling law to a sweep and say what size to train for a budget",
     "prepare": "turn a corpus into token shards ahead of a run",
     "import": "make a checkpoint of a Hugging Face model (GPT-2, Llama), of nanoGPT's, or of safetensors",
     "export": "write a model for transformers, or as safetensors",

@@ -159,6 +159,20 @@ def parse(argv: Sequence[str]) -> tuple[Experiment, str | None]:
     return experiment, ckpt_path
 
 
+def parse_plain(argv: Sequence[str]) -> Experiment:
+    """The checked experiment with the trainer's group as it is written: nothing is built, lightning is not imported."""
+    check_names(argv)
+    values = _parse(build_parser(), argv)
+    groups = _groups(values)
+    trainer = {**TRAINER_DEFAULTS, **values["trainer"]}
+    for name in ("max_steps", "accumulate_grad_batches"):
+        if type(trainer[name]) is not int:
+            raise ConfigError(f"trainer.{name}={trainer[name]} must be a whole number")
+    if not isinstance(trainer["gradient_clip_val"], int | float | None):
+        raise ConfigError(f"trainer.gradient_clip_val={trainer['gradient_clip_val']} must be a number, or null")
+    return Experiment(seed_everything=values["seed_everything"], **groups, trainer=trainer, yaml="")
+
+
 def _parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
     try:
         return parser.parse_args(list(argv))
@@ -242,6 +256,7 @@ _TYPES = {
     "<class 'bool'>": "true or false",
     "<class 'str'>": "a text",
     "<class 'dict'>": "a mapping",
+    "<class 'tuple'>": "a list, as in [a, b]",
     "<class 'NoneType'>": "null",
 }
 """A Python type in words."""

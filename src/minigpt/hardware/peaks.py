@@ -17,6 +17,8 @@ class DataSheet:
     pattern: str
     """Regular expression that the device's name must contain, case ignored."""
     tflops: dict[Format, float]
+    gigabytes: float | None = None
+    """Memory; of a device that comes with less and with more, the less. None for chips that share the computer's."""
 
 
 def _tensor_cores(bf16: float, tf32: float, fp32: float) -> dict[Format, float]:
@@ -32,29 +34,29 @@ def _apple(tflops: float) -> dict[Format, float]:
 # The first row that matches counts, so the special names stand before the general one.
 TABLE = (
     # NVIDIA HGX B200 (data sheet 2024), an eighth of 36 PFLOP/s bf16 and 18 PFLOP/s tf32, both sparse, and of 600 fp32
-    DataSheet(r"\bG?B200\b", _tensor_cores(2250, 1125, 75)),
+    DataSheet(r"\bG?B200\b", _tensor_cores(2250, 1125, 75), 180),
     # NVIDIA H200 (data sheet 2024): NVL 1,671 and 835 sparse, 60; SXM 1,979 and 989 sparse, 67
-    DataSheet(r"\bH200 NVL\b", _tensor_cores(835.5, 417.5, 60)),
-    DataSheet(r"\bG?H200\b", _tensor_cores(989.4, 494.7, 66.9)),
+    DataSheet(r"\bH200 NVL\b", _tensor_cores(835.5, 417.5, 60), 141),
+    DataSheet(r"\bG?H200\b", _tensor_cores(989.4, 494.7, 66.9), 141),
     # NVIDIA H100 (data sheet 2023): PCIe 1,513 and 756 sparse, 51; NVL 1,671 and 835 sparse, 60
-    DataSheet(r"\bH100 PCIe\b", _tensor_cores(756.5, 378, 51.2)),
-    DataSheet(r"\bH100 NVL\b", _tensor_cores(835.5, 417.5, 60)),
+    DataSheet(r"\bH100 PCIe\b", _tensor_cores(756.5, 378, 51.2), 80),
+    DataSheet(r"\bH100 NVL\b", _tensor_cores(835.5, 417.5, 60), 94),
     # NVIDIA H100 (architecture white paper 2022, table 2): SXM5, dense in the table itself; H800 is the same chip
-    DataSheet(r"\bH[18]00\b", _tensor_cores(989.4, 494.7, 66.9)),
+    DataSheet(r"\bH[18]00\b", _tensor_cores(989.4, 494.7, 66.9), 80),
     # NVIDIA A100 (data sheet 2021), SXM and PCIe alike; A800 is the same chip
-    DataSheet(r"\bA[18]00\b", _tensor_cores(312, 156, 19.5)),
+    DataSheet(r"\bA[18]00\b", _tensor_cores(312, 156, 19.5), 40),
     # NVIDIA L40S (data sheet 2023), L4 (data sheet 2023)
-    DataSheet(r"\bL40S\b", _tensor_cores(362, 183, 91.6)),
-    DataSheet(r"\bL4\b", _tensor_cores(121, 60, 30.3)),
+    DataSheet(r"\bL40S\b", _tensor_cores(362, 183, 91.6), 48),
+    DataSheet(r"\bL4\b", _tensor_cores(121, 60, 30.3), 24),
     # NVIDIA V100 (data sheet 2020) and T4 (data sheet 2019): tensor cores for fp16 alone, no sparsity yet
-    DataSheet(r"\bV100-PCIE", {"fp16": 112, "fp32": 14}),
-    DataSheet(r"\bV100", {"fp16": 125, "fp32": 15.7}),
-    DataSheet(r"\bT4\b", {"fp16": 65, "fp32": 8.1}),
+    DataSheet(r"\bV100-PCIE", {"fp16": 112, "fp32": 14}, 16),
+    DataSheet(r"\bV100", {"fp16": 125, "fp32": 15.7}, 16),
+    DataSheet(r"\bT4\b", {"fp16": 65, "fp32": 8.1}, 16),
     # NVIDIA's white papers of RTX Blackwell (2025), Ada (2022) and Ampere GA102 (2020), in the table of peak rates the
     # lines "with FP32 accumulate"; the laptop chips of the same number are others
-    DataSheet(r"\bRTX 5090(?! (D|Laptop))", _tensor_cores(209.5, 104.8, 104.8)),
-    DataSheet(r"\bRTX 4090(?! (D|Laptop))", _tensor_cores(165.2, 82.6, 82.6)),
-    DataSheet(r"\bRTX 3090(?! Ti)", _tensor_cores(71, 35.6, 35.6)),
+    DataSheet(r"\bRTX 5090(?! (D|Laptop))", _tensor_cores(209.5, 104.8, 104.8), 32),
+    DataSheet(r"\bRTX 4090(?! (D|Laptop))", _tensor_cores(165.2, 82.6, 82.6), 24),
+    DataSheet(r"\bRTX 3090(?! Ti)", _tensor_cores(71, 35.6, 35.6), 24),
     # Apple's press releases of the M1 (2020), M1 Pro and Max (2021), M1 Ultra (2022), M2 (2022), M2 Pro, Max and Ultra
     # (2023): the GPU with the most cores
     DataSheet(r"\bM1 Ultra\b", _apple(21)),
@@ -76,6 +78,13 @@ TABLE = (
     DataSheet(r"\bM4 Pro\b", _apple(7.5)),
     DataSheet(r"\bM4\b", _apple(3.8)),
 )
+
+
+DEVICES = (
+    *("B200", "H200 NVL", "H200", "H100 PCIe", "H100 NVL", "H100", "A100", "L40S", "L4", "V100-PCIE", "V100", "T4"),
+    *("RTX 5090", "RTX 4090", "RTX 3090", "M1", "M2", "M3", "M4"),
+)
+"""Names that find a row, for a person to choose from; Apple's also with Pro, Max and Ultra."""
 
 
 def data_sheet(device_name: str) -> DataSheet | None:

@@ -68,6 +68,8 @@ GPT2 = Family(
         "qk_norm": (False,),
         "norm_gain": (True,),
         "logit_softcap": (None,),
+        "sliding_window": (None,),
+        "mup_base_width": (None,),
     },
     defaults={
         "vocab_size": 50257,

@@ -92,6 +92,8 @@ LLAMA = Family(
         "qk_norm": (False,),
         "norm_gain": (True,),
         "logit_softcap": (None,),
+        "sliding_window": (None,),
+        "mup_base_width": (None,),
     },
     defaults={
         "vocab_size": 32000,

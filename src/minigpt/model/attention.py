@@ -73,8 +73,7 @@ class AttentionFunction(Protocol):
 
 def explicit_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, dropout_p: float) -> Tensor:
     """softmax(q k^T / sqrt(D) + bias) v, step by step: the reference (Vaswani et al. 2017, equation 1)."""
-    weights = dropout(attention_weights(q, k, bias), dropout_p)  # (B, H, T, S)
-    return weights @ share_heads(v, q.shape[1])  # (B, H, T, S) @ (B, H, S, D) -> (B, H, T, D)
+    return weighted_values(attention_weights(q, k, bias), v, dropout_p)
 
 
 def attention_weights(q: Tensor, k: Tensor, bias: Tensor | None) -> Tensor:
@@ -86,6 +85,11 @@ def attention_weights(q: Tensor, k: Tensor, bias: Tensor | None) -> Tensor:
     q = q / math.sqrt(D)  # cheaper than dividing the scores
     scores = q @ share_heads(k, H).transpose(-2, -1) + bias  # (B, H, T, D) @ (B, H, D, S) -> (B, H, T, S)
     return scores.softmax(dim=-1)
+
+
+def weighted_values(weights: Tensor, v: Tensor, dropout_p: float) -> Tensor:
+    """What the queries gather by weights (B, H, T, S), some of which are dropped: (B, H, T, D)."""
+    return dropout(weights, dropout_p) @ share_heads(v, weights.shape[1])  # (B, H, T, S) @ (B, H, S, D)
 
 
 def fused_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, dropout_p: float) -> Tensor:

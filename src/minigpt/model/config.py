@@ -50,6 +50,11 @@ class GPTConfig:
     """Which feed-forward layer, named after its activation."""
     attention: AttentionName = "fused"
     """Attention through torch's fused kernel, or written out step by step: the same numbers."""
+    sliding_window: int | None = None
+    """Tokens that each token sees in the layers of sliding-window attention, itself among them; null: all layers see
+    all."""
+    window_pattern: str = "SSSL"
+    """Which layers have the window (S) and which see all (L): a letter a layer, repeated from the last layer back."""
     norm_gain: bool = True
     """Give the norms a trained gain for each channel (and layernorm its bias)."""
     qk_norm: bool = False
@@ -60,6 +65,9 @@ class GPTConfig:
     """Use one matrix as token embedding and as output layer."""
     zero_init: bool = False
     """Start each residual branch, and an untied output layer, at zero: a new model is an embedding and no more."""
+    mup_base_width: int | None = None
+    """Maximal-update parametrisation: the n_embd at which the learning rate was tuned, for which nothing changes; at
+    other widths the same rate stays the best. null: the usual parametrisation. Widen by heads, not by their width."""
     logit_softcap: float | None = None
     """Squash the logits into (-cap, cap) by a tanh; null: not at all."""
     rotary_base: float = 10000.0
@@ -85,6 +93,19 @@ class GPTConfig:
         if self.n_ff is not None:
             return self.n_ff
         return 8 * math.ceil(self.n_embd / 3) if self.activation in GATED_ACTIVATIONS else 4 * self.n_embd
+
+    @property
+    def width_multiplier(self) -> float:
+        """How many times wider than mup_base_width the model is; 1 in the usual parametrisation."""
+        return 1.0 if self.mup_base_width is None else self.n_embd / self.mup_base_width
+
+    @property
+    def windows(self) -> tuple[int | None, ...]:
+        """How many tokens each layer sees, None for all of them."""
+        if self.sliding_window is None:
+            return (None,) * self.n_layer
+        letters = [self.window_pattern[i % len(self.window_pattern)] for i in range(-self.n_layer, 0)]
+        return tuple(self.sliding_window if letter == "S" else None for letter in letters)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by field name, as a checkpoint stores them."""
@@ -113,7 +134,7 @@ class GPTConfig:
         for name in ("vocab_size", "block_size", "n_head", "n_embd"):
             _check_whole(name, getattr(self, name), at_least=1)
         _check_whole("n_layer", self.n_layer, at_least=0)
-        for name in ("n_kv_head", "n_ff"):
+        for name in ("n_kv_head", "n_ff", "sliding_window", "mup_base_width"):
             if getattr(self, name) is not None:
                 _check_whole(name, getattr(self, name), at_least=1)
         for name in ("norm_gain", "qk_norm", "bias", "tie_embeddings", "zero_init"):
@@ -151,6 +172,21 @@ class GPTConfig:
         if self.position == "sinusoidal" and self.n_embd % 2:
             raise ConfigError(f"position=sinusoidal needs an even n_embd, not n_embd={self.n_embd}")
         refuse_without_effect(self, "", "rotary_base", "position", ("rotary",))
+        self._check_windows()
+
+    def _check_windows(self) -> None:
+        pattern = self.window_pattern
+        if not (isinstance(pattern, str) and pattern and set(pattern) <= {"S", "L"} and "S" in pattern):
+            raise ConfigError(
+                f"window_pattern={shown(pattern)} must be letters S (sliding window) and L (all), one S at least"
+            )
+        if self.sliding_window is None and pattern != type(self).window_pattern:
+            raise ConfigError(f"window_pattern={pattern} has no effect without sliding_window")
+        if self.sliding_window is not None and self.sliding_window >= self.block_size:
+            raise ConfigError(
+                f"sliding_window={self.sliding_window} must be less than block_size={self.block_size}, which is all "
+                "that a token can see"
+            )
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {

@@ -1,8 +1,7 @@
 """GPT: tokens in, logits of the next token out."""
 
-from typing import Literal
+from collections.abc import Collection, Mapping
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minigpt.errors import ConfigError
@@ -10,13 +9,14 @@ from minigpt.model.block import BLOCKS
 from minigpt.model.cache import Cache
 from minigpt.model.config import GPTConfig
 from minigpt.model.dropout import Dropout
+from minigpt.model.edits import Edit
 from minigpt.model.init import initialise
 from minigpt.model.linear import Linear
+from minigpt.model.loss import Reduction, next_token_loss
 from minigpt.model.norms import NORMS
 from minigpt.model.positions import POSITIONS, Start, end_of
-
-IGNORED = -1
-"""A target of this value counts for nothing."""
+from minigpt.model.trace import Trace, trace
+from minigpt.model.windows import within
 
 
 class SoftCap(nn.Module):
@@ -29,6 +29,18 @@ class SoftCap(nn.Module):
     def forward(self, logits: Tensor) -> Tensor:
         """(..., V) -> (..., V)."""
         return self.cap * (logits / self.cap).tanh()
+
+
+class Scale(nn.Module):
+    """x times a number: mup's 1 / width before the output layer (Yang et al. 2022, table 8)."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape -> the same shape."""
+        return x * self.factor
 
 
 class GPT(nn.Module):
@@ -51,6 +63,7 @@ class GPT(nn.Module):
         self.head = Linear(config.n_embd, config.vocab_size, bias=False)
         if config.tie_embeddings:
             self.head.weight = self.token_embedding.weight  # Press and Wolf 2017
+        self.readout: nn.Module = Scale(1 / config.width_multiplier) if config.mup_base_width else nn.Identity()
         self.squash = SoftCap(config.logit_softcap) if config.logit_softcap else nn.Identity()
         initialise(self)
 
@@ -65,32 +78,58 @@ class GPT(nn.Module):
         With a cache the tokens stand behind those it holds, see them, and are added to it (any T >= 1).
         Raises ConfigError where the positions or the cache end before the tokens do.
         """
-        return self.squash(self.head(self.hidden(tokens, cache)))
+        return self.logits(self.hidden(tokens, cache))
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """What `hidden` gave, (..., C) -> (..., V)."""
+        return self.squash(self.head(self.readout(hidden)))
+
+    def learning_rate_scales(self) -> dict[nn.Parameter, float]:
+        """By what a weight's learning rate under Adam is to be multiplied, where that is not 1: mup's hidden matrices.
+
+        The gradients of a matrix of n columns add up in n products each, while Adam's update of every weight is as
+        large as the rate: the change of what the layer gives grows as n, unless the rate falls as 1 / n (Yang et al.
+        2022, "Tensor Programs V", table 8).
+        """
+        if self.config.mup_base_width is None:
+            return {}
+        matrices = [weight for weight in self.blocks.parameters() if weight.ndim == 2]
+        return dict.fromkeys(matrices, 1 / self.config.width_multiplier)
 
     def hidden(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
-        """tokens (B, T) int64 -> (B, T, C): the stream after the last norm, from which `head` makes logits."""
+        """tokens (B, T) int64 -> (B, T, C): the stream after the last norm, from which `logits` are made."""
         T = tokens.shape[1]
         start = 0 if cache is None else cache.start_of(tokens)
         self._check_positions(start, T)
 
         x = self.token_embedding(tokens)  # (B, T, C)
         x = self.dropout(self.position.embed(x, start))
-        signals = self.position.signals(x, start)
-        for layer, block in enumerate(self.blocks):
-            x = block(x, signals, None if cache is None else cache.layers[layer])  # (B, T, C)
+        everywhere = self.position.signals(x, start)
+        signals = {window: within(everywhere, x, window) for window in set(self.config.windows)}
+        for layer, (block, window) in enumerate(zip(self.blocks, self.config.windows, strict=True)):
+            x = block(x, signals[window], None if cache is None else cache.layers[layer])  # (B, T, C)
         if cache is not None:
             cache.advance(T)
         return self.final_norm(x)
 
-    def loss(self, tokens: Tensor, targets: Tensor, reduction: Literal["mean", "none"] = "mean") -> Tensor:
+    def loss(self, tokens: Tensor, targets: Tensor, reduction: Reduction = "mean") -> Tensor:
         """Cross-entropy in nats per token, in float32 whatever the dtype of the model or of autocast.
 
         tokens and targets are (B, T) int64, targets[:, t] the successor of tokens[:, t]; targets of -1 are
         ignored. "mean" gives a scalar over the others, "none" gives (B, T) with 0 where ignored.
         """
-        logits = self(tokens).float()  # (B, T, V)
-        loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction=reduction)
+        hidden = self.hidden(tokens).flatten(0, 1)  # (B T, C)
+        weights = list(self.head.parameters())
+        loss = next_token_loss(
+            self.logits, weights, hidden, targets.flatten(), vocab_size=self.config.vocab_size, reduction=reduction
+        )
         return loss if reduction == "mean" else loss.view_as(targets)
+
+    def trace(
+        self, tokens: Tensor, *, edits: Mapping[str, Edit] | None = None, keep: Collection[str] | None = None
+    ) -> Trace:
+        """What passes through the model on tokens (B, T), by name, and changes of it: see `minigpt.model.trace`."""
+        return trace(self, tokens, edits=edits, keep=keep)
 
     def _check_positions(self, start: Start, T: int) -> None:
         limit, end = self.max_positions, end_of(start, T)

@@ -31,15 +31,20 @@ def initialise(model: "GPT") -> None:
     With zero_init attention.output, feedforward.down and an untied head are 0: every block begins as the identity
     (Zhang et al. 2019, "Fixup", section 3; Yang et al. 2022, "Tensor Programs V", appendix D.2, for the output layer).
 
+    With mup_base_width the matrices of the blocks are narrower by sqrt(n_embd / mup_base_width): their variance falls
+    as 1 / inputs, so that what they give is as large at every width (Yang et al. 2022, table 8); the two embeddings and
+    the head keep theirs.
+
     The stream is the sum of 2 n_layer residual branches; drawing them narrower keeps its variance free of depth.
     """
+    config = model.config
+    hidden_std = STD / math.sqrt(config.width_multiplier)
     for module in model.modules():
         if isinstance(module, nn.Linear):
-            draw(module, STD)
+            draw(module, STD if module is model.head else hidden_std)
         elif isinstance(module, nn.Embedding | LearnedPosition):
             nn.init.normal_(module.weight, std=STD)
-    config = model.config
-    residual_std = 0.0 if config.zero_init else STD / math.sqrt(2 * max(config.n_layer, 1))
+    residual_std = 0.0 if config.zero_init else hidden_std / math.sqrt(2 * max(config.n_layer, 1))
     for module in model.modules():
         if isinstance(module, Attention):
             draw(module.output, residual_std)

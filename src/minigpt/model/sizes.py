@@ -4,6 +4,8 @@ from minigpt.model.config import GATED_ACTIVATIONS, GPTConfig
 
 INDEX_BYTES = 8
 """A token id is an int64."""
+LOGITS_AT_ONCE = 2**25
+"""The most logits that the loss makes together, 128 MiB in float32: 667 tokens of a vocabulary of 50,304."""
 
 
 def parameter_count(config: GPTConfig) -> int:
@@ -55,11 +57,17 @@ def forward_flops_per_token(config: GPTConfig) -> int:
     and C for the weighted sum: 4 L C T. That half of these are masked away is not subtracted, as is usual
     (Kaplan et al. 2020, table 1; Chowdhery et al. 2022, appendix B).
     """
-    C, F, L = config.n_embd, config.ff_width, config.n_layer
+    C = config.n_embd
+    multiplied = block_matrix_parameters(config) + C * config.vocab_size
+    return 2 * multiplied + 4 * config.n_layer * C * config.block_size
+
+
+def block_matrix_parameters(config: GPTConfig) -> int:
+    """Weights of the blocks' linear layers, biases not counted: those that Muon updates."""
+    C, F = config.n_embd, config.ff_width
     qkv_width = C + 2 * config.kv_heads * config.head_width
     n_matrices = 3 if config.activation in GATED_ACTIVATIONS else 2
-    multiplied = L * (C * qkv_width + C * C + n_matrices * C * F) + C * config.vocab_size
-    return 2 * multiplied + 4 * L * C * config.block_size
+    return config.n_layer * (C * qkv_width + C * C + n_matrices * C * F)
 
 
 def flops_per_token(config: GPTConfig) -> int:
@@ -85,16 +93,43 @@ def activation_bytes(config: GPTConfig, batch_size: int, bytes_per_element: int 
     attention weights for fused attention with dropout, which no CPU kernel has. With bytes_per_element=2
     (bfloat16) it is an estimate, since norms and loss stay in float32.
     """
-    T, C, V = config.block_size, config.n_embd, config.vocab_size
+    T, C = config.block_size, config.n_embd
     dropped = C if config.dropout > 0 else 0  # the mask of one (B, T, C) dropout
     block = _attention_numbers(config) + _feedforward_numbers(config) + 2 * _norm_numbers(config, C) + 2 * dropped
     final_norm = _norm_numbers(config, C) if config.norm_placement == "pre" else 0
-    # The input of the head, the tanh of the soft cap, the log-probabilities.
-    head_and_loss = C + (V if config.logit_softcap else 0) + V
-    per_token = dropped + config.n_layer * block + final_norm + head_and_loss
-    numbers = batch_size * T * per_token + _position_numbers(config)
+    per_token = dropped + config.n_layer * block + final_norm + C  # C: the input of the head, or its gradient
+    numbers = batch_size * T * per_token + _kept_by_loss(config, batch_size * T) + _position_numbers(config)
     tokens_and_targets = 2 * batch_size * T * INDEX_BYTES
     return numbers * bytes_per_element + tokens_and_targets
+
+
+def kept_logits_bytes(config: GPTConfig, batch_size: int, bytes_per_element: int = 4) -> int:
+    """What `activation_bytes` counts for the loss: as wide as the vocabulary, kept from the forward pass on."""
+    return _kept_by_loss(config, batch_size * config.block_size) * bytes_per_element
+
+
+def passing_logits_bytes(config: GPTConfig, batch_size: int) -> int:
+    """What the loss has in memory besides, at its highest: all other activations are there at that moment.
+
+    They are float32 whatever the precision, as the loss is. In one go it is at the beginning of the backward pass: the
+    gradients of the log-probabilities and of the logits. Piece by piece it is at the end of the forward pass, and the
+    log-probabilities of one piece come on top, and the gradient that the piece before gave the head's matrix.
+    """
+    n_tokens, rows = batch_size * config.block_size, loss_rows(config.vocab_size)
+    per_word = 2 * n_tokens if n_tokens <= rows else 3 * rows + config.n_embd
+    return per_word * config.vocab_size * 4
+
+
+def loss_rows(vocab_size: int) -> int:
+    """For how many tokens at once the loss makes logits; no more are in memory together."""
+    return max(1, LOGITS_AT_ONCE // vocab_size)
+
+
+def _kept_by_loss(config: GPTConfig, n_tokens: int) -> int:
+    """The tanh of the soft cap and the log-probabilities; piece by piece the gradient of the head's matrix alone."""
+    if n_tokens > loss_rows(config.vocab_size):
+        return config.vocab_size * config.n_embd
+    return n_tokens * (2 if config.logit_softcap else 1) * config.vocab_size
 
 
 def _norm_numbers(config: GPTConfig, width: int) -> int:
@@ -141,8 +176,9 @@ def _position_numbers(config: GPTConfig) -> int:
     T = config.block_size
     if config.n_layer == 0:
         return 0
-    if config.position == "rotary":
-        return T * config.head_width  # cosines and sines
-    if config.position == "alibi" and config.attention == "fused" and config.dropout == 0:
-        return config.n_head * T * T  # the bias
-    return 0
+    numbers = T * config.head_width if config.position == "rotary" else 0  # cosines and sines
+    if config.attention == "fused" and config.dropout == 0:  # the kernel keeps the bias of each kind of layer
+        windows, alibi = set(config.windows), config.position == "alibi"
+        n_biases = len(windows) if alibi else len(windows - {None})
+        numbers += n_biases * (config.n_head if alibi else 1) * T * T
+    return numbers

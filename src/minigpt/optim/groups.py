@@ -19,14 +19,22 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> Groups:
     Matrices and embedding tables (two or more axes) decay; biases and gains of norms (one axis) do not: a decayed gain
     only fights the norm it belongs to. A tied table is one parameter and stands once. Order is that of
     `named_parameters`, so an optimizer state that was saved by position finds its parameter again.
+
+    Parameters to which the model's `learning_rate_scales` gives another scale than 1 are a group for each, whose rate
+    is multiplied by `lr_scale`. Their decay is divided by it: what one step takes from a weight is the product of both.
     """
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trainable:
         raise ConfigError("the model has no trainable parameter: nothing to optimise")
-    groups = [
-        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
-    ]
+    scale_of: dict[nn.Parameter, float] = getattr(model, "learning_rate_scales", dict)()
+    by_kind: dict[tuple[bool, float], list[nn.Parameter]] = {(True, 1.0): [], (False, 1.0): []}
+    for parameter in trainable:
+        by_kind.setdefault((parameter.ndim >= 2, scale_of.get(parameter, 1.0)), []).append(parameter)
+    groups: Groups = []
+    for (decays, scale), parameters in by_kind.items():
+        groups.append({"params": parameters, "weight_decay": weight_decay / scale if decays else 0.0})
+        if scale != 1.0:
+            groups[-1]["lr_scale"] = scale
     return [group for group in groups if group["params"]]
 
 
@@ -52,7 +60,9 @@ def muon_groups(model: nn.Module, config: OptimConfig) -> Groups:
 
 def _build_adamw(model: nn.Module, config: OptimConfig, fused: bool) -> Optimizer:
     groups = parameter_groups(model, config.weight_decay)
-    return AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=fused)
+    optimizer = AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=fused)
+    set_learning_rate(optimizer, config, config.lr)
+    return optimizer
 
 
 def _build_muon(model: nn.Module, config: OptimConfig, fused: bool) -> Optimizer:
@@ -80,7 +90,7 @@ def apply_settings(optimizer: Optimizer, config: OptimConfig) -> None:
     """Put the settings of `config` into an optimizer whose state was restored, which brought the old settings along."""
     for group in optimizer.param_groups:
         decays = any(parameter.ndim >= 2 for parameter in group["params"])
-        group["weight_decay"] = config.weight_decay if decays else 0.0
+        group["weight_decay"] = config.weight_decay / group.get("lr_scale", 1.0) if decays else 0.0
         if group.get("use_muon"):
             group.update(momentum=config.muon_momentum)
         else:
@@ -89,6 +99,6 @@ def apply_settings(optimizer: Optimizer, config: OptimConfig) -> None:
 
 
 def set_learning_rate(optimizer: Optimizer, config: OptimConfig, rate: float) -> None:
-    """Give AdamW's groups `rate`, which peaks at `lr`, and Muon's the same share of their own peak."""
+    """Give AdamW's groups `rate`, which peaks at `lr`, by their scale, and Muon's the same share of their own peak."""
     for group in optimizer.param_groups:
-        group["lr"] = rate * (config.muon_lr / config.lr) if group.get("use_muon") else rate
+        group["lr"] = rate * (config.muon_lr / config.lr if group.get("use_muon") else group.get("lr_scale", 1.0))

@@ -1,1 +1,1 @@
-"""Many runs: planned before they are paid for, run as a matrix, compared with how sure that is."""
+"""Many runs: planned before they are paid for, swept, compared, put into a law. No lightning; nothing of training/."""

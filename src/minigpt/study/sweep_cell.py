@@ -11,8 +11,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from minigpt.checkpoint import last_checkpoint, step_paths
+from minigpt.checkpoint import last_checkpoint
 from minigpt.files import atomic_write
+from minigpt.layout import CHECKPOINTS, CONFIG, DIVERGENCES, LOCK, step_paths
 from minigpt.study.sweep_folder import State
 
 OUT, ERRORS = "stdout.log", "stderr.log"
@@ -50,7 +51,7 @@ class CellRun:
     def steps_saved(self) -> int:
         """The step of the newest whole checkpoint; 0: there is none."""
         newest = last_checkpoint(self.path)
-        steps = {path: int(path.stem.removeprefix("step=")) for path in step_paths(self.path / "checkpoints")}
+        steps = {path: int(path.stem.removeprefix("step=")) for path in step_paths(self.path / CHECKPOINTS)}
         return steps[newest] if newest else 0
 
 
@@ -74,8 +75,8 @@ class CellProcess:
         self._asked = False
         folder = run.path
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / "config.yaml").exists():
-            atomic_write(folder / "config.yaml", run.config_yaml)
+        if not (folder / CONFIG).exists():
+            atomic_write(folder / CONFIG, run.config_yaml)
         self._began = time.time()
         with (folder / OUT).open("ab") as out, (folder / ERRORS).open("ab") as errors:
             self._said_before = errors.tell()
@@ -125,16 +126,16 @@ class CellProcess:
 
     def _diverged(self) -> bool:
         """Whether this session kept the step that it ended at (a run that skips such steps ends at none)."""
-        bundles = (self.run.path / "divergences").glob("step=*.pt")
+        bundles = (self.run.path / DIVERGENCES).glob("step=*.pt")
         return self.process.returncode == 1 and any(path.stat().st_mtime >= self._began - 1 for path in bundles)
 
 
 def is_free(run: CellRun) -> bool:
     """Whether no process trains in the folder, once one that a killed sweep left has saved; waits for it."""
-    if not (run.path / ".lock").exists():
+    if not (run.path / LOCK).exists():
         return True
     try:
-        with FileLock(run.path / ".lock", timeout=_PATIENCE):
+        with FileLock(run.path / LOCK, timeout=_PATIENCE):
             return True
     except Timeout:
         return False

@@ -12,11 +12,11 @@ from filelock import FileLock, Timeout
 
 from minigpt.errors import ConfigError
 from minigpt.files import atomic_write, remove_leftovers
+from minigpt.layout import LOCK, SWEEP
 from minigpt.study.sweep_file import Cell, Sweep
 
 State = Literal["waiting", "running", "finished", "diverged", "failed", "pruned"]
 FORMAT = 1
-RECORD = "sweep.json"
 BASE = "base.yaml"
 """A copy of the base config: what the cells are trained with, whatever becomes of the original."""
 
@@ -50,7 +50,7 @@ class SweepFolder:
         """Be the only process that runs this sweep, with the record up to date; ConfigError if there is another."""
         self.prepare()
         try:
-            with FileLock(self.path / ".lock", timeout=0):
+            with FileLock(self.path / LOCK, timeout=0):
                 remove_leftovers(self.path)
                 yield
         except Timeout as error:
@@ -103,7 +103,7 @@ class SweepFolder:
         return records
 
     def _read(self) -> dict[str, CellRecord]:
-        path = self.path / RECORD
+        path = self.path / SWEEP
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -129,7 +129,7 @@ class SweepFolder:
     def _refuse_change(self, content: dict[str, Any]) -> None:
         """What all cells share must be what it was."""
         if content["format"] != FORMAT:
-            raise ConfigError(f"{self.path / RECORD} has format {content['format']}, this version reads {FORMAT}")
+            raise ConfigError(f"{self.path / SWEEP} has format {content['format']}, this version reads {FORMAT}")
         then = (self.path / BASE).read_text(encoding="utf-8") if (self.path / BASE).exists() else self.base_yaml
         if yaml.safe_load(then) != yaml.safe_load(self.base_yaml):
             raise ConfigError(
@@ -153,7 +153,7 @@ class SweepFolder:
             "search": _search(self.sweep),
             "cells": [record.to_dict() for record in self.records.values()],
         }
-        atomic_write(self.path / RECORD, json.dumps(content, indent=2) + "\n")
+        atomic_write(self.path / SWEEP, json.dumps(content, indent=2) + "\n")
 
 
 def _record(content: dict[str, Any]) -> CellRecord:

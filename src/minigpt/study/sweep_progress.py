@@ -1,9 +1,11 @@
 """Where a cell stands, read from the metrics.csv that it is writing."""
 
-import csv
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from minigpt.errors import CheckpointError
+from minigpt.layout import METRICS
+from minigpt.metrics_csv import read_metrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,26 +19,20 @@ class Progress:
 
 def read_progress(folder: Path) -> Progress:
     """The newest step and losses of the run in `folder`; nothing where nothing is written yet."""
-    step, newest = 0, dict[str, float]()
-    for step, row in read_rows(folder):  # noqa: B007 (the last one is wanted)
+    rows, newest = _rows(folder), dict[str, float]()
+    for row in rows.values():
         newest.update(row)
-    return Progress(step=step, train_loss=newest.get("train/loss"), val_loss=newest.get("val/loss"))
+    return Progress(step=max(rows, default=0), train_loss=newest.get("train/loss"), val_loss=newest.get("val/loss"))
 
 
 def read_curve(folder: Path, column: str) -> list[tuple[int, float]]:
     """(step, value) of one column."""
-    return [(step, row[column]) for step, row in read_rows(folder) if column in row]
+    return [(step, row[column]) for step, row in _rows(folder).items() if column in row]
 
 
-def read_rows(folder: Path) -> Iterator[tuple[int, dict[str, float]]]:
-    """Each whole row; a file that is being written, or that a person has changed, is read as far as it goes."""
+def _rows(folder: Path) -> dict[int, dict[str, float]]:
+    """By step; a file that a person has spoilt shows nothing: the run itself will say what is wrong with it."""
     try:
-        lines = (folder / "metrics.csv").read_text(encoding="utf-8").splitlines(keepends=True)
-    except (OSError, UnicodeDecodeError):
-        return
-    for row in csv.DictReader(line for line in lines if line.endswith("\n")):
-        try:
-            step = int(row.pop("step"))
-            yield step, {name: float(cell) for name, cell in row.items() if cell}
-        except (KeyError, ValueError, TypeError):
-            continue
+        return read_metrics(folder / METRICS)
+    except (OSError, CheckpointError):
+        return {}

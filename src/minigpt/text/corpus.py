@@ -36,6 +36,7 @@ _NOT_LIBRARY = {
     "encodings",  # generated tables of code pages: an eighth of all bytes, and a model would write little else
     "pydoc_data",  # the language reference as one long string
 }
+SHAKESPEARE_BYTES = 1_115_394
 _MEMO_BYTES = 64 << 20
 """A larger file is hashed once for each state (path, size, time of change) of it, a smaller one each time."""
 
@@ -58,6 +59,11 @@ class Corpus:
     def n_documents(self) -> int | None:
         """One for each file, if all are texts; None where only reading tells."""
         return len(self.files) if all(kind_of(path) == "text" for path in self.files) else None
+
+    @property
+    def unread_bytes(self) -> int:
+        """Bytes that `fingerprint` would read: all but those of large files whose sum is remembered."""
+        return sum(path.stat().st_size for path in self.files if not _known_sha256(path))
 
     def fingerprint(self) -> str:
         """sha256 (hex) of the content of all files in their order and of how they are read; names do not matter."""
@@ -95,6 +101,11 @@ class Corpus:
                 size += span.size
         if piece:
             yield tuple(piece)
+
+
+def needs_network(spec: str) -> bool:
+    """Whether `open_corpus` would have to download first."""
+    return spec == "shakespeare" and not _shakespeare_path().exists()
 
 
 def open_corpus(spec: str, text_field: str = "text") -> Corpus:
@@ -142,7 +153,7 @@ def _python_corpus() -> Corpus:
 
 def _shakespeare_file() -> Path:
     """Tiny Shakespeare, downloaded once into the cache and checked."""
-    path = cache_root() / "corpora" / "tinyshakespeare.txt"
+    path = _shakespeare_path()
     local = "take a local copy with `--data.corpus FILE` (`--corpus FILE` for prepare)"
     if not path.exists():
         try:
@@ -157,6 +168,10 @@ def _shakespeare_file() -> Path:
     else:
         _check_shakespeare(path.read_bytes(), str(path))
     return path
+
+
+def _shakespeare_path() -> Path:
+    return cache_root() / "corpora" / "tinyshakespeare.txt"
 
 
 def _check_shakespeare(content: bytes, source: str) -> None:
@@ -195,14 +210,21 @@ def _no_such_corpus(spec: str, path: Path) -> str:
 
 
 def _sha256(path: Path) -> str:
-    is_large = path.stat().st_size > _MEMO_BYTES
-    known = recall("sha256", path) if is_large else None
+    known = _known_sha256(path)
     if known:
         return known
     digest = hashlib.sha256()
     with path.open("rb") as file:
         for block in iter(partial(file.read, 1 << 20), b""):
             digest.update(block)
-    if is_large:
+    if _is_large(path):
         remember("sha256", path, digest.hexdigest())
     return digest.hexdigest()
+
+
+def _known_sha256(path: Path) -> str | None:
+    return recall("sha256", path) if _is_large(path) else None
+
+
+def _is_large(path: Path) -> bool:
+    return path.stat().st_size > _MEMO_BYTES

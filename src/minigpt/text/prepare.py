@@ -94,14 +94,34 @@ def prepare_cached(
         if is_prepared(folder):
             return open_as_corpus(folder, options, tokenizer or _existing_tokenizer(options))
         recipe = _look_up(options, tokenizer)
-        name = re.sub(r"[^A-Za-z0-9_.]+", "_", recipe.corpus.name)[:60]
-        label = recipe.tokenizer.kind if recipe.tokenizer else options.tokenizer
-        out = root / f"{name}-{label}-{recipe.key()[:16]}"
-        if recipe.tokenizer and not is_prepared(out):
-            # The same may have been made when this tokenizer was still to be learnt.
-            out = next((made for made in sorted(root.glob(f"{name}-{label}-*")) if _holds(made, recipe.key())), out)
+        out = _place(recipe, root)
         with _way_out(out):
             return _make(recipe, out, progress)
+
+
+def find_prepared(options: PrepareOptions) -> Path | None:
+    """The folder that `prepare_cached` would open, None where it would have to prepare first; nothing is written.
+
+    The corpus is read once, for its fingerprint. DataError where corpus or tokenizer cannot be had.
+    """
+    folder, root = Path(options.corpus).expanduser(), cache_root() / "data"
+    with _one_line_errors(root):
+        if is_prepared(folder):
+            return folder
+        recipe = _look_up(options, None)
+        out = _place(recipe, root)
+        return out if _holds(out, recipe.key()) else None
+
+
+def _place(recipe: _Recipe, root: Path) -> Path:
+    """The folder of the cache for a recipe, by its content."""
+    name = re.sub(r"[^A-Za-z0-9_.]+", "_", recipe.corpus.name)[:60]
+    label = recipe.tokenizer.kind if recipe.tokenizer else recipe.options.tokenizer
+    out = root / f"{name}-{label}-{recipe.key()[:16]}"
+    if recipe.tokenizer and not is_prepared(out):
+        # The same may have been made when this tokenizer was still to be learnt.
+        out = next((made for made in sorted(root.glob(f"{name}-{label}-*")) if _holds(made, recipe.key())), out)
+    return out
 
 
 def _look_up(options: PrepareOptions, tokenizer: Tokenizer | None) -> _Recipe:

@@ -11,8 +11,9 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from minigpt.archive import write_archive
-from minigpt.checkpoint import BEST_NAME, FORMAT, step_name, step_paths
+from minigpt.checkpoint import FORMAT
 from minigpt.files import atomic_path
+from minigpt.layout import BEST_NAME, step_name, step_paths
 from minigpt.training.clock import TrainingClock
 from minigpt.training.guard import check_weights
 from minigpt.training.position import EveryStep

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from minigpt.checkpoint import Checkpoint
+from minigpt.metrics_csv import read_metrics
 from minigpt.training.curves import WALL_CLOCK
 from minigpt.training.guard import DivergenceGuard
-from minigpt.training.metrics_file import read_metrics
 from minigpt.training.resume import flatten
 
 _NOT_COMPARED = {"minigpt.provenance", "minigpt.yaml"}

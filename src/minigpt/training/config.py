@@ -10,8 +10,11 @@ from minigpt.errors import ConfigError, did_you_mean
 from minigpt.optim.config import OptimConfig
 from minigpt.settings import refuse_without_effect
 from minigpt.text.options import PrepareOptions, SplitName
+from minigpt.training.panels.names import parse_panels
 
 DivergencePolicy = Literal["stop", "skip"]
+SAMPLE_TOKENS = 200
+"""Tokens of a text that a run samples on the way."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +39,17 @@ class RunConfig:
     """Steps between two sampled texts in TensorBoard (0: none)."""
     sample_prompt: str = "def "
     """Beginning of the sampled texts."""
+    panels: tuple[str, ...] = ()
+    """What else TensorBoard shows: attention, histograms, ratios, position, frequency, calibration, samples; NAME:STEPS
+    sets how often."""
+    panel_every: int = 100
+    """Steps between two looks of a panel that does not say how often; there is always one at the last step."""
+    panel_heads: tuple[tuple[int, int], ...] = ()
+    """Heads that the panel attention shows large, each as [layer, head], counted from 0."""
+    panel_sentence: str | None = None
+    """Text whose attention and activations the panels show; null: the beginning of the validation split."""
+    panel_temperatures: tuple[float, ...] = (0.5, 0.8, 1.1)
+    """Temperatures of the panel samples, which continues sample_prompt."""
     compile: bool = False
     """Compile the model with torch.compile: slow to start, faster on a GPU."""
     init_from: str | None = None
@@ -53,12 +67,13 @@ class RunConfig:
             raise ConfigError(f"run.name={self.name!r} must hold no control characters")
         if not self.root:
             raise ConfigError("run.root='' must name the folder that holds the runs; . is the current one")
-        for name in ("log_every", "eval_every", "eval_batches", "save_every"):
+        for name in ("log_every", "eval_every", "eval_batches", "save_every", "panel_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"run.{name}={getattr(self, name)} must be at least 1")
         for name in ("keep", "sample_every"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"run.{name}={getattr(self, name)} must not be negative")
+        self._check_panels()
         if self.on_divergence not in get_args(DivergencePolicy):
             choices = get_args(DivergencePolicy)
             near = did_you_mean(str(self.on_divergence), choices)
@@ -67,6 +82,15 @@ class RunConfig:
             raise ConfigError("run.init_from='' must be a run or a checkpoint (null: none)")
         if self.spike_threshold is not None and not 0 < self.spike_threshold < math.inf:
             raise ConfigError(f"run.spike_threshold={self.spike_threshold} must be a finite number above 0 (null: off)")
+
+    def _check_panels(self) -> None:
+        parse_panels(self.panels, self.panel_every)
+        if any(number < 0 for pair in self.panel_heads for number in pair):
+            raise ConfigError(f"run.panel_heads={list(map(list, self.panel_heads))} must count from 0: [layer, head]")
+        if self.panel_sentence == "":
+            raise ConfigError("run.panel_sentence='' must hold a text (null: the beginning of the validation split)")
+        if not all(0 < temperature < math.inf for temperature in self.panel_temperatures):
+            raise ConfigError(f"run.panel_temperatures={list(self.panel_temperatures)} must be finite and above 0")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,7 @@
 """What no machine can hold is refused before anything is built: torch would tell it late, or not at all."""
 
-import os
-
 from minigpt.errors import ConfigError
+from minigpt.hardware.memory import machine_bytes
 from minigpt.model.config import GPTConfig
 from minigpt.model.sizes import INDEX_BYTES, parameter_count
 
@@ -27,14 +26,6 @@ def check_memory(config: GPTConfig, batch_size: int) -> None:
             f"data.batch_size={batch_size} windows of model.block_size={config.block_size} tokens take "
             f"{_gigabytes(INDEX_BYTES * tokens)}, and this machine has {_gigabytes(memory)} of memory"
         )
-
-
-def machine_bytes() -> float:
-    """Memory of this machine; infinity where the system does not tell."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return float("inf")
 
 
 def _gigabytes(n_bytes: float) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from minigpt.errors import CheckpointError
 from minigpt.files import atomic_write
+from minigpt.metrics_csv import read_metrics
 from minigpt.training.position import is_main_process
 
 
@@ -87,70 +87,6 @@ class MetricsFile(Logger):
     def _line(self, step: int, row: dict[str, float]) -> str:
         # repr keeps every bit of a float, so that curves can be compared exactly
         return _csv_line([str(step), *(repr(row[name]) if name in row else "" for name in self._columns)])
-
-
-def read_metrics(path: Path, up_to: int | None = None) -> dict[int, dict[str, float]]:
-    """The rows of a metrics.csv by step, without its empty cells.
-
-    A spreadsheet may have saved it: with semicolons and decimal commas, tabs, other ends of lines, columns moved or
-    added. What cannot be kept, such as a column of words, is a CheckpointError of one line, so that nothing is lost
-    when the file is written anew. A last line without its end is taken to be cut short by a kill and left out; but if
-    all its cells are there and its step is not beyond `up_to`, that of a checkpoint, then it was whole once.
-    """
-    lines = _table(path)
-    header, *rows = lines or [["step"]]
-    unclosed = len(rows) if rows and not path.read_bytes().endswith((b"\n", b"\r")) else 0
-    if "step" not in header or len(set(header)) < len(header):
-        raise CheckpointError(f"{path}: its first line must name step and each column once: {str(header)[:99]}")
-    found: dict[int, dict[str, float]] = {}
-    for number, cells in enumerate(rows, start=1):
-        if not any(cells):
-            continue
-        if number == unclosed and not _was_whole(header, cells, up_to):
-            continue
-        if len(cells) > len(header):
-            raise CheckpointError(f"{path}, row {number}: {len(cells)} cells under {len(header)} columns")
-        row = {name: _number(path, number, name, cell) for name, cell in zip(header, cells, strict=False) if cell}
-        step = row.pop("step", -1.0)
-        if step < 0 or not step.is_integer():
-            raise CheckpointError(f"{path}, row {number}: its step must be a whole number")
-        if int(step) in found:
-            raise CheckpointError(f"{path}, row {number}: step {int(step)} has a row already")
-        found[int(step)] = row
-    return found
-
-
-_DELIMITERS = (",", ";", "\t")
-
-
-def _table(path: Path) -> list[list[str]]:
-    """The cells of a file of comma-separated values or its like, decimal commas made points."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # a spreadsheet may begin it with a mark of its encoding
-        first = text.partition("\n")[0]
-        delimiter = next((each for each in _DELIMITERS if "step" in _cells(first, each)), ",")
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise CheckpointError(f"{path} is no table of comma-separated values: {error}") from error
-    if delimiter == ",":
-        return rows
-    return rows[:1] + [[cell.replace(",", ".") for cell in row] for row in rows[1:]]
-
-
-def _cells(line: str, delimiter: str) -> list[str]:
-    return next(csv.reader([line], delimiter=delimiter), [])
-
-
-def _was_whole(header: list[str], cells: list[str], up_to: int | None) -> bool:
-    step = dict(zip(header, cells, strict=False)).get("step", "")
-    return up_to is not None and len(cells) == len(header) and step.isdecimal() and int(step) <= up_to
-
-
-def _number(path: Path, number: int, name: str, cell: str) -> float:
-    try:
-        return float(cell)
-    except ValueError:
-        raise CheckpointError(f"{path}, row {number}: {cell[:40]!r} under {name!r} is not a number") from None
 
 
 def _csv_line(cells: list[str]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from minigpt.checkpoint import BEST_NAME
+from minigpt.layout import BEST_NAME
 from minigpt.model.config import GPTConfig
 from minigpt.model.sizes import parameter_count
 from minigpt.text.prepared import Prepared

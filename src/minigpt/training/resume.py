@@ -7,8 +7,9 @@ from typing import Any
 
 import yaml
 
-from minigpt.checkpoint import BEST_NAME, Checkpoint, find_checkpoint, read_checkpoint, step_paths
+from minigpt.checkpoint import Checkpoint, find_checkpoint, read_checkpoint
 from minigpt.errors import CheckpointError, ConfigError
+from minigpt.layout import BEST_NAME, step_paths
 from minigpt.model.config import GPTConfig
 from minigpt.training.config import Experiment
 from minigpt.training.runs import newest_run

@@ -3,7 +3,7 @@
 import signal
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 import torch
@@ -15,6 +15,7 @@ from rich.console import Console
 from minigpt.batches import check_divisible
 from minigpt.errors import ConfigError, TrainingError
 from minigpt.files import remove_leftovers
+from minigpt.layout import CHECKPOINTS, DIVERGENCES, LOCK, LOCK_PATIENCE, METRICS
 from minigpt.model.config import GPTConfig
 from minigpt.model.sizes import flops_per_token
 from minigpt.text.prepared import Prepared
@@ -37,6 +38,9 @@ from minigpt.training.samples import Samples
 from minigpt.training.stop import StopOnSignal, Stopped
 from minigpt.training.tensorboard import RunTensorBoard
 from minigpt.training.validation import PeriodicValidation
+
+if TYPE_CHECKING:
+    from minigpt.training.panels.table import Panels
 
 _NEVER = 2**62  # batches; PeriodicValidation validates instead of Lightning's interval
 
@@ -78,7 +82,7 @@ class Run:
 
     def train(self, module: GPTModule, data: TokenDataModule) -> int:
         """Train to the last step; gives the exit code. Nobody else can train in this folder meanwhile."""
-        lock = FileLock(self.folder / ".lock", timeout=0)
+        lock = FileLock(self.folder / LOCK, timeout=LOCK_PATIENCE)
         if not is_main_process():
             return self._train(module, data)
         try:
@@ -106,7 +110,7 @@ class Run:
             changes=self._changes(),
         )
         if is_main_process():  # the others hold no lock, and may not even know which folder this run took
-            for folder in (self.folder, self.folder / "checkpoints", self.folder / "divergences"):
+            for folder in (self.folder, self.folder / CHECKPOINTS, self.folder / DIVERGENCES):
                 remove_leftovers(folder)
         checkpoint = str(self.start.resumed.path) if self.start.resumed else None
         try:
@@ -128,6 +132,8 @@ class Run:
             data.end_workers()
         if self.guard.skipped:
             self.console.print(f"skipped  {self.guard.skipped} steps that diverged: {self.guard.folder}")
+        if self.panels:
+            self.console.print(f"panels   {self.panels.summary()}", highlight=False)
         prompt = self.experiment.run.sample_prompt
         print_end(self.console, self.folder, self.checkpoints, self.samples.latest, prompt)
         return 0
@@ -164,7 +170,7 @@ class Run:
         self.curves = Curves(run.log_every, per_step, flops_per_token(self.config), clock)
         self.samples = Samples(run.sample_every, run.sample_prompt, self.prepared.tokenizer, clock)
         self.checkpoints = Checkpoints(
-            self.folder / "checkpoints",
+            self.folder / CHECKPOINTS,
             every=run.save_every,
             keep=run.keep,
             header=header,
@@ -172,7 +178,7 @@ class Run:
             same_curve=self.start.folder is not None and self._same_text(),
         )
         self.guard = DivergenceGuard(
-            self.folder / "divergences",
+            self.folder / DIVERGENCES,
             run.on_divergence,
             run.spike_threshold,
             tokenizer=self.prepared.tokenizer,
@@ -180,6 +186,7 @@ class Run:
             same_text=self._same_text(),
         )
         self.stop = StopOnSignal(self.checkpoints, run.log_every)
+        self.panels = self._panels(clock)
         wants_bar = self.experiment.trainer.get("enable_progress_bar") is not False
         # In this order: what is wrong is found before it is shown, validated, saved; a stop comes after the save.
         self.callbacks: list[pl.Callback] = [
@@ -189,9 +196,18 @@ class Run:
             *([ProgressBar(self.curves, self.console)] if wants_bar else []),
             PeriodicValidation(run.eval_every, clock),
             self.samples,
+            *([self.panels] if self.panels else []),
             self.checkpoints,
             self.stop,
         ]
+
+    def _panels(self, clock: TrainingClock) -> "Panels | None":
+        """The panels of the run; without any nothing of them is imported, matplotlib neither."""
+        if not self.experiment.run.panels:
+            return None
+        from minigpt.training.panels.build import build_panels
+
+        return build_panels(self.experiment, self.config, self.prepared, clock)
 
     def _same_text(self) -> bool:
         """Whether losses of the checkpoint compare with those to come."""
@@ -227,7 +243,7 @@ class Run:
         if wanted is False:
             return []
         resume_step = self.start.step if self.start.folder else None
-        ours = [RunTensorBoard(self.folder, resume_step), MetricsFile(self.folder / "metrics.csv", resume_step)]
+        ours = [RunTensorBoard(self.folder, resume_step), MetricsFile(self.folder / METRICS, resume_step)]
         return [*ours, *(_listed(wanted) if wanted is not True else [])]
 
     def _device(self) -> str:

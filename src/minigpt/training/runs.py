@@ -9,6 +9,7 @@ import yaml
 
 from minigpt.errors import CheckpointError, ConfigError, did_you_mean
 from minigpt.files import atomic_write
+from minigpt.layout import CONFIG, PROVENANCE, TOKENIZER
 
 
 def take_folder(root: Path, name: str) -> Path:
@@ -38,7 +39,7 @@ def newest_run(root: Path, name: str) -> Path:
     found = {folder: pattern.fullmatch(folder.name) for folder in root.glob("*") if _is_run(folder, name)}
     numbered = {folder: int(match[1] or 1) for folder, match in found.items() if match}
     if not numbered:
-        near = did_you_mean(name, [path.parent.name for path in root.glob("*/config.yaml")])
+        near = did_you_mean(name, [path.parent.name for path in root.glob(f"*/{CONFIG}")])
         raise CheckpointError(f"--ckpt_path last: there is no run {name} in {root}{near}")
     return max(numbered, key=lambda folder: numbered[folder])
 
@@ -46,15 +47,15 @@ def newest_run(root: Path, name: str) -> Path:
 def _is_run(folder: Path, name: str) -> bool:
     """Whether a run of that name lives in `folder`."""
     try:
-        return bool(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["run"]["name"] == name)
+        return bool(yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))["run"]["name"] == name)
     except (OSError, LookupError, TypeError, ValueError, AttributeError, RecursionError, yaml.YAMLError):
         return False
 
 
 def write_run(folder: Path, *, config_yaml: str, tokenizer_json: str, provenance: dict[str, Any]) -> None:
     """Write what a run is into its folder. Its provenance lists every session: the first one and each resume."""
-    path = folder / "provenance.json"
+    path = folder / PROVENANCE
     sessions = json.loads(path.read_text(encoding="utf-8"))["sessions"] if path.exists() else []
-    atomic_write(folder / "config.yaml", config_yaml)
-    atomic_write(folder / "tokenizer.json", tokenizer_json)
+    atomic_write(folder / CONFIG, config_yaml)
+    atomic_write(folder / TOKENIZER, tokenizer_json)
     atomic_write(path, json.dumps({"sessions": [*sessions, provenance]}, indent=2) + "\n")

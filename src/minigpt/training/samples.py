@@ -7,6 +7,7 @@ from minigpt.sampling import encode_prompt, generate_text
 from minigpt.sampling_options import SamplingOptions
 from minigpt.text.tokenizers import Tokenizer
 from minigpt.training.clock import TrainingClock
+from minigpt.training.config import SAMPLE_TOKENS
 from minigpt.training.module import GPTModule
 from minigpt.training.position import EveryStep
 from minigpt.training.tensorboard import RunTensorBoard
@@ -23,7 +24,7 @@ class Samples(EveryStep):
         self.prompt = prompt
         self.tokenizer = tokenizer
         self.clock = clock
-        self.options = SamplingOptions(max_new_tokens=200, seed=seed)
+        self.options = SamplingOptions(max_new_tokens=SAMPLE_TOKENS, seed=seed)
         if every:
             self._check_prompt()
         self.latest: str | None = None

@@ -14,8 +14,9 @@ from lightning.pytorch.callbacks import Checkpoint as CheckpointCallback
 from rich.console import Console
 
 from minigpt.archive import check_sum, is_complete
-from minigpt.checkpoint import Checkpoint, read_checkpoint, read_content, step_name, step_paths
+from minigpt.checkpoint import Checkpoint, read_checkpoint, read_content
 from minigpt.errors import CheckpointError
+from minigpt.layout import step_name, step_paths
 from minigpt.training.checkpoints import Checkpoints
 from minigpt.training.comparison import Outcome, compare_contents, compare_curves, compare_worlds, first_loss
 from minigpt.training.config import Experiment

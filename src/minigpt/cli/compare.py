@@ -1,0 +1,78 @@
+"""Compare runs: in what they differ, what came out, and which difference is more than chance."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from minigpt.study.compare_result import By
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from minigpt.study.compare_result import Comparison
+
+_STYLES = {"better": "green", "worse": "red", "none": None}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN", help="run folder or its name under runs/, a sweep's folder, a folder of runs"
+    )
+    parser.add_argument(
+        "--by",
+        choices=get_args(By),
+        help="value of a run that the verdicts are about (default: final; tokens where a run is not finished)",
+    )
+    parser.add_argument(
+        "--baseline",
+        metavar="NAME",
+        help="group or run to compare with (default: a sweep's base, else the first run's)",
+    )
+    parser.add_argument(
+        "--out", metavar="FOLDER", help="folder for the report and its pictures (default: of a sweep, SWEEP/report)"
+    )
+    parser.add_argument("--json", action="store_true", help="write one line of JSON instead of tables")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the comparison to stdout and the report to its folder; gives 0."""
+    from rich.console import Console
+
+    from minigpt.cli.tables import say
+    from minigpt.study.compare import compare
+    from minigpt.study.compare_report import write_report
+    from minigpt.study.compare_result import as_plain
+    from minigpt.study.compare_sources import located_sweep
+
+    comparison = compare(args.runs, by=args.by, baseline=args.baseline)
+    sweep = located_sweep(args.runs)
+    out = Path(args.out) if args.out else sweep / "report" if sweep else None
+    written = write_report(comparison, out) if out else []
+    if args.json:
+        print(json.dumps(as_plain(comparison), allow_nan=False))
+        return 0
+    console = Console()
+    show_comparison(console, comparison)
+    if written:
+        say(console, f"report: {written[0]}")
+    return 0
+
+
+def show_comparison(console: "Console", comparison: "Comparison") -> None:
+    """Tables, verdicts, notes."""
+    from minigpt.cli.tables import say, show
+    from minigpt.study.compare_table import left_out_table, outcome_table, ranked, settings_table
+
+    for table in (settings_table(comparison), outcome_table(comparison), left_out_table(comparison)):
+        if table is not None:
+            show(console, table)
+            say(console)
+    order = [group.name for group in ranked(comparison)]
+    for verdict in sorted(comparison.verdicts, key=lambda verdict: order.index(verdict.group)):
+        say(console, verdict.text, style=_STYLES[verdict.claim])
+    if comparison.verdicts:
+        say(console, "±: half of a 95 % interval over the seeds, of each comparison by itself")
+    for note in comparison.notes:
+        say(console, f"note: {note}")

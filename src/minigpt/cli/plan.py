@@ -1,0 +1,205 @@
+"""Tell what a run will need, take and give, before it is paid for; every key of the config is an option too."""
+
+import argparse
+import json
+import shutil
+from argparse import SUPPRESS
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from minigpt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from minigpt.study.machine import Machine
+    from minigpt.study.workload import Workload
+    from minigpt.training.config import Experiment
+
+_EPILOG = "Every key of a config is an option, as in minigpt fit: --model.n_layer 6, --trainer.precision bf16-mixed."
+_ABSENT: dict[str, Any] = {
+    **dict.fromkeys(("device", "devices", "price", "utilisation", "law", "memory_gb"), None),
+    "json": False,
+}
+HERE = ("cpu", "cuda", "mps", "auto")
+"""Names of this machine's own devices."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that are not keys of a config. SUPPRESS: one that is not given has its value in `_ABSENT`."""
+    parser.add_argument("config", metavar="CONFIG", help="YAML file, or the folder of a run")
+    parser.add_argument(
+        "--device",
+        default=SUPPRESS,
+        metavar="NAME",
+        help="h200, A100-80GB, rtx4090 and so on by the data sheet, or cpu, cuda, mps of this machine, timed "
+        "(default: what trainer.accelerator finds here)",
+    )
+    parser.add_argument(
+        "--devices", type=int, default=SUPPRESS, metavar="N", help="how many (default: trainer.devices)"
+    )
+    parser.add_argument(
+        "--price", type=float, default=SUPPRESS, metavar="PER_HOUR", help="of one device for an hour, in any currency"
+    )
+    parser.add_argument(
+        "--utilisation",
+        type=float,
+        default=SUPPRESS,
+        metavar="SHARE",
+        help="of the peak, 0 to 1 (default: measured here, 0.35 of a data sheet's)",
+    )
+    parser.add_argument(
+        "--memory_gb", type=float, default=SUPPRESS, metavar="GB", help="of one device, in place of what is known of it"
+    )
+    parser.add_argument(
+        "--law",
+        default=SUPPRESS,
+        metavar="FILE",
+        help="a scaling.json that minigpt scaling wrote (default: the newest below run.root that is of this text)",
+    )
+    parser.add_argument("--json", action="store_true", default=SUPPRESS, help="print all numbers as JSON")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Check the command line, look, compute and print; gives 0, whatever the plan warns of."""
+    options, words = read(argv)
+    from minigpt.cli.parsing import parse_plain
+
+    experiment = parse_plain(words)
+    from minigpt.study.law_file import find_law, read_law
+    from minigpt.study.plan import make_plan
+    from minigpt.study.plan_speed import find_speed
+    from minigpt.study.plan_text import plan_text
+    from minigpt.study.plan_warnings import warnings_of
+
+    machine = find_machine(experiment, options)
+    workload = make_workload(experiment, machine.devices)
+    root = Path(experiment.run.root)
+    law = (
+        read_law(Path(options.law))
+        if options.law
+        else find_law(root, workload.tokenizer, workload.text.vocab_size, workload.corpus)
+    )
+    speed = find_speed(workload, machine, options.utilisation)
+    plan = make_plan(workload, machine, speed, law=law, price_per_hour=options.price)
+    warnings = warnings_of(plan, _free_bytes(root))
+    if options.json:
+        content = asdict(plan) | {
+            "total_bytes": plan.memory.total,
+            "total_seconds": plan.duration.total,
+            "cost": plan.cost,
+            "warnings": [str(warning) for warning in warnings],
+        }
+        print(json.dumps(content, indent=1, default=str))
+    else:
+        print(plan_text(plan, warnings))
+    return 0
+
+
+def read(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Our own options, and the words that `minigpt fit` would understand; raises ConfigError. `--help` ends here."""
+    from minigpt.cli.keys import check_names
+    from minigpt.cli.options import OptionParser
+
+    parser = OptionParser("plan", __doc__)
+    parser.epilog = _EPILOG
+    add_arguments(parser)
+    words = list(argv)
+    if words and words[0].startswith("--") and not {"-h", "--help"} & set(words):
+        raise ConfigError("plan begins with the config: minigpt plan configs/base.yaml")
+    given, rest = parser.parse_known_args(words)
+    options = argparse.Namespace(**_ABSENT | vars(given))
+    _check(options)
+    own = [name.removeprefix("--") for name in parser.option_names()]
+    check_names(rest, also=own)
+    config = Path(options.config)
+    config = config / "config.yaml" if config.is_dir() else config
+    words = ["--config", str(config), *rest]
+    check_names(words, also=own)
+    return options, words
+
+
+def _check(options: argparse.Namespace) -> None:
+    rules = {
+        "devices": (options.devices is None or options.devices >= 1, "a whole number, 1 or more"),
+        "price": (options.price is None or 0 <= options.price < float("inf"), "a number, 0 or more"),
+        "utilisation": (options.utilisation is None or 0 < options.utilisation <= 1, "more than 0 and at most 1"),
+        "memory_gb": (options.memory_gb is None or options.memory_gb > 0, "a number above 0"),
+    }
+    for name, (holds, rule) in rules.items():
+        if not holds:
+            raise ConfigError(f"--{name} {getattr(options, name)} must be {rule}")
+
+
+def find_machine(experiment: "Experiment", options: argparse.Namespace) -> "Machine":
+    """The device that is asked for, or the one that the Trainer would take here."""
+    from dataclasses import replace
+
+    from minigpt.api import find_device
+    from minigpt.study.machine import listed_machine, this_machine
+
+    name = options.device
+    if name is None:
+        accelerator = str(experiment.trainer["accelerator"])
+        name = {"gpu": "auto"}.get(accelerator, accelerator)
+    if name in HERE:
+        device = find_device(name)
+        machine = this_machine(device, options.devices or _devices(experiment, device.type))
+    else:
+        machine = listed_machine(name, options.devices or _devices(experiment, None))
+    return machine if options.memory_gb is None else replace(machine, bytes_per_device=options.memory_gb * 1e9)
+
+
+def _devices(experiment: "Experiment", here: str | None) -> int:
+    """`trainer.devices` x `trainer.num_nodes` as a number; auto is all GPUs of this machine, and one of another."""
+    wanted = experiment.trainer["devices"]
+    nodes = int(experiment.trainer.get("num_nodes") or 1)
+    if isinstance(wanted, list):
+        return len(wanted) * nodes
+    if str(wanted).isdigit() and int(wanted) > 0:
+        return int(wanted) * nodes
+    if here == "cuda":
+        import torch
+
+        return torch.cuda.device_count() * nodes
+    return nodes
+
+
+def make_workload(experiment: "Experiment", devices: int) -> "Workload":
+    """The workload of an experiment on so many devices, its corpus looked up but not prepared."""
+    from minigpt.model.config import GPTConfig
+    from minigpt.precision import full_name
+    from minigpt.study.plan_memory import strategy_name
+    from minigpt.study.workload import Workload
+    from minigpt.text.outlook import look_ahead
+    from minigpt.training.config import SAMPLE_TOKENS
+
+    run, data, trainer = experiment.run, experiment.data, experiment.trainer
+    text = look_ahead(data.prepare_options())
+    padded = -(-text.vocab_size // data.vocab_multiple) * data.vocab_multiple
+    return Workload(
+        config=GPTConfig(vocab_size=padded, **experiment.model),
+        optim=experiment.optim,
+        text=text,
+        corpus=data.corpus,
+        tokenizer=data.tokenizer,
+        batch_size=data.batch_size,
+        accumulate=trainer["accumulate_grad_batches"],
+        max_steps=trainer["max_steps"],
+        eval_every=run.eval_every,
+        eval_batches=run.eval_batches,
+        save_every=run.save_every,
+        keep=run.keep,
+        sample_every=run.sample_every,
+        sample_tokens=SAMPLE_TOKENS,
+        precision=full_name(trainer["precision"]),
+        strategy=strategy_name(trainer.get("strategy"), devices),
+        devices=devices,
+        compiled=run.compile,
+    )
+
+
+def _free_bytes(root: Path) -> float:
+    """On the disk that the runs would be on."""
+    folder = next((path for path in (root, *root.absolute().parents) if path.is_dir()), None)
+    return float("inf") if folder is None else float(shutil.disk_usage(folder).free)

@@ -1,0 +1,110 @@
+"""List every run under a folder: its state, age, step, loss and size; and clean up."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from minigpt.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from minigpt.study.runs import Listed
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("folder", nargs="?", default="runs", metavar="FOLDER", help="the folder that holds the runs")
+    parser.add_argument(
+        "--sort", choices=("loss", "age", "size", "name"), default="age", help="lowest, youngest, largest, first letter"
+    )
+    parser.add_argument(
+        "--where",
+        nargs="+",
+        default=[],
+        metavar="CONDITION",
+        help="only these: a state (running, finished, stopped, diverged, failed, damaged), or KEY=VALUE of the config",
+    )
+    parser.add_argument(
+        "--clean",
+        nargs="+",
+        default=[],
+        metavar="STATE",
+        help="delete the runs of these states that --where leaves; asks first, and never deletes a running one",
+    )
+    parser.add_argument("--yes", action="store_true", help="with --clean: do not ask")
+    parser.add_argument("--json", action="store_true", help="write one line of JSON instead of a table")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the list to stdout, or delete; gives 0, and 1 if a run could not be deleted."""
+    from rich.console import Console
+
+    from minigpt.cli.tables import say, show
+    from minigpt.study.runs import as_plain, filter_runs, list_runs, runs_table, sort_runs
+
+    _check(args)
+    runs = sort_runs(filter_runs(list_runs(Path(args.folder)), args.where), args.sort)
+    if args.clean:
+        return _clean([run for run in runs if run.state in args.clean], Path(args.folder), asks=not args.yes)
+    if args.json:
+        print(json.dumps([as_plain(run) for run in runs], allow_nan=False))
+        return 0
+    console = Console()
+    if not runs:
+        say(console, f"no run{' of this kind' if args.where else ''} in {args.folder}")
+        return 0
+    show(console, runs_table(runs))
+    for each in runs:
+        if each.reason:
+            say(console, f"damaged: {each.reason}")
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    from minigpt.records import State
+
+    states = [state for state in get_args(State) if state != "running"]
+    for state in args.clean:
+        if state == "running":
+            raise ConfigError("--clean running: a run that trains is never deleted; stop it first")
+        if state not in states:
+            raise ConfigError(f"--clean {state} must be one of {', '.join(states)}{did_you_mean(state, states)}")
+    if args.yes and not args.clean:
+        raise ConfigError("--yes does nothing without --clean")
+    if args.clean and args.json:
+        raise ConfigError("--json lists runs: leave out --clean")
+
+
+def _clean(runs: "list[Listed]", root: Path, *, asks: bool) -> int:
+    """Say what will go, ask, delete."""
+    from rich.console import Console
+
+    from minigpt.cli.tables import say, show
+    from minigpt.study.runs import remove_leftovers_below, remove_run, runs_table
+    from minigpt.study.tables import size
+
+    console = Console()
+    remove_leftovers_below(root)
+    if not runs:
+        say(console, f"nothing to delete in {root}")
+        return 0
+    show(console, runs_table(runs))
+    total = f"{len(runs)} run{'s' * (len(runs) != 1)}, {size(sum(run.bytes for run in runs))}"
+    if asks and not _agreed(f"delete {total} for good? [y/N] "):
+        say(console, "nothing is deleted")
+        return 0
+    code = 0
+    for each in runs:
+        refusal = remove_run(each)
+        code = 1 if refusal else code
+        say(console, f"kept {each.folder}: {refusal}" if refusal else f"deleted {each.folder}")
+    return code
+
+
+def _agreed(question: str) -> bool:
+    """Whether a person says yes; ConfigError where nobody can be asked."""
+    if not sys.stdin.isatty():
+        raise ConfigError("--clean cannot ask here, where no terminal is: give --yes to delete what stands above")
+    print(question, end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}

@@ -1,0 +1,97 @@
+"""Fit a scaling law to the runs of a sweep, draw it, and say what size to train for a budget."""
+
+import argparse
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from minigpt.errors import ConfigError, DataError, did_you_mean
+
+if TYPE_CHECKING:
+    from minigpt.study.scaling_runs import ScalingSweep
+
+PICTURE = "scaling.png"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("sweep", metavar="SWEEP", help="folder of a sweep, or its YAML file once its runs are there")
+    parser.add_argument("--root", default="runs", metavar="FOLDER", help="where the sweep of a YAML file lives")
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--flops", type=float, metavar="C", help="say what to train for so many FLOPs")
+    budget.add_argument(
+        "--hours", type=float, metavar="H", help="... for so many hours at the speed of the sweep's own runs"
+    )
+    parser.add_argument("--picture", metavar="FILE", help=f".png or .svg; without it {PICTURE} in the sweep's folder")
+    parser.add_argument("--law", metavar="FILE.json", help="without it scaling.json in the sweep's folder")
+    parser.add_argument("--bootstraps", type=int, default=200, metavar="N", help="fits that the intervals come from")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Read, fit, print, draw and save; gives 0."""
+    _check(options)
+    folder = find_folder(options.sweep, Path(options.root))
+    from minigpt.study.law_file import FILE_NAME, write_law
+    from minigpt.study.scaling_picture import draw
+    from minigpt.study.scaling_result import study_scaling
+    from minigpt.study.scaling_runs import read_sweep
+    from minigpt.study.scaling_text import result_text
+
+    sweep = read_sweep(folder)
+    flops, how = _budget(options, sweep)
+    result = study_scaling(sweep, flops, bootstraps=options.bootstraps)
+    law = Path(options.law) if options.law else folder / FILE_NAME
+    picture = Path(options.picture) if options.picture else folder / PICTURE
+    write_law(law, result.fitted_law(), result.fit.as_dict())
+    draw(picture, result)
+    print(result_text(result, how))
+    print(f"\nlaw      {law} (minigpt plan reads it)\npicture  {picture}")
+    return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    for name in ("flops", "hours"):
+        value = getattr(options, name)
+        if value is not None and not 0 < value < math.inf:
+            raise ConfigError(f"--{name} {value} must be a finite number above 0")
+    if options.bootstraps < 10:
+        raise ConfigError(f"--bootstraps {options.bootstraps} must be 10 or more: an interval comes from them")
+    for name, suffixes in (("picture", (".png", ".svg")), ("law", (".json",))):
+        value = getattr(options, name)
+        if value is None:
+            continue
+        if Path(value).suffix not in suffixes:
+            raise ConfigError(f"--{name} {value} must end in {' or '.join(suffixes)}")
+        if not Path(value).parent.is_dir():
+            raise ConfigError(f"--{name} {value}: there is no folder {Path(value).parent}")
+
+
+def find_folder(sweep: str, root: Path) -> Path:
+    """The folder of a sweep that is named by itself or by its YAML file; raises DataError where it is not there."""
+    path = Path(sweep)
+    if path.is_dir():
+        return path
+    if path.suffix not in {".yaml", ".yml"}:
+        near = did_you_mean(path.name, [found.name for found in path.parent.glob("*") if found.is_dir()])
+        raise DataError(f"{sweep}: no such folder of a sweep, and no YAML file of one{near}")
+    from minigpt.cli.keys import load_yaml
+
+    folder = root / str(load_yaml(path).get("name") or path.stem)
+    if not folder.is_dir():
+        raise DataError(f"{folder}: the sweep {sweep} has no runs yet: minigpt sweep {sweep}")
+    return folder
+
+
+def _budget(options: argparse.Namespace, sweep: "ScalingSweep") -> tuple[float, str]:
+    """FLOPs, and how they came about; without a budget ten times the sweep's largest."""
+    from minigpt.study.scaling_advice import speed_of
+
+    if options.flops is not None:
+        return options.flops, ""
+    if options.hours is not None:
+        speed = speed_of(sweep.runs)
+        if speed is None:
+            raise DataError(f"{sweep.folder}: its runs have no speed in metrics.csv: give --flops")
+        return speed * 3600 * options.hours, f" ({options.hours:g} h at the {speed / 1e9:.3g} GFLOP/s of these runs)"
+    largest = max(point.flops for point in sweep.points)
+    return 10 * largest, " (ten times the largest run)"

@@ -1,0 +1,109 @@
+"""What a model predicts over many windows, token by token, and what can be read off it: where it is good and how sure
+it is with right."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from minigpt.batches import Batch
+from minigpt.model.gpt import GPT
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Predictions:
+    """N windows of T predictions; each array is (N, T)."""
+
+    targets: np.ndarray
+    """int64: the tokens that came."""
+    losses: np.ndarray
+    """float64: what each cost, nats."""
+    confidence: np.ndarray
+    """float64: the probability of the token that the model found likeliest."""
+    hits: np.ndarray
+    """bool: whether that one came."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Bins:
+    """Averages over the tokens of each of K bins; each array is (K,)."""
+
+    counts: np.ndarray
+    """Tokens in the bin."""
+    means: np.ndarray
+    """What is averaged; nan for an empty bin."""
+    against: np.ndarray
+    """What it is compared with: the mean confidence, or a bin's lower border."""
+
+
+@torch.no_grad()
+def predict(model: GPT, batches: Iterable[Batch]) -> Predictions:
+    """Read `batches` of (tokens, targets), both (B, T) int64, on the device of the model, which is used as it is."""
+    device = model.token_embedding.weight.device
+    parts: list[tuple[torch.Tensor, ...]] = []
+    for tokens, targets in batches:
+        on_device = targets.to(device)
+        logits = model(tokens.to(device)).float()  # (B, T, V)
+        total = logits.logsumexp(-1)  # (B, T)
+        best = logits.max(-1)
+        given = logits.gather(-1, on_device[..., None])[..., 0]
+        parts.append(
+            (targets, (total - given).cpu(), (best.values - total).exp().cpu(), (best.indices == on_device).cpu())
+        )
+    came, losses, confidence, hits = (torch.cat(each).numpy() for each in zip(*parts, strict=True))
+    return Predictions(targets=came, losses=losses.astype(float), confidence=confidence.astype(float), hits=hits)
+
+
+def loss_by_position(predictions: Predictions) -> np.ndarray:
+    """(T,): mean loss at each position of the window, nats. The first has one token to go by, the last a window."""
+    return predictions.losses.mean(axis=0)
+
+
+def calibration(predictions: Predictions, n_bins: int = 10) -> tuple[Bins, float]:
+    """How often the likeliest token came, by how likely it was held to be, and the expected calibration error.
+
+    Bins of equal width over the confidence; `means` is the share of hits, `against` the mean confidence. The error is
+    the mean distance of the two over all tokens (Guo et al. 2017, equation 3): 0 for a model as sure as it is right.
+    """
+    confidence, hits = predictions.confidence.ravel(), predictions.hits.ravel()
+    where = np.minimum((confidence * n_bins).astype(np.int64), n_bins - 1)
+    counts = np.bincount(where, minlength=n_bins)
+    means, against = (_means(where, each, counts) for each in (hits, confidence))
+    filled = counts > 0
+    error = float((counts * np.abs(means - against))[filled].sum() / counts.sum())
+    return Bins(counts=counts, means=means, against=against), error
+
+
+FREQUENCIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 0.0)
+"""Lower borders of the bins of `loss_by_frequency`, as shares of the training text; the last holds what is rarer."""
+
+
+def loss_by_frequency(predictions: Predictions, token_counts: np.ndarray) -> Bins:
+    """Mean loss of the tokens that make up so large a share of the training text: `against` are FREQUENCIES.
+
+    `token_counts` (V,): how often each token stands there.
+    """
+    share = (token_counts / max(1, token_counts.sum()))[predictions.targets.ravel()]
+    where = np.searchsorted(-np.array(FREQUENCIES), -share, side="left")
+    counts = np.bincount(where, minlength=len(FREQUENCIES))
+    return Bins(counts=counts, means=_means(where, predictions.losses.ravel(), counts), against=np.array(FREQUENCIES))
+
+
+def count_tokens(shards: Sequence[np.ndarray], vocab_size: int, at_most: int = 2**24) -> np.ndarray:
+    """(V,) int64: how often each token stands in `shards`; of more than `at_most` tokens in pieces spread evenly."""
+    n_tokens = sum(len(shard) for shard in shards)
+    every = -(-n_tokens // at_most)  # of so many pieces one is read
+    counts = np.zeros(vocab_size, dtype=np.int64)
+    for shard in shards:
+        for start in range(0, len(shard), every * _PIECE):
+            counts += np.bincount(shard[start : start + _PIECE].astype(np.int64), minlength=vocab_size)
+    return counts
+
+
+_PIECE = 2**16
+
+
+def _means(where: np.ndarray, values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    sums = np.bincount(where, weights=values.astype(float), minlength=len(counts))
+    return np.divide(sums, counts, out=np.full(len(counts), np.nan), where=counts > 0)

@@ -1,0 +1,244 @@
+"""What a run's folder says about the run, read without torch: its settings, curves, sessions, and how it ended."""
+
+import datetime
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from filelock import FileLock, Timeout
+
+from minigpt.errors import CheckpointError, ConfigError, DataError, did_you_mean
+from minigpt.layout import CHECKPOINTS, CONFIG, DIVERGENCES, LOCK, METRICS, PROVENANCE, TOKENIZER, step_paths
+from minigpt.metrics_csv import read_metrics
+from minigpt.model.config import GPTConfig
+from minigpt.text.tokenizers import load_tokenizer
+
+State = Literal["running", "finished", "stopped", "diverged", "failed", "damaged"]
+"""running: a process trains in its folder. finished: its last step is done. stopped: a checkpoint is there to go on
+from. diverged: its loss or gradient ceased to be finite, or spiked, and nothing came after. failed: it left nothing to
+go on from. damaged: its records cannot be read."""
+
+_BUNDLE = re.compile(r"step=(\d+)\.pt")
+_BROKEN = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, yaml.YAMLError)
+"""What reading a file raises that somebody has damaged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """One run, as its folder tells it."""
+
+    folder: Path
+    config: dict[str, Any]
+    """The groups of config.yaml."""
+    metrics: dict[int, dict[str, float]]
+    """The curves by step; empty before the first point."""
+    sessions: list[dict[str, Any]]
+    """What provenance.json says of the first start and of each resume."""
+    steps: list[int]
+    """Of its checkpoints, oldest first."""
+    state: State
+
+    @property
+    def name(self) -> str:
+        """Its folder's name."""
+        return self.folder.name
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps done, as far as they are recorded."""
+        return max([0, *self.metrics, *self.steps])
+
+    @property
+    def max_steps(self) -> int:
+        """The step at which it is finished."""
+        return int(self.config["trainer"]["max_steps"])
+
+    @property
+    def started(self) -> datetime.datetime | None:
+        """When its first session began; none: not recorded."""
+        return _time(self.sessions[0].get("started")) if self.sessions else None
+
+    @property
+    def data_fingerprint(self) -> str:
+        """Of text, split and tokenizer of its last session; empty: not recorded."""
+        return str(self.sessions[-1].get("data_fingerprint") or "") if self.sessions else ""
+
+    @cached_property
+    def tokenizer_fingerprint(self) -> str:
+        """Runs with equal ones cut their text alike; empty: there is no tokenizer.json."""
+        path = self.folder / TOKENIZER
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+    @cached_property
+    def model(self) -> GPTConfig:
+        """The settings of its model with the vocabulary; CheckpointError where that cannot be known."""
+        try:
+            settings = {key: value for key, value in self.config["model"].items() if key != "vocab_size"}
+            return GPTConfig(vocab_size=self._vocab_size(), **settings)
+        except (ConfigError, DataError, TypeError) as error:
+            raise CheckpointError(f"{self.folder}: its model cannot be known: {error}") from None
+
+    def _vocab_size(self) -> int:
+        """The tokenizer's, padded up; weights from elsewhere brought their own padding, which a checkpoint knows."""
+        if self.sessions and self.sessions[0].get("weights_only") and self.steps:
+            from minigpt.checkpoint import find_checkpoint, read_checkpoint  # the one case that needs torch
+
+            return read_checkpoint(find_checkpoint(self.folder, prefer="last")).config.vocab_size
+        multiple = int(self.config["data"].get("vocab_multiple", 1))
+        return -(-load_tokenizer(self.folder / TOKENIZER).vocab_size // multiple) * multiple
+
+
+def read_run(folder: Path, *, look_at_lock: bool = True) -> RunRecord:
+    """The records of the run in `folder`; raises CheckpointError, one line that begins with the path.
+
+    `look_at_lock=False` is for who holds its lock: then it is not running.
+    """
+    if not folder.is_dir():
+        if folder.exists():
+            raise CheckpointError(f"{folder} is a file, not a run's folder")
+        raise CheckpointError(f"no run at {folder}{_nearest(folder)}")
+    config = _config(folder)
+    metrics = read_metrics(folder / METRICS) if (folder / METRICS).is_file() else {}
+    steps = [int(path.stem.removeprefix("step=")) for path in step_paths(folder / CHECKPOINTS)]
+    running = look_at_lock and is_locked(folder)
+    state: State = "running" if running else _ended(folder, int(config["trainer"]["max_steps"]), metrics, steps)
+    return RunRecord(
+        folder=folder, config=config, metrics=metrics, sessions=_sessions(folder), steps=steps, state=state
+    )
+
+
+def find_runs(root: Path) -> Iterator[Path]:
+    """The folders of all runs in `root` and in the folders below it, in the order of their names.
+
+    A run has no runs inside. Hidden folders, which are leftovers of one that was deleted, are none.
+    """
+    for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        if is_run(folder):
+            yield folder
+        elif not folder.is_symlink():  # it may lead round in a circle
+            yield from find_runs(folder)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a run lives in `folder`, whatever has become of it."""
+    return any((folder / name).is_file() for name in (CONFIG, PROVENANCE, METRICS))
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a process trains in `folder`. Looking takes the lock for a moment, which a starting run waits for."""
+    path = folder / LOCK
+    if not path.is_file():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # a folder that only others may write in
+        return False
+
+
+def folder_bytes(folder: Path) -> int:
+    """What the folder takes on the disk: two names of one file, as `best.ckpt` may be, count once."""
+    sizes: dict[tuple[int, int], int] = {}
+    for path in folder.rglob("*"):
+        try:
+            status = path.lstat()
+        except OSError:  # a running training has just removed it
+            continue
+        sizes[status.st_dev, status.st_ino] = status.st_size
+    return sum(sizes.values())
+
+
+def flat_settings(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"model": {"n_head": 4}}` -> `{"model.n_head": 4}`; lists stay whole."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        flat |= flat_settings(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
+    return flat
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG
+    if not path.is_file():
+        raise CheckpointError(f"{folder} is not a run's folder: it has no {CONFIG}{_what_else(folder)}")
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for group in ("run", "model", "optim", "data", "trainer"):
+            if not isinstance(config[group], dict):
+                raise TypeError(f"{group} is no group of settings")
+        int(config["trainer"]["max_steps"])
+        int(config["seed_everything"])
+    except _BROKEN as error:
+        raise CheckpointError(f"{path} is damaged: {_reason(error)}") from None
+    return dict(config)
+
+
+def _sessions(folder: Path) -> list[dict[str, Any]]:
+    path = folder / PROVENANCE
+    if not path.is_file():
+        return []
+    try:
+        sessions = json.loads(path.read_text(encoding="utf-8"))["sessions"]
+        if not all(isinstance(session, dict) for session in sessions):
+            raise TypeError("a session is no group of facts")
+    except _BROKEN as error:
+        raise CheckpointError(f"{path} is damaged: {_reason(error)}") from None
+    return list(sessions)
+
+
+def _ended(folder: Path, max_steps: int, metrics: dict[int, dict[str, float]], steps: list[int]) -> State:
+    last = max([0, *metrics, *steps])
+    if last >= max_steps:
+        return "finished" if _is_finite(metrics) else "diverged"
+    bundles = [int(match[1]) for path in _listed(folder / DIVERGENCES) if (match := _BUNDLE.fullmatch(path.name))]
+    # A step that was skipped, or that a resume has got over, has steps after it.
+    if max(bundles, default=-1) > last or not _is_finite(metrics):
+        return "diverged"
+    return "stopped" if steps else "failed"
+
+
+def _is_finite(metrics: dict[int, dict[str, float]]) -> bool:
+    """Whether the newest losses are numbers."""
+    newest = {name: row[name] for row in metrics.values() for name in ("train/loss", "val/loss") if name in row}
+    return all(math.isfinite(value) for value in newest.values())
+
+
+def _listed(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def _time(text: Any) -> datetime.datetime | None:
+    try:
+        time = datetime.datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return time if time.tzinfo else time.replace(tzinfo=datetime.UTC)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, KeyError):
+        return f"it has no {error.args[0]}"
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _what_else(folder: Path) -> str:
+    """What it is instead, as far as that helps."""
+    if folder.name == CHECKPOINTS:
+        return f"; its run is {folder.parent}"
+    inside = [path.name for path in _listed(folder) if path.is_dir() and is_run(path)]
+    return f"; it holds runs: {', '.join(sorted(inside)[:5])}{', ...' if len(inside) > 5 else ''}" if inside else ""
+
+
+def _nearest(path: Path) -> str:
+    """`, did you mean NAME?` of what lies beside it."""
+    return did_you_mean(path.name, [child.name for child in _listed(path.parent)])

@@ -1,0 +1,137 @@
+"""Which runs are meant: run folders, names under runs/, a sweep's folder, a folder of runs."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from minigpt.errors import CheckpointError, did_you_mean, shown
+from minigpt.layout import METRICS, SWEEP
+from minigpt.records import RunRecord, find_runs, is_run, read_run
+
+SWEEP_FORMAT = 1
+_OVER = {"diverged", "failed", "pruned"}
+"""States of a cell whose record counts for more than what its folder looks like."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One run that was asked for, or the reason why it cannot be compared."""
+
+    folder: Path
+    group: str = ""
+    """A sweep's name for it; empty: it belongs to none."""
+    record: RunRecord | None = None
+    state: str
+    reason: str = ""
+
+    @property
+    def name(self) -> str:
+        """Its folder's name."""
+        return self.folder.name
+
+
+def find_sources(paths: Sequence[str | Path]) -> list[Source]:
+    """The runs that `paths` mean, each once, in the order given; raises CheckpointError for what is none."""
+    found: dict[Path, Source] = {}
+    for path in paths:
+        for source in _sources(_located(Path(path))):
+            found.setdefault(source.folder.resolve(), source)
+    return list(found.values())
+
+
+def is_sweep(folder: Path) -> bool:
+    """Whether a sweep wrote `folder`."""
+    return (folder / SWEEP).is_file()
+
+
+def located_sweep(paths: Sequence[str | Path]) -> Path | None:
+    """The folder of the sweep, if `paths` is one and nothing else."""
+    folders = [_located(Path(path)) for path in paths]
+    return folders[0] if len(folders) == 1 and is_sweep(folders[0]) else None
+
+
+def _located(path: Path) -> Path:
+    """`path` itself, or under runs/ where it is a bare name."""
+    if not path.exists() and len(path.parts) == 1 and (Path("runs") / path).is_dir():
+        return Path("runs") / path
+    if not path.exists():
+        folders = [path.parent, *([Path("runs")] if len(path.parts) == 1 else [])]
+        names = [child.name for folder in folders if folder.is_dir() for child in folder.iterdir()]
+        raise CheckpointError(f"no run or sweep at {path}{did_you_mean(path.name, names)}")
+    return path
+
+
+def _sources(path: Path) -> list[Source]:
+    if is_sweep(path):
+        return _cells(path)
+    if path.is_dir() and not is_run(path):
+        folders = list(find_runs(path))
+        if folders:
+            return _finished_ones([_listed(folder) for folder in folders])
+    record = read_run(path)
+    if not record.metrics:
+        raise CheckpointError(f"{path} holds no curves: its {METRICS} is missing or empty (it is {record.state})")
+    return [_judged(Source(folder=path, record=record, state=record.state))]
+
+
+def _cells(sweep: Path) -> list[Source]:
+    """The cells of a sweep, those without a folder too."""
+    path = sweep / SWEEP
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != SWEEP_FORMAT:
+            raise CheckpointError(f"{path} has format {shown(content['format'])}, this version reads {SWEEP_FORMAT}")
+        cells = [
+            (str(cell["name"]), str(cell["group"]), str(cell["state"]), cell.get("reason")) for cell in content["cells"]
+        ]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{path} is damaged: {type(error).__name__} {shown(str(error))}") from None
+    if not cells:
+        raise CheckpointError(f"{path} has no cells")
+    return _finished_ones([_cell(sweep / name, group, state, reason) for name, group, state, reason in cells])
+
+
+def _finished_ones(sources: list[Source]) -> list[Source]:
+    """Without the runs that are not finished, where others are: what has just begun would cut all curves short."""
+    if not any(source.record is not None and source.state == "finished" for source in sources):
+        return sources
+    return [
+        source
+        if source.record is None or source.state == "finished"
+        else replace(source, record=None, reason=f"it has done {source.record.step} of {source.record.max_steps} steps")
+        for source in sources
+    ]
+
+
+def _cell(folder: Path, group: str, state: str, reason: Any) -> Source:
+    if state in _OVER:
+        return Source(folder=folder, group=group, state=state, reason=str(reason or "the sweep gives no reason"))
+    if not is_run(folder):
+        return Source(folder=folder, group=group, state=state, reason="it has not begun")
+    return _listed(folder, group)
+
+
+def _listed(folder: Path, group: str = "") -> Source:
+    """A run among others: what is wrong with it is told beside them."""
+    try:
+        record = read_run(folder)
+    except CheckpointError as error:
+        return Source(folder=folder, group=group, state="damaged", reason=str(error))
+    return _judged(Source(folder=folder, group=group, record=record, state=record.state))
+
+
+def _judged(source: Source) -> Source:
+    """With the reason, if it has no curve that could be compared."""
+    assert source.record is not None
+    reason = ""
+    if source.state == "diverged":
+        reason = f"its losses are no numbers, or its step {source.record.step + 1} was stopped"
+    elif not source.record.metrics and source.state != "running":
+        reason = f"its {METRICS} is missing or empty"
+    elif not any("val/loss" in row for row in source.record.metrics.values()):
+        reason = "it has no validation yet" if source.state == "running" else "it ended before its first validation"
+    if not reason:
+        return source
+    return Source(folder=source.folder, group=source.group, state=source.state, reason=reason)

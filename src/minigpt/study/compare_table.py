@@ -1,0 +1,124 @@
+"""A comparison as tables: what differs, what came out, which runs are not in it."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from minigpt.study.compare_labels import told
+from minigpt.study.compare_result import Comparison, Group, field_of
+from minigpt.study.compare_statistics import Estimate
+from minigpt.study.tables import Table, duration, short
+
+_FEW = 4  # columns of settings, or of groups
+
+
+def ranked(comparison: Comparison) -> list[Group]:
+    """The groups, the best first by what the verdicts are about."""
+    field = field_of(comparison.by, comparison.measure)
+    worst = float("inf")
+    return sorted(
+        comparison.groups, key=lambda group: group.estimates[field].mean if field in group.estimates else worst
+    )
+
+
+def settings_table(comparison: Comparison) -> Table | None:
+    """In what the groups differ: a column for each setting, or a row where there are more settings than groups; for
+    many of both, each group's changes in one cell. None where nothing differs."""
+    groups = ranked(comparison)
+    keys = list(dict.fromkeys(key for group in groups for key in group.settings))
+    if not keys:
+        return None
+    title = "what differs"
+    rows: list[Sequence[str]]
+    if len(keys) <= _FEW:
+        rows = [(_called(group, comparison), *(_value(group.settings, key) for key in keys)) for group in groups]
+        return _emphasised(Table(title=title, columns=("group", *keys), rows=rows), groups, comparison)
+    if len(groups) <= _FEW:
+        rows = [(key, *(_value(group.settings, key) for group in groups)) for key in keys]
+        return Table(title=title, columns=("setting", *(_called(group, comparison) for group in groups)), rows=rows)
+    baseline = next(group for group in groups if group.name == comparison.baseline)
+    rows = [(_called(group, comparison), _changes(group, baseline, keys)) for group in groups]
+    return _emphasised(Table(title=title, columns=("group", "settings"), rows=rows), groups, comparison)
+
+
+def outcome_table(comparison: Comparison) -> Table:
+    """What came out, the best group first: means over the seeds with their 95 % intervals."""
+    groups = ranked(comparison)
+    columns = {"group": [_called(group, comparison) for group in groups]}
+    columns["seeds"] = [str(len(group.seeds)) for group in groups]
+    for title, field, told_as in _columns(comparison):
+        columns[title] = [_estimate(group.estimates.get(field), told_as) for group in groups]
+    table = Table(
+        title="what came out",
+        columns=tuple(columns),
+        rows=list(zip(*columns.values(), strict=True)),
+        numbers=frozenset(columns) - {"group"},
+    )
+    return _emphasised(table, groups, comparison)
+
+
+def left_out_table(comparison: Comparison) -> Table | None:
+    """The runs that are not compared, each with its reason."""
+    if not comparison.left_out:
+        return None
+    rows = [(each.name, each.state, each.reason) for each in comparison.left_out]
+    return Table(title="not compared", columns=("run", "state", "reason"), rows=list(rows))
+
+
+def _columns(comparison: Comparison) -> list[tuple[str, str, Callable[[float], str]]]:
+    """Title, field and way to tell of each number; one that is the final one for all is left out."""
+    final = field_of("final", comparison.measure)
+    ends: dict[str, Callable[[float], str]] = {
+        "tokens": lambda x: f"at {short(x)} tokens",
+        "flops": lambda x: f"at {short(x)} FLOPs",
+        "time": lambda x: f"at {duration(x)} of training",
+    }
+    columns: list[tuple[str, str, Callable[[float], str]]] = [("final loss", "final_loss", _loss)]
+    if any(run.best_loss != run.final_loss for run in comparison.runs):
+        columns.append(("best loss", "best_loss", _loss))
+    columns.append(("bits per byte", "final_bits_per_byte", _loss))
+    for name, end in ends.items():
+        x, field = comparison.equal[name], f"at_equal_{name}"
+        if x is not None and any(getattr(run, field) != getattr(run, final) for run in comparison.runs):
+            columns.append((end(x), field, _loss))
+    return [*columns, ("tokens/s", "tokens_per_second", short), ("parameters", "parameters", lambda n: f"{n:,.0f}")]
+
+
+def _loss(value: float) -> str:
+    return f"{value:.4f}"
+
+
+def _estimate(value: Estimate | None, told_as: Callable[[float], str]) -> str:
+    if value is None:
+        return "–"
+    if value.half_width:
+        return f"{told_as(value.mean)} ± {told_as(value.half_width)}"
+    return told_as(value.mean)
+
+
+def _called(group: Group, comparison: Comparison) -> str:
+    return (
+        f"{group.name} (baseline)" if group.name == comparison.baseline and len(comparison.groups) > 1 else group.name
+    )
+
+
+def _value(settings: dict[str, Any], key: str) -> str:
+    return told(settings[key]) if key in settings else "–"
+
+
+def _changes(group: Group, baseline: Group, keys: Sequence[str]) -> str:
+    """`model.position=rotary`; of the baseline all that any other group changes."""
+    changed = [
+        key for key in keys if group is baseline or _value(group.settings, key) != _value(baseline.settings, key)
+    ]
+    return ", ".join(f"{key}={_value(group.settings, key)}" for key in changed)
+
+
+def _emphasised(table: Table, groups: Sequence[Group], comparison: Comparison) -> Table:
+    position = [group.name for group in groups].index(comparison.baseline)
+    return Table(
+        title=table.title,
+        columns=table.columns,
+        rows=table.rows,
+        numbers=table.numbers,
+        emphasised=frozenset({position}),
+    )

@@ -1,0 +1,136 @@
+"""A scaling law: the loss as a function of parameters and tokens, and the best size for a budget of FLOPs."""
+
+import math
+from dataclasses import dataclass
+
+TOKENS_PER_PARAMETER = 20
+"""Of a compute-optimal run (Hoffmann et al. 2022, table 3: 67B parameters and 1.5T tokens, 1B and 20B; about the same
+ratio at every size)."""
+
+
+@dataclass(frozen=True)
+class Law:
+    """L(N, D) = E + A / N^alpha + B / D^beta, in nats per token (Hoffmann et al. 2022, eq. 2).
+
+    E is the loss of a perfect predictor, the other two what a model of N parameters and a training of D tokens fall
+    short of it by.
+    """
+
+    E: float
+    A: float
+    B: float
+    alpha: float
+    beta: float
+
+    def loss(self, n_parameters: float, n_tokens: float) -> float:
+        """Nats per token."""
+        return self.E + self.A / n_parameters**self.alpha + self.B / n_tokens**self.beta
+
+    def optimum(self, flops: float, flops_per_pair: float = 6.0) -> tuple[float, float]:
+        """Parameters and tokens of the lowest loss for so many FLOPs = flops_per_pair N D.
+
+        N = G (C / 6)^(beta / (alpha + beta)) with G = (alpha A / beta B)^(1 / (alpha + beta)) (Hoffmann et al. 2022,
+        eq. 4).
+        """
+        both = self.alpha + self.beta
+        scale = (self.alpha * self.A / (self.beta * self.B)) ** (1 / both)
+        n_parameters = scale * (flops / flops_per_pair) ** (self.beta / both)
+        return n_parameters, flops / flops_per_pair / n_parameters
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedLaw:
+    """A law, and the runs that it is true of."""
+
+    law: Law
+    name: str
+    """Where it comes from, in words."""
+    corpus: str
+    tokenizer: str
+    vocab_size: int
+    parameters: tuple[float, float]
+    """The least and the most of the runs that it was fitted on."""
+    tokens: tuple[float, float]
+    flops_per_pair: float = 6.0
+    """FLOPs of training / (parameters x tokens) of these runs."""
+
+    def beyond(self, n_parameters: float, n_tokens: float) -> float:
+        """How far outside of the fitted range a run is, as a factor; 1 is inside."""
+        pairs = ((n_parameters, self.parameters), (n_tokens, self.tokens))
+        return max(1.0, *(max(value / high, low / value) for value, (low, high) in pairs))
+
+
+PUBLISHED = FittedLaw(
+    # Besiroglu et al. 2024, "Chinchilla Scaling: A replication attempt", table 1: Hoffmann's own runs fitted again, as
+    # the coefficients of the paper (1.69, 406.4, 410.7, 0.34, 0.28) do not agree with its other two approaches.
+    law=Law(E=1.8172, A=482.01, B=2085.43, alpha=0.3478, beta=0.3658),
+    name="Besiroglu et al. 2024 on the runs of Hoffmann et al. 2022 (MassiveText, SentencePiece of 32,000 tokens)",
+    corpus="MassiveText",
+    tokenizer="sentencepiece",
+    vocab_size=32_000,
+    parameters=(44e6, 16e9),
+    tokens=(2e8, 1.4e12),
+)
+REPEATED = 4
+"""Passes from which on repeated tokens are no longer as good as new ones (Muennighoff et al. 2023, section 5)."""
+VOCABULARIES = (16_000, 128_000)
+"""Those whose loss per token is roughly comparable with the published law's; a smaller vocabulary has easier tokens."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """The loss to expect, or why nobody can tell."""
+
+    loss: float | None
+    told: str
+    """One sentence, law and limits named."""
+
+
+def forecast(
+    fitted: FittedLaw | None,
+    *,
+    n_parameters: int,
+    n_tokens: float,
+    passes: float,
+    tokenizer: str,
+    vocab_size: int,
+    corpus: str,
+) -> Forecast:
+    """The loss by `fitted`, or by the published law where there is none and it can be compared at all."""
+    law = fitted or PUBLISHED
+    if passes > REPEATED:
+        told = f"no law applies: they are of new tokens, and this run sees its text {passes:,.0f} times"
+        return Forecast(loss=None, told=told)
+    refusal = _own_law(law, tokenizer, vocab_size, corpus) if fitted else _published_law(tokenizer, vocab_size)
+    if refusal:
+        return Forecast(loss=None, told=refusal)
+    loss = law.law.loss(n_parameters, n_tokens)
+    factor = law.beyond(n_parameters, n_tokens)
+    limits = f", {factor:.2g} times outside of the runs it was fitted on" if factor > 1 else ""
+    if not fitted:
+        limits += f"; another text and other tokens than {corpus}: a rough guide"
+    return Forecast(loss=loss, told=f"{loss:.3f} nats a token by {law.name}{limits}")
+
+
+def _published_law(tokenizer: str, vocab_size: int) -> str | None:
+    low, high = VOCABULARIES
+    if low <= vocab_size <= high:
+        return None
+    return (
+        f"no published law applies: they hold for vocabularies of {low:,} to {high:,} tokens, and {tokenizer} has "
+        f"{vocab_size:,} here; minigpt scaling fits one on runs of yours"
+    )
+
+
+def _own_law(fitted: FittedLaw, tokenizer: str, vocab_size: int, corpus: str) -> str | None:
+    ours = (fitted.corpus, fitted.tokenizer, fitted.vocab_size)
+    if ours == (corpus, tokenizer, vocab_size):
+        return None
+    told = "the law of {} is of {} in {} tokens of {}, this run of {} in {} tokens of {}"
+    return told.format(fitted.name, ours[0], f"{ours[2]:,}", ours[1], corpus, f"{vocab_size:,}", tokenizer)
+
+
+def compute_optimal(flops: float) -> tuple[float, float]:
+    """Parameters and tokens at TOKENS_PER_PARAMETER for so many FLOPs = 6 N D."""
+    n_parameters = math.sqrt(flops / (6 * TOKENS_PER_PARAMETER))
+    return n_parameters, TOKENS_PER_PARAMETER * n_parameters

@@ -1,0 +1,183 @@
+"""Every run under a folder: listed, sorted, filtered, and cleaned away."""
+
+import datetime
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+from filelock import FileLock, Timeout
+
+from minigpt.errors import CheckpointError, ConfigError, did_you_mean
+from minigpt.files import remove_folder, remove_gone
+from minigpt.layout import CONFIG, LOCK
+from minigpt.records import State, find_runs, flat_settings, folder_bytes, is_run, read_run
+from minigpt.study.tables import Table, duration, size
+
+SortKey = Literal["loss", "age", "size", "name"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """One run, as the list shows it."""
+
+    name: str
+    """Its folder below the one that is listed: `base`, `ablation/rotary-s1`."""
+    folder: Path
+    state: State
+    age: float
+    """Seconds since its first session began, or since its config was written."""
+    step: int | None
+    max_steps: int | None
+    loss: float | None
+    """Of its last validation, nats per token."""
+    bytes: int
+    settings: dict[str, Any]
+    """Flat."""
+    reason: str
+    """What is wrong with a damaged one."""
+
+
+def list_runs(root: Path) -> list[Listed]:
+    """All runs in `root` and below, by name; raises ConfigError where `root` is no folder of runs."""
+    if not root.is_dir():
+        near = did_you_mean(root.name, [path.name for path in root.parent.glob("*") if path.is_dir()])
+        raise ConfigError(f"no folder {root} that holds runs{near}")
+    if is_run(root):
+        raise ConfigError(f"{root} is a run itself: runs takes the folder that holds it")
+    return [_listed(folder, root) for folder in find_runs(root)]
+
+
+def sort_runs(runs: Iterable[Listed], key: SortKey) -> list[Listed]:
+    """The lowest loss, the youngest, the largest, or the first letter first; runs without a loss last."""
+    return sorted(runs, key=_SORT_KEYS[key])
+
+
+def filter_runs(runs: Sequence[Listed], conditions: Sequence[str]) -> list[Listed]:
+    """Those that meet every condition: a state, or `key=value` of the config.
+
+    Raises ConfigError for a state or a key that there is none of, with the nearest.
+    """
+    keys = list(dict.fromkeys(key for run in runs for key in run.settings))
+    tests = [_condition(text, keys) for text in conditions]
+    return [run for run in runs if all(test(run) for test in tests)]
+
+
+def remove_run(run: Listed) -> str | None:
+    """Delete the folder of `run`; gives why not, if it is not the run any more that was listed.
+
+    Its lock is held meanwhile, so nobody begins to train in it. A kill leaves the whole run or none under its name.
+    """
+    if run.folder.is_symlink():
+        return "it is a link"
+    try:
+        with FileLock(run.folder / LOCK, timeout=0):
+            state = _listed(run.folder, run.folder.parent, locked=True).state
+            if state != run.state:
+                return f"it is {state} now"
+            remove_folder(run.folder)
+    except Timeout:
+        return "it is running now"
+    return None
+
+
+def remove_leftovers_below(root: Path) -> None:
+    """Finish what killed clean-ups began."""
+    for folder in {root, *(path.parent for path in root.glob("**/.*.gone-*"))}:
+        remove_gone(folder)
+
+
+def runs_table(runs: Sequence[Listed]) -> Table:
+    """For a reader."""
+    rows = [
+        (
+            run.name,
+            run.state,
+            duration(run.age),
+            "–" if run.step is None else f"{run.step:,} / {run.max_steps:,}",
+            "–" if run.loss is None else f"{run.loss:.4f}",
+            size(run.bytes),
+        )
+        for run in runs
+    ]
+    columns = ("run", "state", "age", "step", "loss", "size")
+    return Table(title="", columns=columns, rows=list(rows), numbers=frozenset(columns[2:]))
+
+
+def as_plain(run: Listed) -> dict[str, Any]:
+    """For JSON."""
+    names = ("name", "state", "age", "step", "max_steps", "loss", "bytes", "reason")
+    values = {name: getattr(run, name) for name in names}
+    finite = run.loss is not None and math.isfinite(run.loss)
+    return values | {"folder": str(run.folder), "loss": run.loss if finite else None}
+
+
+def _listed(folder: Path, root: Path, *, locked: bool = False) -> Listed:
+    """`locked`: by this very process, which is no sign of a training."""
+    name = str(folder.relative_to(root))
+    n_bytes = folder_bytes(folder)
+    try:
+        record = read_run(folder, look_at_lock=not locked)
+    except CheckpointError as error:
+        return Listed(
+            name=name, folder=folder, state="damaged", age=_age(folder, None), step=None, max_steps=None, loss=None,
+            bytes=n_bytes, settings={}, reason=str(error),
+        )  # fmt: skip
+    losses = [row["val/loss"] for _, row in sorted(record.metrics.items()) if "val/loss" in row]
+    return Listed(
+        name=name,
+        folder=folder,
+        state=record.state,
+        age=_age(folder, record.started),
+        step=record.step,
+        max_steps=record.max_steps,
+        loss=losses[-1] if losses else None,
+        bytes=n_bytes,
+        settings=flat_settings(record.config),
+        reason="",
+    )
+
+
+def _age(folder: Path, started: datetime.datetime | None) -> float:
+    config = folder / CONFIG
+    written = (config if config.exists() else folder).stat().st_mtime
+    began = started or datetime.datetime.fromtimestamp(written, datetime.UTC)
+    return max(0.0, (datetime.datetime.now(datetime.UTC) - began).total_seconds())
+
+
+def _by_loss(run: Listed) -> tuple[bool, float]:
+    known = run.loss is not None and math.isfinite(run.loss)
+    return (not known, run.loss if known and run.loss is not None else 0.0)
+
+
+_SORT_KEYS: dict[SortKey, Callable[[Listed], Any]] = {
+    "loss": _by_loss,
+    "age": lambda run: run.age,
+    "size": lambda run: -run.bytes,
+    "name": lambda run: run.name,
+}
+
+
+def _condition(text: str, keys: Sequence[str]) -> Callable[[Listed], bool]:
+    key, equals, value = text.partition("=")
+    states = get_args(State)
+    if not equals:
+        if text not in states:
+            near = did_you_mean(text, [*states, *keys])
+            raise ConfigError(f"--where {text}: neither a state ({', '.join(states)}) nor KEY=VALUE{near}")
+        return lambda run: run.state == text
+    if keys and key not in keys:
+        raise ConfigError(f"--where {text}: no run has a setting {key}{did_you_mean(key, keys)}")
+    return lambda run: key in run.settings and _same(run.settings[key], value)
+
+
+def _same(value: Any, text: str) -> bool:
+    """Whether `text` says `value`: as a number, whatever its spelling, or as YAML."""
+    try:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(text) == value
+        return bool(yaml.safe_load(text) == value) or text == str(value)
+    except (ValueError, yaml.YAMLError):
+        return False

@@ -1,0 +1,123 @@
+"""What to train for a budget: the size and the tokens of a law, as settings of a config."""
+
+import math
+from dataclasses import dataclass, replace
+
+from minigpt.errors import ConfigError
+from minigpt.model.config import GPTConfig
+from minigpt.model.sizes import flops_per_token, parameter_count
+from minigpt.study.scaling import Fit, Interval
+from minigpt.study.scaling_isoflop import Frontier
+from minigpt.study.scaling_runs import ScalingRun
+
+WIDE = 4.0
+"""high / low of an interval beyond which a recommendation is a guess."""
+FAR = 10.0
+"""Times the largest budget of the runs, beyond which a law is stretched."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advice:
+    """The best use of a budget by the law."""
+
+    flops: float
+    n_parameters: float
+    interval: Interval
+    n_tokens: float
+    loss: float
+    loss_interval: Interval
+    by_parabolas: float | None
+    """The best size by the other way of fitting."""
+    config: GPTConfig
+    """The nearest model of the runs' proportions."""
+    max_steps: int
+    """Of the runs' batches, that spend the budget on `config`."""
+    warnings: tuple[str, ...]
+
+
+def advise(fit: Fit, line: Frontier | None, runs: list[ScalingRun], flops: float) -> Advice:
+    """What to train for `flops`."""
+    n_parameters, n_tokens = fit.optimum(flops)
+    interval = fit.optimum_interval(flops)
+    # The run whose budget is nearest says what a model and a batch look like.
+    model = min(runs, key=lambda run: abs(math.log(run.point.flops / flops)))
+    config = nearest_model(model.config, n_parameters, [run.config for run in runs])
+    steps = max(1, round(flops / flops_per_token(config) / model.tokens_per_step))
+    return Advice(
+        flops=flops,
+        n_parameters=n_parameters,
+        interval=interval,
+        n_tokens=n_tokens,
+        loss=fit.law.loss(n_parameters, n_tokens),
+        loss_interval=fit.loss_interval(n_parameters, n_tokens),
+        by_parabolas=line.parameters(flops) if line else None,
+        config=config,
+        max_steps=steps,
+        warnings=tuple(_doubts(interval, n_parameters, line, runs, flops)),
+    )
+
+
+def speed_of(runs: list[ScalingRun]) -> float | None:
+    """FLOP/s that the larger half of the runs reached, in the median; None where none has measured it."""
+    known = sorted((run.point.n_parameters, run.flops_per_second) for run in runs if run.flops_per_second)
+    larger = [speed for _, speed in known[len(known) // 2 :] if speed]
+    return sorted(larger)[len(larger) // 2] if larger else None
+
+
+def nearest_model(model: GPTConfig, n_parameters: float, like: list[GPTConfig]) -> GPTConfig:
+    """The model of about so many parameters, as wide for its depth as those in `like` are."""
+    shapes = [config.n_embd / config.n_layer for config in like if config.n_layer]
+    low, high = min(shapes, default=1.0), max(shapes, default=1e9)
+    middle = math.sqrt(low * high)
+    found: list[tuple[float, float, GPTConfig]] = []
+    for n_layer in range(1, 129):
+        for n_embd in _widths(model, n_layer, n_parameters):
+            if not 0.99 * low <= n_embd / n_layer <= 1.01 * high:
+                continue
+            try:
+                config = replace(model, n_layer=n_layer, n_embd=n_embd, n_ff=None)
+            except ConfigError:
+                continue
+            off = abs(math.log(parameter_count(config) / n_parameters))
+            found.append((max(off, 0.03), abs(math.log(n_embd / n_layer / middle)), config))
+    return min(found, key=lambda each: each[:2])[2] if found else model
+
+
+def _widths(model: GPTConfig, n_layer: int, n_parameters: float) -> list[int]:
+    """The widths next below and above that many parameters, in steps of two numbers a head."""
+    step = 2 * model.n_head
+    low, high = 1, 2
+    while _size(model, n_layer, step * high) < n_parameters and high < 1 << 14:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if _size(model, n_layer, step * middle) < n_parameters else (low, middle)
+    return [step * low, step * high]
+
+
+def _size(model: GPTConfig, n_layer: int, n_embd: int) -> int:
+    return parameter_count(replace(model, n_layer=n_layer, n_embd=n_embd, n_ff=None))
+
+
+def _doubts(
+    interval: Interval, n_parameters: float, line: Frontier | None, runs: list[ScalingRun], flops: float
+) -> list[str]:
+    """Why the advice may be wrong."""
+    told = []
+    if not interval.ratio() < WIDE:
+        told.append(
+            f"the interval of the best size is wide, {interval.ratio():.2g} times from end to end: more runs, or more "
+            f"different ones, would narrow it"
+        )
+    largest = max(run.point.flops for run in runs)
+    if flops > FAR * largest:
+        told.append(
+            f"{flops:.2g} FLOPs are {flops / largest:.2g} times those of the largest run: a law stretched so far has "
+            f"often been wrong"
+        )
+    if line is not None and not 0.5 < line.parameters(flops) / n_parameters < 2:
+        told.append(
+            f"the parabolas say {line.parameters(flops):.3g} parameters, and the law {n_parameters:.3g}: the runs do "
+            f"not decide between them"
+        )
+    return told

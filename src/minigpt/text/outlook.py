@@ -1,0 +1,154 @@
+"""How many tokens a corpus will have: counted where it is prepared already, estimated from its size where not.
+
+Nothing is tokenised, trained, downloaded or written.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from minigpt.errors import DataError
+from minigpt.text.compression import is_compressed
+from minigpt.text.corpus import SHAKESPEARE_BYTES, Corpus, needs_network, open_corpus
+from minigpt.text.options import PrepareOptions
+from minigpt.text.prepare import find_prepared
+from minigpt.text.prepared import read_index
+from minigpt.text.shards import open_shard
+from minigpt.text.tokenizers import ByteTokenizer, find_tokenizer, load_tokenizer
+
+CHARACTERS = 65
+"""Distinct ones in tiny Shakespeare: the vocabulary of `char` where there is no text to count."""
+GPT2_TOKENS = 50_257
+"""256 bytes, 50,000 merges and the end of a text (Radford et al. 2019, section 2.2)."""
+_READ_AT_MOST = 1 << 30
+"""Bytes that are hashed to find a prepared corpus: a second or two."""
+_LOOKED_AT = 20_000_000
+"""Tokens that are looked at to see which of the vocabulary occur."""
+_COMPRESSION = 4.0
+"""Times that gzip and Zstandard make a text smaller, about."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextOutlook:
+    """The tokens of a corpus, before anything is prepared."""
+
+    train_tokens: int
+    val_tokens: int
+    vocab_size: int
+    """Of the tokenizer, not padded."""
+    used_vocabulary: int | None
+    """How many of them occur in the training text, or in its first tokens; None where nobody has looked."""
+    n_bytes: float
+    """UTF-8 bytes of the text, both splits."""
+    is_exact: bool
+    source: str
+    """Where the numbers come from, in words."""
+
+
+def look_ahead(options: PrepareOptions) -> TextOutlook:
+    """The outlook of a corpus under these options.
+
+    Raises DataError where there is neither a corpus nor an estimate of it.
+    """
+    corpus = None if needs_network(options.corpus) else _corpus(options)
+    if corpus is None or corpus.unread_bytes <= _READ_AT_MOST:
+        folder = _find(options)
+        if folder is not None:
+            return _counted(folder)
+    return _estimated(options, corpus)
+
+
+def expected_vocabulary(tokenizer: str, vocab_size: int) -> int:
+    """How many tokens a tokenizer has, without its text; `vocab_size` is what a bpe would learn."""
+    known = _VOCABULARIES.get(tokenizer)
+    return known(vocab_size) if known else find_tokenizer(tokenizer).vocab_size
+
+
+_VOCABULARIES: dict[str, Callable[[int], int]] = {
+    "byte": lambda _: ByteTokenizer.vocab_size,
+    "char": lambda _: CHARACTERS,
+    "bpe": lambda vocab_size: vocab_size,
+    "gpt2": lambda _: GPT2_TOKENS,
+}
+
+
+def bytes_per_token(tokenizer: str, vocab_size: int) -> float:
+    """About how many bytes of text a token stands for.
+
+    For byte-level BPE a curve through what was counted: Python's standard library with 512, 1,024, 4,096 and 16,384
+    tokens has 2.15, 2.71, 3.60 and 4.15 bytes a token, tiny Shakespeare with 512, 2,048 and 8,192 has 1.94, 2.89, 3.54.
+    """
+    if tokenizer in ("byte", "char"):
+        return 1.0
+    return max(1.0, 4.8 - 2.8 * (512 / vocab_size) ** 0.35)
+
+
+def _corpus(options: PrepareOptions) -> Corpus | None:
+    """None for a folder that `minigpt prepare` wrote."""
+    folder = Path(options.corpus).expanduser()
+    return None if (folder / "index.json").is_file() else open_corpus(options.corpus, options.text_field)
+
+
+def _find(options: PrepareOptions) -> Path | None:
+    if needs_network(options.corpus):
+        return None
+    try:
+        return find_prepared(options)
+    except DataError:  # GPT-2's tokenizer is not on this machine, say: an estimate needs none
+        return None
+
+
+def _counted(folder: Path) -> TextOutlook:
+    index = read_index(folder)
+    tokenizer = load_tokenizer(folder / index["tokenizer"])
+    return TextOutlook(
+        train_tokens=index["train"]["n_tokens"],
+        val_tokens=index["val"]["n_tokens"],
+        vocab_size=tokenizer.vocab_size,
+        used_vocabulary=_used([folder / name for name in index["train"]["shards"]]),
+        n_bytes=index["train"]["n_bytes"] + index["val"]["n_bytes"],
+        is_exact=True,
+        source=f"counted in {folder.name}",
+    )
+
+
+def _used(shards: list[Path]) -> int:
+    """Distinct tokens among the first ones of the shards."""
+    seen: set[int] = set()
+    left = _LOOKED_AT
+    for path in shards:
+        tokens = open_shard(path, verify=False)[:left]
+        seen.update(np.unique(tokens).tolist())
+        left -= len(tokens)
+        if left <= 0:
+            break
+    return len(seen)
+
+
+def _estimated(options: PrepareOptions, corpus: Corpus | None) -> TextOutlook:
+    n_bytes, told = _text_bytes(options, corpus)
+    vocab_size = expected_vocabulary(options.tokenizer, options.vocab_size)
+    per_token = bytes_per_token(options.tokenizer, vocab_size)
+    tokens = int(n_bytes / per_token)
+    val_tokens = int(tokens * options.val_fraction)
+    return TextOutlook(
+        train_tokens=tokens - val_tokens,
+        val_tokens=val_tokens,
+        vocab_size=vocab_size,
+        used_vocabulary=None,
+        n_bytes=n_bytes,
+        is_exact=False,
+        source=f"estimated: {told} at {per_token:.2g} bytes a token",
+    )
+
+
+def _text_bytes(options: PrepareOptions, corpus: Corpus | None) -> tuple[float, str]:
+    """Bytes of text, about, and how they are told."""
+    if corpus is None:
+        if options.corpus != "shakespeare":
+            raise DataError(f"{options.corpus}: prepared with other options than those of this config")
+        return SHAKESPEARE_BYTES, f"{SHAKESPEARE_BYTES / 1e6:.3g} MB, not downloaded yet"
+    n_bytes = sum(path.stat().st_size * (_COMPRESSION if is_compressed(path) else 1.0) for path in corpus.files)
+    return n_bytes, f"{n_bytes / 1e6:,.3g} MB"

@@ -1,0 +1,21 @@
+"""How weights, gradients and activations are distributed, by layer."""
+
+from minigpt.inspection.ratios import gradients, matrices
+from minigpt.training.panels.panel import Look, Panel
+
+KINDS = ("stream", "query", "key", "value", "heads", "attention", "hidden", "feedforward", "logits")
+"""The activations that are shown, those of the fixed sentence."""
+
+
+class HistogramsPanel(Panel):
+    """A drift, a dead layer or an outlier is seen here long before it is seen in the loss."""
+
+    def show(self, look: Look) -> None:
+        """Weights after the step; the gradient that it was made with, clipped; activations of the new weights."""
+        for name, weight in matrices(look.model).items():
+            look.histogram(f"weights/{name}", weight)
+        for name, gradient in gradients(look.model).items():
+            look.histogram(f"gradients/{name}", gradient)
+        kinds = KINDS if look.model.config.n_layer else ("stream", "logits")
+        for name, activation in look.model.trace(look.tokens, keep=kinds).items():
+            look.histogram(f"activations/{name}", activation)

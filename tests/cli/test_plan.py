@@ -1,0 +1,116 @@
+"""`minigpt plan`: a whole plan without lightning or a network, and what is refused in one line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from minigpt.cli.main import main
+from minigpt.hardware import matmul
+from minigpt.study import plan_speed
+
+CONFIGS = Path(__file__).parent.parent.parent / "configs"
+TINY = ["--model.n_layer=1", "--model.n_embd=16", "--model.n_head=2", "--model.block_size=16", "--data.tokenizer=byte",
+        "--trainer.accelerator=cpu", "--trainer.max_steps=40"]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matmul, "SIZES", {"cpu": (16,)})
+    monkeypatch.setattr(plan_speed, "_SECONDS", 0.02)
+
+
+def plan(corpus: object, *words: str) -> int:
+    return main(["plan", str(CONFIGS / "base.yaml"), *TINY, f"--data.corpus={corpus}", *words])
+
+
+def test_a_plan_of_this_machine(corpus_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert plan(corpus_file, "--price", "3.6", "--optim.warmup_steps=50") == 0
+    out = capsys.readouterr().out
+    for what in ("parameters", "data", "steps", "ratio", "loss", "FLOPs", "speed", "time", "cost", "disk", "memory"):
+        assert f"\n{what} " in "\n" + out
+    assert "single *  32-true" in out
+    assert "warning: the warm-up of 50 steps is as long as the run of 40" in out
+
+
+def test_a_plan_counts_what_is_prepared_and_estimates_what_is_not(
+    corpus_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MINIGPT_CACHE", str(tmp_path))
+    assert plan(corpus_file, "--json") == 0
+    before = json.loads(capsys.readouterr().out)["workload"]["text"]
+    assert not list(tmp_path.iterdir()), "a plan writes nothing"
+    from minigpt.text.prepare import PrepareOptions, prepare_cached
+
+    prepared = prepare_cached(PrepareOptions(corpus=str(corpus_file), tokenizer="byte"))
+    assert plan(corpus_file, "--json") == 0
+    after = json.loads(capsys.readouterr().out)["workload"]["text"]
+    assert (before["is_exact"], after["is_exact"]) == (False, True)
+    assert after["train_tokens"] == prepared.train.n_tokens
+    assert before["train_tokens"] == pytest.approx(prepared.train.n_tokens, rel=0.02)
+
+
+def test_a_device_of_the_data_sheets(capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        str(CONFIGS / "gpt2.yaml"),
+        "--device",
+        "h200",
+        "--devices",
+        "8",
+        "--price",
+        "2",
+        "--data.corpus=shakespeare",
+    ]
+    assert main(["plan", *words, "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    # 6 N + 12 L C T by hand, at 35 % of eight times 989.4 TFLOP/s
+    seconds = made["flops_per_token"] * 100_000 * 524_288 / (0.35 * 8 * 989.4e12)
+    assert seconds < made["duration"]["training"] < 1.01 * seconds
+    assert made["cost"] == pytest.approx(16 * made["total_seconds"] / 3600)
+    assert made["machine"]["bytes_per_device"] == 141e9
+
+
+def test_a_plan_needs_no_lightning(corpus_file: Path) -> None:
+    words = ["plan", str(CONFIGS / "base.yaml"), *TINY, f"--data.corpus={corpus_file}", "--device", "l4"]
+    code = "import sys; from minigpt.cli.main import main\n"
+    code += f"assert main({words!r}) == 0; assert 'lightning' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--device", "h20"], "--device h20 is in no data sheet at hand, did you mean H200?"),
+        (["--devices", "0"], "--devices 0 must be a whole number, 1 or more"),
+        (["--utilisation", "1.5"], "--utilisation 1.5 must be more than 0 and at most 1"),
+        (["--price", "-1"], "--price -1.0 must be a number, 0 or more"),
+        (["--devics", "2"], "unknown key devics, did you mean devices?"),
+        (["--model.n_heads", "2"], "unknown key model.n_heads, did you mean model.n_head?"),
+        (["--trainer.max_steps", "many"], "trainer.max_steps=many must be a whole number"),
+        (["--trainer.strategy", "fsdp"], "trainer.strategy=fsdp cannot be planned"),
+        (
+            ["--device", "v100", "--trainer.precision", "bf16-mixed"],
+            "v100 has no such products by its data sheet: --tr",
+        ),
+        (["--law", "no.json"], "no.json: no such file; minigpt scaling SWEEP writes one"),
+    ],
+    ids=str,
+)
+def test_bad_input_is_one_line(
+    words: list[str], message: str, corpus_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert plan(corpus_file, *words) in (1, 2)
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert not captured.out
+
+
+def test_the_config_comes_first(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--config", "configs/base.yaml"]) == 2
+    assert "plan begins with the config: minigpt plan configs/base.yaml" in capsys.readouterr().err
+    assert main(["plan", "configs/bas.yaml"]) == 2
+    assert "configs/bas.yaml: there is no such file, did you mean configs/base.yaml?" in capsys.readouterr().err

@@ -1,0 +1,114 @@
+"""`minigpt runs`: the list, and a clean-up that asks."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from study.folders import write_run
+
+from minigpt.cli.main import main
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    write_run(Path("runs/whole"), [3.0, 2.5, 2.2, 2.0])
+    write_run(Path("runs/half"), [3.0, 2.5])
+    write_run(Path("runs/sweep/none"), [])
+    return tmp_path / "runs"
+
+
+def test_list_in_a_pipe(runs: Path) -> None:
+    write_run(runs / ("a" * 80), [3.0])
+    done = subprocess.run(
+        [sys.executable, "-m", "minigpt", "runs", "--sort", "loss"],
+        capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "40"},
+    )  # fmt: skip
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["run", "whole", "half", "a" * 80, "sweep/none"]
+    assert "\x1b" not in done.stdout
+
+
+def test_json(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["runs", "--json", "--where", "finished"]) == 0
+    (run,) = json.loads(capsys.readouterr().out)
+    assert (run["name"], run["state"], run["step"], run["loss"]) == ("whole", "finished", 40, 2.0)
+    assert run["folder"] == "runs/whole"
+
+
+def test_nothing_to_list(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["runs", "--where", "diverged"]) == 0
+    assert capsys.readouterr().out == "no run of this kind in runs\n"
+
+
+def test_clean_asks_first(runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for answer in ("n\n", "\n", "", "yes please\n"):
+        monkeypatch.setattr(sys, "stdin", Terminal(answer))
+        assert main(["runs", "--clean", "failed", "stopped"]) == 0
+        told = capsys.readouterr()
+        assert "half" in told.out
+        assert "whole" not in told.out
+        assert told.out.endswith("nothing is deleted\n")
+        assert told.err.startswith("delete 2 runs, ")
+        assert (runs / "half").is_dir()
+    monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
+    assert main(["runs", "--clean", "failed", "stopped"]) == 0
+    assert not (runs / "half").exists()
+    assert not (runs / "sweep" / "none").exists()
+    assert (runs / "whole").is_dir()
+
+
+def test_clean_with_yes_deletes_what_the_filter_leaves(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(runs / "other", [3.0, 2.5], {"model.position": "rotary"})
+    assert main(["runs", "--clean", "stopped", "--where", "model.position=rotary", "--yes"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "deleted runs/other"
+    assert (runs / "half").is_dir()
+    assert main(["runs", "--clean", "diverged", "--yes"]) == 0
+    assert capsys.readouterr().out == "nothing to delete in runs\n"
+
+
+def test_a_running_one_is_never_deleted(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with FileLock(runs / "half" / ".lock"):
+        assert main(["runs", "--clean", "stopped", "failed", "finished", "--yes"]) == 0
+    assert [path.name for path in sorted(runs.iterdir())] == ["half", "sweep"]
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["rums"], "no folder rums that holds runs, did you mean runs?"),
+        (["runs/half"], "runs/half is a run itself: runs takes the folder that holds it"),
+        (["--sort", "date"], "argument --sort: invalid choice: 'date'"),
+        (["--where", "finishd"], "did you mean finished?"),
+        (["--where", "optim.rl=1"], "no run has a setting optim.rl, did you mean optim.lr?"),
+        (["--clean", "running"], "--clean running: a run that trains is never deleted; stop it first"),
+        (["--clean", "faild"], "--clean faild must be one of finished, stopped, diverged, failed, damaged"),
+        (["--yes"], "--yes does nothing without --clean"),
+        (["--clean", "failed", "--json"], "--json lists runs: leave out --clean"),
+    ],
+)
+def test_bad_input_is_one_line(runs: Path, capsys: pytest.CaptureFixture[str], words: list[str], reason: str) -> None:
+    assert main(["runs", *words]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert reason in captured.err
+
+
+def test_clean_without_anybody_to_ask(
+    runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    assert main(["runs", "--clean", "stopped"]) == 2
+    assert "give --yes to delete what stands above" in capsys.readouterr().err
+    assert (runs / "half").is_dir()

@@ -1,0 +1,158 @@
+"""`minigpt scaling` on run folders whose losses follow a known law, and what is refused in one line."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from minigpt.cli.main import main
+from minigpt.model.config import GPTConfig
+from minigpt.model.sizes import flops_per_token, parameter_count
+from minigpt.study.law import Law
+from minigpt.study.law_file import read_law
+from minigpt.text.tokenizers import ByteTokenizer
+
+LAW = Law(E=1.2, A=40.0, B=100.0, alpha=0.3, beta=0.35)
+BATCH = 16
+
+
+def write_run(folder: Path, n_layer: int, n_embd: int, flops: float, **changes: Any) -> None:
+    """A finished run of bytes, as far as scaling reads one."""
+    model = {"block_size": 64, "n_layer": n_layer, "n_head": 2, "n_embd": n_embd}
+    config = GPTConfig(vocab_size=ByteTokenizer.vocab_size, **model)
+    steps = round(flops / flops_per_token(config) / BATCH / 64)
+    data = {"corpus": "python", "tokenizer": "byte", "batch_size": BATCH, "vocab_multiple": 1, **changes}
+    trainer = {"max_steps": steps, "accumulate_grad_batches": 1}
+    folder.mkdir(parents=True)
+    groups = {"seed_everything": 1, "run": {"name": folder.name}, "model": model, "optim": {}, "data": data}
+    (folder / "config.yaml").write_text(yaml.safe_dump({**groups, "trainer": trainer}), encoding="utf-8")
+    (folder / "tokenizer.json").write_text(ByteTokenizer().to_json(), encoding="utf-8")
+    loss = LAW.loss(parameter_count(config), steps * BATCH * 64)
+    with (folder / "metrics.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["step", "train/tokens_per_second", "val/loss"])
+        writer.writerows([[steps - 1, 1000, ""], [steps, 2000, loss]])
+
+
+def write_sweep(folder: Path, states: dict[str, str] | None = None) -> Path:
+    names = []
+    for budget in (3e11, 1e12, 3e12):
+        for n_layer, n_embd in ((1, 32), (2, 48), (3, 64), (3, 96), (4, 128)):
+            names.append(f"{budget:.0e}-{n_embd}")
+            write_run(folder / names[-1], n_layer, n_embd, budget)
+    cells = [{"name": name, "group": name, "state": (states or {}).get(name, "finished")} for name in names]
+    (folder / "sweep.json").write_text(json.dumps({"format": 1, "name": folder.name, "cells": cells}), encoding="utf-8")
+    return folder
+
+
+def scaling(sweep: object, *words: str) -> int:
+    return main(["scaling", str(sweep), "--bootstraps", "10", *words])
+
+
+def test_the_law_of_the_runs_is_found_drawn_and_saved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = write_sweep(tmp_path / "small", {"3e+12-128": "diverged"})
+    assert scaling(sweep, "--flops", "1e13", "--picture", str(tmp_path / "law.svg")) == 0
+    out = capsys.readouterr().out
+    assert "left out: 3e+12-128: diverged" in out
+    assert "for 1e+13 FLOPs: " in out
+    assert "--model.n_layer" in out
+    fitted = read_law(sweep / "scaling.json")
+    assert fitted.law.alpha == pytest.approx(LAW.alpha, rel=0.05)
+    assert pytest.approx(LAW.E, rel=0.05) == fitted.law.E
+    assert (fitted.corpus, fitted.tokenizer, fitted.vocab_size) == ("python", "byte", 257)
+    assert (tmp_path / "law.svg").read_text(encoding="utf-8").startswith("<?xml")
+
+
+def test_the_recommended_settings_spend_the_budget(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert scaling(write_sweep(tmp_path / "small"), "--flops", "2e12") == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if "--trainer.max_steps" in line)
+    n_layer, n_embd, steps = (int(word) for word in line.split() if word.isdigit())
+    config = GPTConfig(vocab_size=257, block_size=64, n_layer=n_layer, n_head=2, n_embd=n_embd)
+    assert flops_per_token(config) * steps * BATCH * 64 == pytest.approx(2e12, rel=0.01)
+    assert parameter_count(config) == pytest.approx(LAW.optimum(2e12)[0], rel=0.25)
+    assert (tmp_path / "small" / "scaling.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_hours_are_those_of_the_runs_own_speed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert scaling(write_sweep(tmp_path / "small"), "--hours", "2") == 0
+    config = GPTConfig(vocab_size=257, block_size=64, n_layer=3, n_head=2, n_embd=96)
+    expected = flops_per_token(config) * 1500  # the median of 1,000 and 2,000 tokens/s
+    told = float(capsys.readouterr().out.split("(2 h at the ")[1].split(" GFLOP/s")[0])
+    assert told == pytest.approx(expected / 1e9, rel=0.01)
+
+
+def test_plan_reads_the_law(tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = write_sweep(tmp_path / "runs" / "small")
+    assert scaling(sweep) == 0
+    capsys.readouterr()
+    base = str(Path(__file__).parent.parent.parent / "configs" / "base.yaml")
+    words = [base, "--data.tokenizer", "byte", "--run.root", str(tmp_path / "runs"), "--device", "l4"]
+    words += ["--model.dropout", "0", "--model.n_layer", "2", "--trainer.max_steps", "500"]
+    assert main(["plan", *words]) == 0
+    assert "nats a token by the sweep small of 15 runs" in capsys.readouterr().out
+    other = [*words, f"--data.corpus={corpus_file}", f"--law={sweep / 'scaling.json'}", "--trainer.max_steps", "9"]
+    assert main(["plan", *other]) == 0
+    assert "the law of the sweep small of 15 runs is of python in 257 tokens of byte" in capsys.readouterr().out
+
+
+def test_a_yaml_without_runs_names_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = tmp_path / "s.yaml"
+    sweep.write_text("name: big\n", encoding="utf-8")
+    assert scaling(sweep, "--root", str(tmp_path)) == 1
+    assert f"the sweep {sweep} has no runs yet: minigpt sweep {sweep}" in capsys.readouterr().err
+    write_sweep(tmp_path / "big")
+    assert scaling(sweep, "--root", str(tmp_path)) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--flops", "-1"], "--flops -1.0 must be a finite number above 0"),
+        (["--hours", "nan"], "--hours nan must be a finite number above 0"),
+        (["--bootstraps", "3"], "--bootstraps 3 must be 10 or more"),
+        (["--picture", "law.gif"], "--picture law.gif must end in .png or .svg"),
+        (["--law", "no/where/law.json"], "--law no/where/law.json: there is no folder no/where"),
+    ],
+    ids=str,
+)
+def test_bad_options(words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert scaling(tmp_path, *words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_bad_sweeps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def said(folder: Path) -> str:
+        assert scaling(folder) == 1
+        captured = capsys.readouterr()
+        assert captured.err.count("\n") == 1
+        assert not captured.out
+        return captured.err
+
+    (tmp_path / "empty").mkdir()
+    assert "holds no finished run; minigpt sweep makes some" in said(tmp_path / "empty")
+    assert "no such folder of a sweep, and no YAML file of one, did you mean empty?" in said(tmp_path / "empt")
+    for number in range(5):
+        write_run(tmp_path / "few" / str(number), 1, 16 * (number + 1), 1e11)
+    assert "needs 6 finished runs or more, of 3 sizes and 3 numbers of tokens: there are 5, of 5 and 5" in said(
+        tmp_path / "few"
+    )
+    write_run(tmp_path / "few" / "other", 1, 16, 1e11, corpus="shakespeare")
+    assert "runs of more than one corpus (python, shakespeare)" in said(tmp_path / "few")
+    (tmp_path / "few" / "sweep.json").write_text("[]", encoding="utf-8")
+    assert "sweep.json: damaged" in said(tmp_path / "few")
+    (tmp_path / "cut").mkdir()
+    write_run(tmp_path / "cut" / "run", 1, 16, 1e11)
+    (tmp_path / "cut" / "run" / "metrics.csv").write_text("step,val/loss\n1,2.0\n", encoding="utf-8")
+    assert "run: has no validation loss at its last step" in said(tmp_path / "cut")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 1}', '{"format": 1, "law": {"E": -1}}', "[" * 2000])
+def test_a_damaged_law_is_one_line(content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "scaling.json"
+    path.write_text(content, encoding="utf-8")
+    base = str(Path(__file__).parent.parent.parent / "configs" / "base.yaml")
+    assert main(["plan", base, "--law", str(path), "--device", "l4"]) == 1
+    assert str(path) in capsys.readouterr().err

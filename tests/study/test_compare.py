@@ -1,0 +1,272 @@
+"""`compare`: groups, values at equal cost, verdicts in words, what cannot be compared, what is left out."""
+
+from pathlib import Path
+
+import pytest
+
+from minigpt.errors import CheckpointError, ConfigError
+from minigpt.study.compare import compare
+from minigpt.study.compare_labels import labels, stem
+from minigpt.text.tokenizers import CharTokenizer
+
+from .folders import write_run, write_sweep
+
+ROTARY = {"model.position": "rotary"}
+
+
+def four(last: float) -> list[float]:
+    return [last + 1.0, last + 0.5, last + 0.2, last]
+
+
+@pytest.fixture
+def seeds(tmp_path: Path) -> list[Path]:
+    """Three seeds of learned and of rotary positions, clearly apart."""
+    learned = [write_run(tmp_path / f"base-s{n}", four(2.0 + n / 100), seed=n) for n in (1, 2, 3)]
+    rotary = [write_run(tmp_path / f"rot-s{n}", four(1.9 - n / 100), ROTARY, seed=n) for n in (1, 2, 3)]
+    return learned + rotary
+
+
+def test_verdict_in_words(seeds: list[Path]) -> None:
+    found = compare(seeds)
+    (verdict,) = found.verdicts
+    assert (found.baseline, verdict.group, verdict.claim, verdict.method) == ("learned", "rotary", "better", "Welch")
+    # by R: t.test(c(1.89, 1.88, 1.87), c(2.01, 2.02, 2.03)): t = -17.146, df = 4, 0.14 ± 2.7764 * 0.0081650
+    assert verdict.text == "rotary is better than learned by 0.140 ± 0.023 nats (3 seeds, p < 0.001)"
+    assert [group.seeds for group in found.groups] == [[1, 2, 3], [1, 2, 3]]
+    assert found.groups[1].estimates["final_loss"].mean == pytest.approx(1.88)
+    assert (found.left_out, found.notes) == ([], [])
+
+
+def test_baseline_may_be_chosen(seeds: list[Path]) -> None:
+    for name in ("rotary", "rot-s2"):
+        found = compare(seeds, baseline=name)
+        assert found.baseline == "rotary"
+        assert found.verdicts[0].text.startswith("learned is worse than rotary by 0.140 ± 0.023 nats")
+    with pytest.raises(ConfigError, match=r"baseline=rotery: no group or run of that name, did you mean rotary\?"):
+        compare(seeds, baseline="rotery")
+
+
+def test_no_difference_can_be_claimed(tmp_path: Path) -> None:
+    for n, (one, other) in enumerate([(2.0, 2.05), (2.1, 2.04), (1.95, 2.1)]):
+        write_run(tmp_path / f"a{n}", four(one), seed=n)
+        write_run(tmp_path / f"b{n}", four(other), ROTARY, seed=n)
+    (verdict,) = compare([tmp_path]).verdicts
+    assert verdict.claim == "none"
+    assert verdict.text.startswith("no difference can be claimed between rotary and learned: +0.047 ± 0.1")
+
+
+def test_one_model_is_compared_pair_by_pair(tmp_path: Path) -> None:
+    """A seed shifts both runs: pairs see the difference, which Welch's test would not."""
+    for n in (1, 2, 3):
+        write_run(tmp_path / f"a{n}", four(2.0 + n / 10), seed=n)
+        write_run(tmp_path / f"b{n}", four(2.05 + n / 10 + n / 1000), {"optim.lr": 0.01}, seed=n)
+    (verdict,) = compare([tmp_path]).verdicts
+    assert (verdict.method, verdict.claim) == ("paired", "worse")
+    assert verdict.text == "lr=0.01 is worse than lr=0.001 by 0.0520 ± 0.0025 nats (3 seeds, pair by pair, p < 0.001)"
+
+
+def test_one_seed_has_no_interval(tmp_path: Path) -> None:
+    paths = [write_run(tmp_path / "a", four(2.0)), write_run(tmp_path / "b", four(1.9), ROTARY)]
+    (verdict,) = compare(paths).verdicts
+    assert verdict.text == (
+        "one seed: no interval; rotary came out -0.100 nats from learned, and nothing can be claimed"
+    )
+    paths.append(write_run(tmp_path / "c", four(1.95), seed=2))
+    assert compare(paths).verdicts[0].text == (
+        "one seed of rotary: no interval; rotary came out -0.075 nats from learned"
+    )
+
+
+def test_values_at_equal_cost(tmp_path: Path) -> None:
+    """Two runs of other lengths, speeds and sizes: each value is read on the line between two validations."""
+    slow = write_run(tmp_path / "slow", [3.0, 2.0], {"trainer.max_steps": 20}, milliseconds=300.0)
+    fast = write_run(tmp_path / "fast", [3.0, 2.6, 2.4, 2.0], {"data.batch_size": 8}, milliseconds=100.0)
+    found = compare([slow, fast])
+    one, other = found.runs
+    assert found.equal["tokens"] == 20 * 64
+    assert (one.at_equal_tokens, other.at_equal_tokens) == (2.0, 3.0)  # step 20, and step 10 of twice as many tokens
+    assert found.equal["time"] == pytest.approx(4.0)
+    assert one.at_equal_time == pytest.approx(3.0 - 10 / 30)  # at 4 s, between 3 s (3.0) and 6 s (2.0)
+    assert other.at_equal_time == 2.0
+    assert (one.seconds, other.seconds) == (6.0, 4.0)
+    assert found.equal["flops"] == pytest.approx(one.flops)
+    assert other.at_equal_flops == 3.0
+    assert (one.tokens, other.tokens, other.tokens_per_second) == (1280, 5120, 640.0)
+    assert "different numbers of tokens" in found.notes[-1]
+    assert "different amounts of text" in found.notes[0]
+
+
+def test_what_no_curve_reaches_is_unknown(tmp_path: Path) -> None:
+    short = write_run(tmp_path / "a", [3.0], {"trainer.max_steps": 10})
+    long = write_run(tmp_path / "b", [3.0, 2.0], {"trainer.max_steps": 20, "data.batch_size": 8})
+    found = compare([short, long])
+    assert [run.at_equal_tokens for run in found.runs] == [3.0, None]
+    assert "at_equal_tokens" not in found.groups[1].estimates
+    assert compare([short, long], by="tokens").verdicts[0].text.startswith("no verdict on ")
+
+
+def test_another_tokenizer_is_compared_by_bits_per_byte(tmp_path: Path) -> None:
+    letters = CharTokenizer("abc", end_of_text=False, unknown=False)
+    one = write_run(tmp_path / "a", four(2.0), fingerprint="x")
+    settings = {"data.tokenizer": "char"}
+    other = write_run(
+        tmp_path / "b", four(3.0), settings, fingerprint="y", tokenizer=letters, bytes_per_token=2.0, seed=2
+    )
+    found = compare([one, other])
+    assert found.measure == "bits_per_byte"
+    assert found.verdicts[0].difference == pytest.approx((3.0 / 2 - 2.0) / 0.6931471805599453)
+    assert "bits per byte from byte" in found.verdicts[0].text
+    assert found.notes[0] == (
+        "The runs have different tokenizers: losses per token do not compare, so bits per byte are compared."
+    )
+    assert found.groups[1].settings == {"data.tokenizer": "char"}
+
+
+def test_another_text_is_not_compared(tmp_path: Path) -> None:
+    one = write_run(tmp_path / "a", four(2.0), fingerprint="x")
+    other = write_run(tmp_path / "b", four(1.0), {"data.corpus": "shakespeare"}, fingerprint="y")
+    found = compare([one, other])
+    assert found.verdicts[0].text == ("no verdict on shakespeare: it is validated on another text than python")
+    assert "(python, shakespeare)" in found.notes[0]
+    assert found.verdicts[0].difference is None
+
+
+def test_text_that_changed_under_its_name_is_another(tmp_path: Path) -> None:
+    one = write_run(tmp_path / "a", four(2.0), fingerprint="old")
+    other = write_run(tmp_path / "b", four(1.0), fingerprint="new", seed=2)
+    found = compare([one, other])
+    assert [group.settings for group in found.groups] == [{"data_fingerprint": "old"}, {"data_fingerprint": "new"}]
+    assert "another text" in found.verdicts[0].text
+
+
+def test_repeated_seed_counts_once(seeds: list[Path], tmp_path: Path) -> None:
+    again = write_run(tmp_path / "again", four(2.02), seed=2)
+    found = compare([*seeds, again])
+    assert found.groups[0].seeds == [1, 2, 3]
+    assert found.groups[0].runs == ["base-s1", "base-s2", "base-s3", "again"]
+    assert found.notes == ["again repeats base-s2 (same settings, same seed): it counts in no mean."]
+    assert compare([*seeds, seeds[0]]).runs == compare(seeds).runs  # the same run, named twice
+
+
+def test_stopped_run_is_compared_at_equal_tokens(tmp_path: Path) -> None:
+    whole = write_run(tmp_path / "a", four(2.0))
+    stopped = write_run(tmp_path / "b", [2.9, 2.4], ROTARY)
+    found = compare([whole, stopped])
+    assert found.by == "tokens"
+    assert found.verdicts[0].difference == pytest.approx(2.4 - 2.5)
+    assert found.notes[0] == "Not finished: b (stopped). The verdicts compare the losses at equal tokens."
+    assert compare([whole, stopped], by="best").verdicts[0].difference == pytest.approx(0.4)
+
+
+def test_sweep(tmp_path: Path) -> None:
+    cells = []
+    for group, settings, loss in (
+        ("position=rotary", ROTARY, 1.9),
+        ("base", {}, 2.0),
+        ("lr=1", {"optim.lr": 1.0}, 2.0),
+    ):
+        for n in (1, 2, 3):
+            name = f"{group}-s{n}"
+            cell = {"name": name, "group": group, "seed": n, "overrides": settings, "state": "finished"}
+            if (group, n) == ("position=rotary", 3):
+                cell |= {"state": "diverged", "reason": "the loss is not finite (nan) at step 12"}
+                write_run(tmp_path / name, [3.0], settings, seed=n)
+            elif group == "lr=1":
+                cell |= {"state": "failed", "reason": "out of memory"}
+            else:
+                write_run(tmp_path / name, four(loss + n / 1000), settings, seed=n)
+            cells.append(cell)
+    cells.append({"name": "late", "group": "late", "state": "waiting"})
+    cells.append({"name": "half", "group": "half", "state": "running"})
+    write_run(tmp_path / "half", [3.0, 2.0], {"optim.lr": 0.1})
+    found = compare([write_sweep(tmp_path, cells)])
+    assert [group.name for group in found.groups] == ["base", "position=rotary"]
+    (verdict,) = found.verdicts
+    assert verdict.claim == "better"
+    assert verdict.text.endswith("; 1 of 3 runs of position=rotary came to nothing")
+    left_out = {each.name: (each.state, each.reason) for each in found.left_out}
+    assert left_out["position=rotary-s3"] == ("diverged", "the loss is not finite (nan) at step 12")
+    assert left_out["lr=1-s2"] == ("failed", "out of memory")
+    assert left_out["late"] == ("waiting", "it has not begun")
+    assert left_out["half"] == ("stopped", "it has done 20 of 40 steps")
+    assert found.notes[0].startswith("No verdict on lr=1: lr=1-s1 is failed, ")
+
+
+def test_many_comparisons_are_corrected(tmp_path: Path) -> None:
+    for number, position in enumerate(("learned", "rotary", "none")):
+        for n, offset in enumerate((0.0, 0.01, 0.02)):
+            write_run(
+                tmp_path / f"{position}-{n}", four(2.0 - number / 50 + offset), {"model.position": position}, seed=n
+            )
+    found = compare([tmp_path], baseline="learned")
+    ps = [verdict.p for verdict in found.verdicts]
+    assert [verdict.p_corrected for verdict in found.verdicts] == pytest.approx([2 * ps[0], ps[1]])  # the smaller twice
+    assert all("corrected for 2 comparisons" in verdict.text for verdict in found.verdicts)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("sweep.json", "{", "sweep.json is damaged"),
+        ("sweep.json", '{"format": 9, "cells": []}', "has format 9, this version reads 1"),
+        ("sweep.json", '{"format": 1, "cells": []}', "has no cells"),
+        ("sweep.json", '{"format": 1, "cells": [{"name": "a"}]}', "sweep.json is damaged"),
+        ("notes.txt", "", "is not a run's folder: it has no config.yaml"),
+    ],
+)
+def test_folder_that_is_none(tmp_path: Path, name: str, content: str, reason: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(CheckpointError, match=reason) as caught:
+        compare([tmp_path])
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_run_without_curves(tmp_path: Path) -> None:
+    good, empty = write_run(tmp_path / "a", four(2.0)), write_run(tmp_path / "b", [])
+    with pytest.raises(
+        CheckpointError, match=r"b holds no curves: its metrics.csv is missing or empty \(it is failed\)"
+    ):
+        compare([good, empty])
+    assert [each.name for each in compare([tmp_path]).left_out] == ["b"]  # one among others
+    (empty / "metrics.csv").write_text("step,val/loss\n10,nan\n")
+    with pytest.raises(CheckpointError, match="there is nothing to compare: b is diverged"):
+        compare([empty])
+
+
+def test_damaged_run_among_others_is_told(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", four(2.0))
+    (write_run(tmp_path / "b", four(2.0)) / "config.yaml").write_text("run: {")
+    (each,) = compare([tmp_path]).left_out
+    assert (each.name, each.state) == ("b", "damaged")
+    assert "config.yaml is damaged" in each.reason
+
+
+def test_run_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path / "runs" / "base", four(2.0))
+    assert compare(["base"]).runs[0].name == "base"
+    with pytest.raises(CheckpointError, match=r"no run or sweep at bas, did you mean base\?"):
+        compare(["bas"])
+
+
+def test_labels() -> None:
+    position = [{"model.position": "learned"}, {"model.position": "rotary"}]
+    assert labels(position, [["a"], ["b"]]) == ["learned", "rotary"]
+    assert labels([{"m.n_head": 2}, {"m.n_head": None}], [["a"], ["b"]]) == ["n_head=2", "n_head=null"]
+    several = [{"m.x": 1, "m.bias": True}, {"m.x": 2, "m.bias": True}, {"m.x": 2, "m.bias": False}]
+    assert labels(several, [["base-s1", "base-s2"], ["b"], ["c"]]) == ["base", "x=2", "x=2, bias=false"]
+    assert labels([{"a.x": "same"}, {"a.x": "same"}], [["r-1"], ["q-1"]]) == ["r-1", "q-1"]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["base"], "base"),
+        (["base", "base-2", "base-10"], "base"),
+        (["rot-s1", "rot-s2"], "rot"),
+        (["rot_seed1", "rot_seed2"], "rot"),
+        (["x1", "y1"], "x1"),
+    ],
+)
+def test_stem(names: list[str], expected: str) -> None:
+    assert stem(names) == expected

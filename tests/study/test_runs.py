@@ -1,0 +1,143 @@
+"""The list of runs: sorted, filtered, cleaned without ever leaving half a run."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from minigpt.errors import ConfigError
+from minigpt.study import runs as module
+from minigpt.study.runs import filter_runs, list_runs, remove_leftovers_below, remove_run, runs_table, sort_runs
+
+from .folders import write_run
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "runs"
+    write_run(root / "old", [3.0, 2.5, 2.2, 2.0], started="2020-01-01T00:00:00+00:00", seed=3)
+    write_run(root / "sweep" / "cell", [3.0, 1.5], {"model.position": "rotary"}, started="2024-01-01T00:00:00+00:00")
+    big = write_run(root / "big", [3.0, float("nan")], started="2022-01-01T00:00:00+00:00")
+    (big / "weights").write_bytes(b"x" * 1_000_000)
+    write_run(root / "empty", [])
+    (write_run(root / "broken", [3.0]) / "config.yaml").write_text("run: {")
+    return root
+
+
+def names(runs: list) -> list[str]:
+    return [run.name for run in runs]
+
+
+def test_every_run_is_listed_with_its_state(root: Path) -> None:
+    with FileLock(root / "old" / ".lock"):
+        found = {run.name: (run.state, run.step, run.loss) for run in list_runs(root)}
+    assert found.pop("big")[:2] == ("diverged", 20)
+    assert found == {
+        "old": ("running", 40, 2.0),
+        "sweep/cell": ("stopped", 20, 1.5),
+        "empty": ("failed", 0, None),
+        "broken": ("damaged", None, None),
+    }
+
+
+def test_sorting(root: Path) -> None:
+    runs = list_runs(root)
+    assert names(sort_runs(runs, "name")) == ["big", "broken", "empty", "old", "sweep/cell"]
+    assert names(sort_runs(runs, "loss"))[:2] == ["sweep/cell", "old"]
+    assert names(sort_runs(runs, "size"))[0] == "big"
+    assert names(sort_runs(runs, "age"))[-2:] == ["big", "old"]
+
+
+def test_filters(root: Path) -> None:
+    runs = list_runs(root)
+    assert names(filter_runs(runs, ["stopped"])) == ["sweep/cell"]
+    assert names(filter_runs(runs, ["model.position=rotary"])) == ["sweep/cell"]
+    assert names(filter_runs(runs, ["optim.lr=1e-3", "finished"])) == ["old"]
+    assert names(filter_runs(runs, ["seed_everything=3"])) == ["old"]
+    assert names(filter_runs(runs, ["optim.lr=abc"])) == []
+
+
+@pytest.mark.parametrize(
+    ("condition", "reason"),
+    [
+        ("finishd", r"neither a state .* nor KEY=VALUE, did you mean finished\?"),
+        ("model.positon=rotary", r"no run has a setting model.positon, did you mean model.position\?"),
+    ],
+)
+def test_filter_that_means_nothing(root: Path, condition: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        filter_runs(list_runs(root), [condition])
+
+
+def test_folder_that_holds_no_runs(root: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no folder .*rums that holds runs, did you mean runs\?"):
+        list_runs(root.parent / "rums")
+    with pytest.raises(ConfigError, match="old is a run itself"):
+        list_runs(root / "old")
+    assert list_runs(root / "sweep" / "cell" / "checkpoints") == []
+
+
+def by_name(root: Path, name: str) -> module.Listed:
+    return next(run for run in list_runs(root) if run.name == name)
+
+
+def test_removal(root: Path) -> None:
+    for name in ("sweep/cell", "broken"):
+        assert remove_run(by_name(root, name)) is None
+        assert not (root / name).exists()
+    assert list((root / "sweep").iterdir()) == []
+    assert {path.name for path in root.iterdir()} == {"old", "sweep", "big", "empty"}
+
+
+def test_run_that_has_begun_meanwhile_is_kept(root: Path) -> None:
+    listed = by_name(root, "sweep/cell")
+    with FileLock(root / "sweep" / "cell" / ".lock"):
+        assert remove_run(listed) == "it is running now"
+    assert (root / "sweep" / "cell" / "config.yaml").is_file()
+
+
+def test_run_that_has_ended_otherwise_meanwhile_is_kept(root: Path) -> None:
+    listed = by_name(root, "empty")
+    (root / "empty" / "checkpoints").mkdir()
+    (root / "empty" / "checkpoints" / "step=00000040.ckpt").touch()
+    assert remove_run(listed) == "it is finished now"
+
+
+def test_link_to_a_run_is_kept(root: Path) -> None:
+    (root / "link").symlink_to(root / "old")
+    assert remove_run(by_name(root, "link")) == "it is a link"
+    assert (root / "old" / "config.yaml").is_file()
+
+
+def test_kill_amid_a_removal_leaves_no_half_run(root: Path) -> None:
+    """The process dies after it deleted one file: the name is free, and the next clean-up does the rest."""
+    code = (
+        "import os, shutil, sys; from pathlib import Path; from minigpt import files\n"
+        "def half(path, *args, **kwargs):\n"
+        "    next(p for p in Path(path).rglob('*') if p.is_file()).unlink(); os._exit(9)\n"
+        "shutil.rmtree = half; files.remove_folder(Path(sys.argv[1]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(root / "old")], check=False)
+    assert done.returncode == 9
+    assert not (root / "old").exists()
+    assert "old" not in names(list_runs(root))
+    hidden = [path for path in root.iterdir() if path.name.startswith(".old.gone-")]
+    assert len(hidden) == 1
+    mine = root / "sweep" / f".cell.gone-{os.getpid()}"  # of a process that is still at it
+    mine.mkdir()
+    remove_leftovers_below(root)
+    assert not hidden[0].exists()
+    assert mine.exists()
+
+
+def test_table(root: Path) -> None:
+    text = runs_table([by_name(root, "old"), by_name(root, "broken")]).plain().splitlines()
+    assert text[0].split() == ["run", "state", "age", "step", "loss", "size"]
+    assert text[1].split()[:2] == ["old", "finished"]
+    assert "40 / 40" in text[1]
+    assert "2.0000" in text[1]
+    assert text[2].split()[:2] == ["broken", "damaged"]
+    assert len({len(line) for line in text}) == 1  # the last column is aligned on the right

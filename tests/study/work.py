@@ -1,0 +1,50 @@
+"""A workload of a toy size, to be changed one setting at a time."""
+
+from typing import Any
+
+from minigpt.model.config import GPTConfig
+from minigpt.optim.config import OptimConfig
+from minigpt.study.machine import Machine
+from minigpt.study.plan_speed import Speed
+from minigpt.study.workload import Workload
+from minigpt.text.outlook import TextOutlook
+
+MODEL = {"vocab_size": 300, "block_size": 16, "n_layer": 2, "n_head": 2, "n_embd": 32, "dropout": 0.0}
+
+
+def text(**changes: Any) -> TextOutlook:
+    counted = {"train_tokens": 1_000_000, "val_tokens": 100_000, "vocab_size": 300, "used_vocabulary": 300}
+    return TextOutlook(**{**counted, "n_bytes": 2e6, "is_exact": True, "source": "counted", **changes})
+
+
+def workload(**changes: Any) -> Workload:
+    settings: dict[str, Any] = {
+        "config": GPTConfig(**MODEL),
+        "optim": OptimConfig(warmup_steps=10),
+        "text": text(),
+        "corpus": "python",
+        "tokenizer": "bpe",
+        "batch_size": 8,
+        "accumulate": 1,
+        "max_steps": 1000,
+        "eval_every": 100,
+        "eval_batches": 2,
+        "save_every": 100,
+        "keep": 3,
+        "sample_every": 0,
+        "sample_tokens": 200,
+        "precision": "32-true",
+        "strategy": "single",
+        "devices": 1,
+    }
+    return Workload(**settings | changes)
+
+
+def machine(**changes: Any) -> Machine:
+    settings: dict[str, Any] = {"name": "here", "kind": "cpu", "devices": 1, "bytes_per_device": 1e12, "is_here": True}
+    return Machine(**settings | changes)
+
+
+def speed(**changes: Any) -> Speed:
+    settings: dict[str, Any] = {"batch": 0.1, "update": 0.01, "evaluation_batch": 0.03, "sampled_token": 0.001}
+    return Speed(**settings | {"utilisation": 0.5, "peak": 1e11, "source": "measured: so"} | changes)

@@ -1,0 +1,118 @@
+"""Maximal-update parametrisation: nothing changes at the base width, and no activation grows with the width."""
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from minigpt.model.config import GPTConfig
+from minigpt.model.gpt import GPT
+from minigpt.optim.config import OptimConfig
+from minigpt.optim.groups import apply_settings, build_optimizer, parameter_groups, set_learning_rate
+
+WIDTHS = (32, 64, 128, 256)
+
+
+def config_of(width: int, base: int | None, **settings) -> GPTConfig:
+    """Heads of 16 channels, however many that makes."""
+    small = {"vocab_size": 31, "block_size": 16, "n_layer": 2, "dropout": 0.0, "position": "rotary"}
+    return GPTConfig(**small | settings, n_embd=width, n_head=width // 16, mup_base_width=base)
+
+
+def test_at_its_base_width_a_model_is_the_usual_one_to_the_bit():
+    tokens = torch.randint(31, (2, 16))
+    results = []
+    for base in (64, None):
+        torch.manual_seed(0)
+        model = GPT(config_of(64, base))
+        optimizer = build_optimizer(model, OptimConfig())
+        for _ in range(3):
+            optimizer.zero_grad()
+            model.loss(tokens, tokens).backward()
+            optimizer.step()
+        results.append(model.state_dict())
+    assert results[0].keys() == results[1].keys()
+    assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_init_rates_and_decay_follow_the_width(tied):
+    """The rows for Adam of table 8 of "Tensor Programs V"."""
+    torch.manual_seed(0)
+    model = GPT(config_of(256, 64, tie_embeddings=tied))
+    stds = {name: float(weight.detach().std()) for name, weight in model.named_parameters() if weight.ndim == 2}
+    assert stds["token_embedding.weight"] == pytest.approx(0.02, rel=0.05)
+    assert stds.get("head.weight", 0.02) == pytest.approx(0.02, rel=0.05)
+    assert stds["blocks.0.attention.qkv.weight"] == pytest.approx(0.02 / 2, rel=0.05)
+    assert stds["blocks.0.feedforward.down.weight"] == pytest.approx(0.02 / 2 / math.sqrt(4), rel=0.05)
+    hidden = torch.randn(3, 256)
+    torch.testing.assert_close(model.logits(hidden), model.head(hidden) / 4)
+
+    optimizer = build_optimizer(model, OptimConfig(lr=0.1, weight_decay=0.2))
+    apply_settings(optimizer, OptimConfig(lr=0.1, weight_decay=0.3))
+    set_learning_rate(optimizer, OptimConfig(lr=0.1), 0.04)
+    settings = {
+        name: (group["lr"], group["weight_decay"])
+        for group in optimizer.param_groups
+        for name, weight in model.named_parameters()
+        if any(weight is member for member in group["params"])
+    }
+    assert settings.keys() == dict(model.named_parameters()).keys()
+    for name, (rate, decay) in settings.items():
+        is_matrix = name.startswith("blocks.") and name.endswith("weight") and "norm" not in name
+        expected = 0.3 if name.endswith("weight") and "norm" not in name else 0.0
+        assert rate == pytest.approx(0.01 if is_matrix else 0.04), name
+        assert decay == pytest.approx(4 * expected if is_matrix else expected), name
+
+
+def test_muon_has_its_own_way_of_carrying_a_rate_over():
+    model = GPT(config_of(256, 64))
+    optimizer = build_optimizer(model, OptimConfig(name="muon"))
+    assert all("lr_scale" not in group for group in optimizer.param_groups)
+    members = [weight for group in optimizer.param_groups for weight in group["params"]]
+    assert len(members) == len({id(weight) for weight in members}) == len(list(model.parameters()))
+
+
+def test_frozen_matrices_are_in_no_group():
+    model = GPT(config_of(128, 64))
+    model.blocks.requires_grad_(False)
+    members = {id(weight) for group in parameter_groups(model, 0.1) for weight in group["params"]}
+    assert members == {id(weight) for weight in model.parameters() if weight.requires_grad}
+
+
+def changes_after(steps: int, width: int, base: int | None) -> dict[str, float]:
+    """The coordinate check: by how much, in root mean square, the stream and the logits have changed after some steps
+    of Adam, which is what an update of too high a rate would let grow."""
+    torch.manual_seed(1)
+    model = GPT(config_of(width, base))
+    generator = torch.Generator().manual_seed(2)
+    tokens = torch.randint(31, (8, 17), generator=generator)
+    optimizer = build_optimizer(model, OptimConfig(lr=0.01, weight_decay=0.0))
+
+    stream: list[torch.Tensor] = []
+    model.final_norm.register_forward_pre_hook(lambda _, inputs: stream.append(inputs[0]))
+
+    @torch.no_grad()
+    def look() -> dict[str, torch.Tensor]:
+        logits = model(tokens)
+        return {"stream": stream[-1], "logits": logits}
+
+    before = look()
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model.loss(tokens[:, :-1], tokens[:, 1:]).backward()
+        optimizer.step()
+    return {name: float((after - before[name]).square().mean().sqrt()) for name, after in look().items()}
+
+
+@pytest.mark.parametrize("what", ["stream", "logits"])
+def test_coordinate_check(what):
+    """Yang et al. 2022, figure 5 and appendix D.1: flat in the width, where the usual parametrisation grows."""
+    growth = {}
+    for base in (32, None):
+        changes = [changes_after(3, width, base)[what] for width in WIDTHS]
+        slope = [math.log2(b / a) for a, b in itertools.pairwise(changes)]
+        growth[base] = sum(slope) / len(slope)  # per doubling of the width
+    assert abs(growth[32]) < 0.15, growth
+    assert growth[None] > 0.25, growth
