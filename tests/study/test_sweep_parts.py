@@ -112,10 +112,13 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
 )
 def test_a_process_and_its_last_line(words: list[str], state: str, reason: str, tmp_path: Path) -> None:
     run = run_of(tmp_path, cells("a")[0], *words)
-    for _ in range(2):  # a second session has a last line of its own
-        process = CellProcess(run, {})
-        process.process.wait()
-        assert process.poll() == Outcome(state=state, reason=reason)  # type: ignore[arg-type]
+    process = CellProcess(run, {})
+    process.process.wait()
+    assert process.poll() == Outcome(state=state, reason=reason)  # type: ignore[arg-type]
+    again = CellProcess(run, {})
+    again.process.kill()
+    again.process.wait()  # what an earlier session said is not this one's last line
+    assert again.poll() == Outcome(state="failed", reason="killed by SIGKILL; was there too little memory?")
     assert (run.path / "config.yaml").read_text() == BASE
 
 

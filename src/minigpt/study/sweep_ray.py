@@ -41,7 +41,8 @@ def run_on_ray(job: Job) -> int:
             ray.init(address=job.address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ConfigError(f"--address {job.address or 'local'}: no Ray cluster: {reason}") from error
+            hint = "; one that asks for a token takes it from RAY_AUTH_TOKEN" if job.address else ""
+            raise ConfigError(f"--address {job.address or 'local'}: no Ray cluster: {reason}{hint}") from error
         try:
             return job.run(RayExecutor(ray, job, slots.threads))
         finally:
