@@ -1,4 +1,5 @@
-"""Every shipped YAML: its first line is the command that runs it, it says nothing twice, and it fits two steps."""
+"""Every shipped YAML: its first line is the command that runs it, it says nothing twice, and it fits two steps; every
+cell of a shipped sweep is one that a run can be made of."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -9,11 +10,15 @@ import yaml
 from minigpt.cli.keys import GROUPS, known_keys
 from minigpt.cli.main import main
 from minigpt.cli.parsing import check
+from minigpt.cli.sweep_cells import SweepCells
 from minigpt.metrics_csv import read_metrics
+from minigpt.study.sweep_file import read_sweep
 from minigpt.training.config import TRAINER_DEFAULTS
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-FILES = sorted(CONFIGS.glob("*.yaml"))
+EVERY = sorted(CONFIGS.rglob("*.yaml"))
+SWEEPS = [path for path in EVERY if "base" in yaml.safe_load(path.read_text(encoding="utf-8"))]
+FILES = [path for path in EVERY if path not in SWEEPS]
 SMALL = {  # what makes a two-step run of a large config quick; its variants stay
     "gpt2": ["--model.n_layer=1", "--model.n_embd=48", "--model.block_size=32", "--data.batch_size=2",
              "--trainer.accumulate_grad_batches=1", "--trainer.precision=32-true", "--run.compile=false",
@@ -27,7 +32,38 @@ SMALL["shakespeare_fast"] = [*SMALL["shakespeare"], "--trainer.precision=32-true
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_first_line_is_the_command(path: Path) -> None:
     first = path.read_text(encoding="utf-8").splitlines()[0]
-    assert first.startswith(f"# minigpt fit --config configs/{path.name}")
+    assert first.startswith(f"# minigpt fit --config configs/{path.relative_to(CONFIGS)}")
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_sweeps_can_be_run(path: Path) -> None:
+    """Those of `minigpt scaling` are sweeps as well."""
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    assert first.startswith("# minigpt s")
+    assert first.split()[3] == f"configs/{path.relative_to(CONFIGS)}"
+    SweepCells(read_sweep(content, path, changes={})).check()
+
+
+def test_ablation_changes_one_thing_at_a_time() -> None:
+    """The components of issue 5, each against the same base, three seeds."""
+    path = CONFIGS / "sweeps" / "ablation.yaml"
+    sweep = read_sweep(yaml.safe_load(path.read_text(encoding="utf-8")), path, changes={})
+    assert len(sweep.seeds) == 3
+    groups = {cell.group: cell.overrides for cell in sweep.cells}
+    assert groups.pop("base") == {}
+    assert all(len(overrides) == 1 for overrides in groups.values())
+    base = SweepCells(sweep).base["model"]
+    tried = {key: {base[key]} for key in ("position", "norm_placement", "activation", "n_head", "tie_embeddings")}
+    for overrides in groups.values():
+        for key, value in overrides.items():
+            tried.setdefault(key.removeprefix("model."), {base[key.removeprefix("model.")]}).add(value)
+    assert tried["position"] == {"learned", "sinusoidal", "rotary", "alibi", "none"}
+    assert tried["norm_placement"] == {"pre", "post"}
+    assert {"relu", "gelu", "relu2", "swiglu"} <= tried["activation"]
+    assert {1, 2, 4, 8} <= tried["n_head"]
+    assert tried["tie_embeddings"] == {True, False}
+    assert len(tried["dropout"]) > 1
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

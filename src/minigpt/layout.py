@@ -1,4 +1,4 @@
-"""Where things lie in a run's folder."""
+"""Where things lie in a run's folder, and in a sweep's."""
 
 import re
 from pathlib import Path
@@ -13,6 +13,9 @@ LOCK = ".lock"
 """Held by the process that trains in the folder."""
 LOCK_PATIENCE = 0.5
 """Seconds that a training waits for the lock: who looks whether it is held, holds it for a moment."""
+
+SWEEP = "sweep.json"
+"""In the folder of a sweep: its cells, each a run's folder beside it, and what became of them."""
 
 BEST_NAME = "best.ckpt"
 """In a run's `checkpoints/`: the one of the lowest validation loss."""

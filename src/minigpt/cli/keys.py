@@ -95,16 +95,16 @@ def config_files(argv: Sequence[str]) -> Iterator[Path]:
             yield Path(word.removeprefix("--config="))
 
 
-def load_yaml(path: Path) -> dict[str, Any]:
+def load_yaml(path: Path, named: str = "--config ") -> dict[str, Any]:
     """The mapping in a YAML file; a file that is missing, broken or holds something else is a ConfigError with file
-    and line."""
+    and line. `named` is what stands before the file's name on the command line."""
     try:
         content = _UniqueKeys(path.read_text(encoding="utf-8")).get_single_data()
     except FileNotFoundError as error:
         names = [str(near) for near in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
-        raise ConfigError(f"--config {path}: there is no such file{did_you_mean(str(path), names)}") from error
+        raise ConfigError(f"{named}{path}: there is no such file{did_you_mean(str(path), names)}") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--config {path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise ConfigError(f"{named}{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{path}{line}: is not YAML: {error.problem or error.context}") from error

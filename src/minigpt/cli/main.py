@@ -20,6 +20,7 @@ COMMANDS = {
     "generate": "sample text from a run or a checkpoint",
     "verify": "retrain the stretch between two checkpoints of a run and compare bit by bit",
     "replay": "do a step that diverged again",
+    "sweep": "train a matrix of runs: minigpt sweep configs/sweeps/ablation.yaml",
     "compare": "which of several runs is better, and how sure that is: minigpt compare RUN RUN ...",
     "runs": "list the runs under runs/, and clean up",
     "bench": "how fast training and decoding are here: minigpt bench --config configs/base.yaml",

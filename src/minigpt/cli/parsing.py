@@ -111,6 +111,35 @@ def check(argv: Sequence[str]) -> None:
     _groups(values)
 
 
+def resolve(argv: Sequence[str]) -> dict[str, Any]:
+    """All settings by group, as plain values, checked as `check` does and beyond each single group.
+
+    Of the trainer's, the numbers that a run is built on are checked; `check_trainer` looks at the others.
+    """
+    check_names(argv)
+    values = _parse(build_parser(), argv)
+    groups = _groups(values)
+    trainer = {**TRAINER_DEFAULTS, **values["trainer"]}
+    seed = values["seed_everything"]
+    for name in ("max_steps", "accumulate_grad_batches"):
+        if type(trainer[name]) is not int:
+            raise ConfigError(f"trainer.{name}={trainer[name]} must be a whole number")
+    if not isinstance(trainer["gradient_clip_val"], int | float | NoneType):
+        raise ConfigError(
+            f"trainer.gradient_clip_val={trainer['gradient_clip_val']} must be a number (null: no clipping)"
+        )
+    Experiment(seed_everything=seed, **groups, trainer=trainer, yaml="")
+    plain = {name: vars(values[name]) for name in GROUPS}
+    return {"seed_everything": seed, **plain, "trainer": trainer}
+
+
+def check_trainer(argv: Sequence[str]) -> None:
+    """Raise ConfigError for settings of the trainer that its constructor does not take. Imports lightning."""
+    from lightning.pytorch import Trainer
+
+    _parse(build_parser(Trainer), argv)
+
+
 def parse(argv: Sequence[str]) -> tuple[Experiment, str | None]:
     """The checked experiment and `--ckpt_path`. Imports lightning."""
     from lightning.pytorch import Trainer

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from minigpt.errors import CheckpointError, did_you_mean, shown
-from minigpt.layout import METRICS
+from minigpt.layout import METRICS, SWEEP
 from minigpt.records import RunRecord, find_runs, is_run, read_run
 
-SWEEP = "sweep.json"
 SWEEP_FORMAT = 1
 _OVER = {"diverged", "failed", "pruned"}
 """States of a cell whose record counts for more than what its folder looks like."""

@@ -6,15 +6,16 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
-from minigpt.errors import DataError, MinigptError
-from minigpt.layout import TOKENIZER
+import yaml
+
+from minigpt.errors import ConfigError, DataError, MinigptError
+from minigpt.layout import SWEEP, TOKENIZER
 from minigpt.model.config import GPTConfig
 from minigpt.model.sizes import flops_per_token, parameter_count
 from minigpt.records import find_runs, read_run
 from minigpt.study.scaling import Point
 from minigpt.text.tokenizers import load_tokenizer
 
-SWEEP_FILE = "sweep.json"
 _SPEED = "train/tokens_per_second"
 
 
@@ -75,7 +76,7 @@ def _cells(folder: Path) -> tuple[list[str], list[str]]:
     """Names of the cells that have finished, and one line for each of the others; without sweep.json, of all runs."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder of a sweep")
-    path = folder / SWEEP_FILE
+    path = folder / SWEEP
     if not path.is_file():
         return [str(found.relative_to(folder)) for found in find_runs(folder)], []
     try:

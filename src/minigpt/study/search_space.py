@@ -1,0 +1,105 @@
+"""The `search` part of a sweep file: how many trials, what is tried, what is measured. No optuna yet."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from minigpt.errors import ConfigError, did_you_mean, shown
+
+Direction = Literal["minimize", "maximize"]
+PrunerName = Literal["median", "hyperband", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numbers:
+    """Numbers from `low` to `high`, both included; whole ones if both are whole."""
+
+    low: float
+    high: float
+    log: bool = False
+    """Drawn evenly on a logarithmic scale."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """One of a few values."""
+
+    choices: tuple[Any, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSpace:
+    """What a search tries and how it judges."""
+
+    space: dict[str, Numbers | Choices]
+    """Dotted key of the config -> what it may be."""
+    trials: int = 20
+    metric: str = "val/loss"
+    """A column of metrics.csv; its last value is the trial's."""
+    direction: Direction = "minimize"
+    pruner: PrunerName = "median"
+    seed: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as sweep.json keeps them."""
+        return asdict(self)
+
+
+def read_search(content: Any, path: Path) -> SearchSpace:
+    """The checked `search` of the sweep file `path`; raises ConfigError, one line."""
+    values = _mapping(content, "search", [field.name for field in fields(SearchSpace)], path)
+    space = values.get("space")
+    if not isinstance(space, dict) or not space:
+        raise ConfigError(f"{path}: search.space={shown(space)} must say what is tried: {{KEY: {{low, high}}}}")
+    read = {str(key): _dimension(str(key), value, path) for key, value in space.items()}
+    search = SearchSpace(**{**values, "space": read})
+    for name, least in (("trials", 1), ("seed", 0)):
+        value = getattr(search, name)
+        if type(value) is not int or value < least:
+            raise ConfigError(f"{path}: search.{name}={shown(value)} must be a whole number, at least {least}")
+    for name, choices in (("direction", get_args(Direction)), ("pruner", get_args(PrunerName))):
+        value = getattr(search, name)
+        if value not in choices:
+            near = did_you_mean(str(value), choices)
+            raise ConfigError(f"{path}: search.{name}={shown(value)} must be one of {', '.join(choices)}{near}")
+    if not isinstance(search.metric, str) or not search.metric:
+        raise ConfigError(f"{path}: search.metric={shown(search.metric)} must be a column of metrics.csv: val/loss")
+    return search
+
+
+def _dimension(key: str, content: Any, path: Path) -> Numbers | Choices:
+    where = f"search.space: {key}"
+    values = _mapping(content, where, ["low", "high", "log", "choices"], path)
+    if "choices" in values:
+        choices = values["choices"]
+        if len(values) > 1 or not isinstance(choices, list) or not choices:
+            raise ConfigError(f"{path}: {where} must be choices: [VALUE, ...] alone, or low and high")
+        if not all(isinstance(choice, str | int | float | None) for choice in choices):
+            raise ConfigError(f"{path}: {where}: choices={shown(choices)} must be numbers, texts, true, false or null")
+        return Choices(choices=tuple(choices))
+    bounds = [_number(values.get(name), f"{where}: {name}", path) for name in ("low", "high")]
+    numbers = Numbers(low=bounds[0], high=bounds[1], log=values.get("log", False))
+    if type(numbers.log) is not bool:
+        raise ConfigError(f"{path}: {where}: log={shown(numbers.log)} must be true or false")
+    if not numbers.low < numbers.high or (numbers.log and numbers.low <= 0):
+        rule = "0 < low < high" if numbers.log else "low < high"
+        raise ConfigError(f"{path}: {where}: low={numbers.low:g}, high={numbers.high:g} must be {rule}")
+    return numbers
+
+
+def _number(value: Any, what: str, path: Path) -> float:
+    """YAML 1.1 takes `1e-4`, without a point, for a text."""
+    try:
+        return value if type(value) in (int, float) else float(str(value))
+    except ValueError:
+        raise ConfigError(f"{path}: {what}={shown(value)} must be a number") from None
+
+
+def _mapping(content: Any, what: str, keys: list[str], path: Path) -> Mapping[str, Any]:
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: {what}={shown(content)} must be a mapping of {', '.join(keys)}")
+    for key in content:
+        if key not in keys:
+            raise ConfigError(f"{path}: {what}: unknown key {key}{did_you_mean(str(key), keys)}")
+    return content

@@ -1,0 +1,106 @@
+"""What an engine is given: the cells that are to be run, how each is run, and what it may use."""
+
+import shlex
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import get_args
+
+from rich.console import Console
+
+from minigpt.study.search import Search, best_trial
+from minigpt.study.sweep_cell import CellRun
+from minigpt.study.sweep_file import Cell, words_of
+from minigpt.study.sweep_folder import State, SweepFolder
+from minigpt.study.sweep_run import Executor, Listed, Source, supervise
+from minigpt.study.sweep_slots import Slots, share_out, visible_gpus
+from minigpt.study.sweep_view import LiveView, PlainView, View
+
+_AGAIN = {"diverged", "failed"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A sweep to be run, and the options of the command."""
+
+    folder: SweepFolder
+    make_run: Callable[[Cell], CellRun]
+    console: Console
+    command: Sequence[str]
+    """The words after `minigpt` that name this sweep, for a script that begins it again."""
+    jobs: int | None
+    """Cells at a time; None: as many as there is room for."""
+    gpus_per_cell: int | None
+    """None: what the config says, where there are GPUs."""
+    wants_gpu: bool
+    """Whether the config leaves it to the machine, or asks for one."""
+    devices: int
+    """trainer.devices, where it is a number."""
+    retry: bool
+    """Whether cells that went wrong are run again."""
+    address: str | None
+    """Of a Ray cluster."""
+
+    def to_do(self) -> list[Cell]:
+        """The cells of the file that are to be run; a finished one whose last checkpoint is gone is run again."""
+        left = []
+        for record in self.folder.current():
+            waits = record.state in {"waiting", "running"} or (self.retry and record.state in _AGAIN)
+            if waits or (record.state == "finished" and not self.make_run(record.cell).is_complete()):
+                left.append(record.cell)
+        return left
+
+    def n_cells(self) -> int:
+        """All that the record has, or will have when a search has made its trials."""
+        search = self.folder.sweep.search
+        return max(search.trials if search else 0, len(self.folder.records))
+
+    def slots(self) -> Slots:
+        """What a cell may use of this machine."""
+        gpus = visible_gpus() if self.wants_gpu and self.gpus_per_cell != 0 else []
+        return share_out(self.jobs, n_cells=self.n_cells(), gpus=gpus, gpus_per_cell=self.gpus_per_cell or self.devices)
+
+    def run(self, executor: Executor, cells: Sequence[Cell] | None = None) -> int:
+        """Run the cells (`cells`, or all that are to be run) by `executor`; the exit code.
+
+        The caller holds the folder's lock, or runs a cell that no other process does.
+        """
+        source = Listed(cells) if cells is not None else self._source()
+        with self._view() as view:
+            code = supervise(self.folder, source, executor, view, self.make_run)
+        if cells is None:
+            self._tell(stopped=code != 0)
+        names = (
+            {cell.name for cell in cells} if cells is not None else {each.cell.name for each in self.folder.current()}
+        )
+        return code or int(any(self.folder.records[name].state in _AGAIN for name in names))
+
+    def _tell(self, *, stopped: bool) -> None:
+        """What came of it, and what to type next."""
+        counts = Counter(record.state for record in self.folder.current())
+        words = [f"{counts[state]} {state}" for state in get_args(State) if counts[state]]
+        lines = [f"{self.folder.path}: {', '.join(words)}"]
+        best = best_trial(self.folder.path) if self.folder.sweep.search else None
+        if best is not None:
+            name, value = best
+            overrides = next(each.cell for each in self.folder.records.values() if each.cell.group == name).overrides
+            lines.append(f"best: {name}, {value:.4f}, {shlex.join(words_of(overrides))}")
+        if stopped:
+            lines.append("stopped: the same command goes on")
+        if counts.keys() & _AGAIN and not self.folder.sweep.search:
+            lines.append("--retry runs again what went wrong")
+        for line in lines:
+            self.console.print(line, markup=False, soft_wrap=True)
+
+    def _source(self) -> Source:
+        search = self.folder.sweep.search
+        return Search(search, self.folder) if search else Listed(self.to_do())
+
+    @contextmanager
+    def _view(self) -> Iterator[View]:
+        if not self.console.is_terminal:
+            yield PlainView(self.console, self.folder.records, self.n_cells)
+            return
+        with LiveView(self.console, self.folder.records, self.n_cells, self.make_run) as view:
+            yield view

@@ -1,0 +1,54 @@
+"""How the cells share this machine: so many at a time, so many threads or GPUs each."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slots:
+    """Places for cells that run at the same time."""
+
+    threads: int
+    """Of a cell on the CPU. Two busy threads on one core are ten times slower than one: they wait for each other."""
+    gpus: tuple[tuple[str, ...], ...]
+    """The GPUs of each place, empty for a place on the CPU."""
+
+    def __len__(self) -> int:
+        return len(self.gpus)
+
+    def environment(self, slot: int) -> dict[str, str]:
+        """What the process in a place must have in its environment."""
+        visible = {"CUDA_VISIBLE_DEVICES": ",".join(self.gpus[slot])} if self.gpus[slot] else {}
+        return {"OMP_NUM_THREADS": str(self.threads), **visible}
+
+
+def share_out(jobs: int | None, *, n_cells: int, gpus: Sequence[str], gpus_per_cell: int) -> Slots:
+    """`jobs` places; by default one for each GPU (or each `gpus_per_cell` of them), without any one for each core, or
+    for each $OMP_NUM_THREADS of them; never more than cells."""
+    cores = _cores()
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    threads = int(given) if given.isdecimal() and int(given) > 0 else None
+    if gpus:
+        groups = [tuple(gpus[i : i + gpus_per_cell]) for i in range(0, len(gpus), gpus_per_cell)]
+        groups = [group for group in groups if len(group) == gpus_per_cell] or [tuple(gpus)]
+    else:
+        groups = [()] * max(1, cores // (threads or 1))
+    n_slots = jobs or min(len(groups), max(1, n_cells))
+    return Slots(
+        threads=threads or max(1, cores // n_slots), gpus=tuple(groups[slot % len(groups)] for slot in range(n_slots))
+    )
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs of this machine, as CUDA_VISIBLE_DEVICES names them. Imports torch."""
+    import torch
+
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = chosen.split(",") if chosen else [str(number) for number in range(torch.cuda.device_count())]
+    return names[: torch.cuda.device_count()]
+
+
+def _cores() -> int:
+    """Those that this process may use: a batch system gives fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,97 @@
+"""Sweeps as real processes: killed, stopped, gone on with; by Ray and as SLURM tasks; the losses are those of plain
+runs."""
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from minigpt.cli.main import main
+
+from .sweeps import kill, losses, processes_of, start, states, wait_for, write_sweep
+
+LONG = {"trainer.max_steps": 400, "run.save_every": 20}
+"""Long enough to be killed on the way: seconds."""
+
+
+def straight(folder: Path, seed: int, *words: str) -> list[tuple[str, str, str]]:
+    """The losses of a plain run with the sweep's base config."""
+    root = folder / "straight"
+    command = ["fit", "--config", str(folder / "base.yaml"), f"--run.root={root}", f"--run.name=s{seed}"]
+    assert main([*command, f"--seed_everything={seed}", *words]) == 0
+    return losses(root / f"s{seed}")
+
+
+def test_killed_then_stopped_then_finished(tmp_path: Path, corpus_file: Path) -> None:
+    path = write_sweep(tmp_path, corpus_file, seeds=[3], overrides=LONG, cells=[{}, {"name": "wild", "optim.lr": 1e30}])
+    cell = tmp_path / "runs" / "exp" / "base,seed=3"
+    first = start(path, "--jobs=1")
+    wait_for(lambda: len(list(cell.glob("checkpoints/step=*"))) > 1)
+    kill(first)
+    assert states(path)["base,seed=3"] == "running"  # as it was when the power went
+
+    second = start(path, "--jobs=1")
+    wait_for(
+        lambda: '"step"' not in (cell / "stdout.log").read_text() and "from step" in (cell / "stdout.log").read_text()
+    )
+    late = start(path)
+    assert late.communicate() == ("", f"minigpt: error: {tmp_path}/runs/exp: another process is running this sweep\n")
+    second.send_signal(signal.SIGINT)
+    out, err = second.communicate(timeout=120)
+    assert (second.returncode, err) == (130, "")
+    assert "stopped: the same command goes on" in out
+    assert set(states(path).values()) == {"waiting"}
+    assert processes_of(f"--run.root={tmp_path}/runs/exp") == []  # neither session left one
+
+    third = start(path, "--jobs=1")
+    out, err = third.communicate(timeout=200)
+    assert (third.returncode, err) == (1, "")  # one of them did not come out well
+    assert "running   base,seed=3  from step" in out
+    assert states(path) == {"base,seed=3": "finished", "wild,seed=3": "diverged"}
+    assert [found.name for found in (tmp_path / "runs").iterdir()] == ["exp"]  # no folder was taken a second time
+    record = json.loads((tmp_path / "runs" / "exp" / "sweep.json").read_text())["cells"][1]
+    assert record["reason"].startswith("the loss is not finite")
+    assert losses(cell) == straight(tmp_path, 3, "--trainer.max_steps=400", "--run.save_every=20")
+
+
+def test_by_ray_with_two_workers(tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("ray")
+    path = write_sweep(tmp_path, corpus_file, seeds=[3, 4], cells=[{}])
+    assert main(["sweep", str(path), "--engine=ray", "--jobs=2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[:2]] == ["running", "running"]  # at the same time
+    assert set(states(path).values()) == {"finished"}
+    assert losses(tmp_path / "runs" / "exp" / "base,seed=4") == straight(tmp_path, 4)
+
+
+def test_as_a_task_of_a_slurm_array(tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_sweep(tmp_path, corpus_file, seeds=[3, 4, 5], cells=[{}])
+    assert main(["sweep", str(path), "--engine=slurm", "--jobs=2"]) == 0
+    script = tmp_path / "runs" / "exp" / "slurm.sh"
+    assert f"sbatch {script}\n" in capsys.readouterr().out
+    assert "#SBATCH --array=0-2%2\n" in script.read_text()
+    for _ in range(2):  # the second time there is nothing to do
+        task = subprocess.run(
+            ["bash", str(script)], env={**os.environ, "SLURM_ARRAY_TASK_ID": "1"}, capture_output=True, text=True
+        )
+        assert (task.returncode, task.stderr) == (0, "")
+    assert task.stdout == "finished  base,seed=4\n"
+    assert states(path) == {"base,seed=3": "waiting", "base,seed=4": "finished", "base,seed=5": "waiting"}
+    assert main(["sweep", str(path), "--engine=slurm"]) == 0
+    assert "#SBATCH --array=0,2\n" in script.read_text()
+
+
+def test_a_search(tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("optuna")
+    space = {"optim.lr": {"low": 1e-3, "high": 1e-2, "log": True}, "model.n_head": {"choices": [1, 2]}}
+    path = write_sweep(tmp_path, corpus_file, seeds=[3], search={"trials": 1, "space": space})
+    assert main(["sweep", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert states(path) == {"trial=000,seed=3": "finished"}
+    final = losses(tmp_path / "runs" / "exp" / "trial=000,seed=3")[-1][2]
+    assert f"best: trial=000, {float(final):.4f}, --optim.lr=" in out
+    assert main(["sweep", str(path)]) == 0  # all its trials are there
+    assert "running" not in capsys.readouterr().out

@@ -1,0 +1,168 @@
+"""SWEEP.yaml: the cells that it comes to, and each mistake in one line."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minigpt.cli.main import main
+from minigpt.errors import ConfigError
+from minigpt.study.search_space import Choices, Numbers
+from minigpt.study.sweep_file import Sweep, read_sweep, words_of
+
+from .sweeps import write_sweep
+
+
+def read(folder: Path, **content: Any) -> Sweep:
+    (folder / "base.yaml").touch()
+    return read_sweep({"base": "base.yaml", "seeds": [1], **content}, folder / "exp.yaml", changes={})
+
+
+def names(sweep: Sweep) -> list[str]:
+    return [cell.name for cell in sweep.cells]
+
+
+def test_a_grid_is_all_combinations_by_all_seeds(tmp_path: Path) -> None:
+    sweep = read(tmp_path, seeds=[1, 2], grid={"model.n_head": [1, 2], "optim.name": ["adamw", "muon"]})
+    groups = [f"n_head={heads},optim={name}" for heads in (1, 2) for name in ("adamw", "muon")]
+    assert names(sweep) == [f"{group},seed={seed}" for group in groups for seed in (1, 2)]
+    assert sweep.cells[-1].overrides == {"model.n_head": 2, "optim.name": "muon"}
+    assert sweep.name == "exp"
+
+
+def test_cells_are_named_by_what_they_change(tmp_path: Path) -> None:
+    cells = [
+        {},
+        {"model.activation": "swiglu", "model.n_ff": 344},
+        {"data.corpus": "/some/where.txt"},
+        {"optim.betas": [0.9, 0.95]},
+        {"model.bias": False, "name": "bare"},
+    ]
+    assert [cell.group for cell in read(tmp_path, cells=cells).cells] == [
+        "base", "activation=swiglu,n_ff=344", "corpus=some_where.txt", "betas=0.9_0.95", "bare",
+    ]  # fmt: skip
+
+
+def test_keys_that_end_alike_stay_whole(tmp_path: Path) -> None:
+    cells = [{"data.vocab_size": 300}, {"model.vocab_size": 300}]
+    assert names(read(tmp_path, cells=cells)) == ["data.vocab_size=300,seed=1", "model.vocab_size=300,seed=1"]
+
+
+def test_words_are_what_fit_reads() -> None:
+    from minigpt.cli.parsing import resolve
+
+    values = {
+        "optim.min_lr": 1e-05,
+        "model.bias": False,
+        "model.n_ff": None,
+        "optim.betas": [0.8, 0.9],
+        "run.name": "null",
+    }
+    settings = resolve(words_of(values))
+    for key, value in values.items():
+        group, name = key.split(".")
+        found = settings[group][name]
+        assert (list(found) if isinstance(found, tuple) else found) == value
+
+
+def test_a_search_has_a_space(tmp_path: Path) -> None:
+    space = {"optim.lr": {"low": "1e-4", "high": 1e-2, "log": True}, "model.n_head": {"choices": [1, 2]}}
+    sweep = read(tmp_path, search={"space": space, "trials": 3})
+    assert sweep.search is not None
+    assert sweep.search.space == {
+        "optim.lr": Numbers(low=1e-4, high=1e-2, log=True),
+        "model.n_head": Choices(choices=(1, 2)),
+    }
+    assert (sweep.search.metric, sweep.search.direction, sweep.cells) == ("val/loss", "minimize", ())
+
+
+LR = {"optim.lr": {"low": 1e-4, "high": 1e-2}}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"grids": {}}, "unknown key grids, did you mean grid?"),
+        ({}, "has no cells: grid, cells or search says"),
+        ({"grid": {}}, "grid is empty"),
+        ({"grid": {"model.n_head": []}}, r"grid: model.n_head=\[\] must be a list of values, at least one"),
+        ({"cells": []}, r"cells=\[\] must be a list of overrides"),
+        ({"cells": [{}, {}]}, "two cells have the name base"),
+        ({"cells": [{"model.n_head": 1}], "grid": {"model.n_head": [1]}}, "two cells have the name n_head=1"),
+        ({"cells": [{"name": "a", "optim.lr": 1}, {"name": "A", "optim.lr": 2}]}, "two cells have the name A: "),
+        ({"cells": [{"name": "base", "optim.lr": 1}]}, "base is the cell that changes nothing"),
+        ({"cells": [{"name": "a/b", "optim.lr": 1}]}, "must be a plain folder name"),
+        ({"cells": [{"data.corpus": "x" * 200}]}, "too long for a folder"),
+        ({"cells": [{"model": {"n_head": 1}}]}, "model is a group of settings: write model.n_head"),
+        ({"cells": [{"run.root": "x"}]}, "run.root is not set by hand"),
+        ({"overrides": {"run.name": "x"}, "cells": [{}]}, "run.name is not set by hand: it is the cell's name"),
+        ({"cells": [{"seed_everything": 1}]}, "seed_everything is not set by hand: seeds says it"),
+        ({"seeds": [1, 1], "cells": [{}]}, "1 stands twice"),
+        ({"seeds": 3, "cells": [{}]}, "seeds=3 must be a list of whole numbers"),
+        ({"name": "../x", "cells": [{}]}, "must be a plain folder name"),
+        ({"base": "other.yaml", "cells": [{}]}, "there is no such file"),
+        ({"base": 3, "cells": [{}]}, "base=3 must name the config"),
+        ({"search": {"space": {}}}, "must say what is tried"),
+        ({"search": {"space": LR, "trial": 3}}, "search: unknown key trial, did you mean trials?"),
+        ({"search": {"space": LR, "trials": 0}}, "search.trials=0 must be a whole number, at least 1"),
+        ({"search": {"space": LR, "pruner": "medium"}}, "one of median, hyperband, none, did you mean median?"),
+        ({"search": {"space": {"optim.lr": {"low": 1, "high": 0}}}}, "low=1, high=0 must be low < high"),
+        ({"search": {"space": {"optim.lr": {"low": 0, "high": 1, "log": True}}}}, "must be 0 < low < high"),
+        ({"search": {"space": {"optim.lr": {"low": "x", "high": 1}}}}, "low='x' must be a number"),
+        ({"search": {"space": {"model.n_head": {"choices": []}}}}, "must be choices"),
+        ({"search": {"space": LR}, "grid": {}}, "search makes its own cells"),
+        ({"search": {"space": LR}, "seeds": [1, 2]}, "must be one seed"),
+    ],
+)
+def test_a_mistake_is_one_line(content: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        read(tmp_path, **content)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"cells": [{"model.positon": "rotary"}]}, "unknown key model.positon, did you mean model.position?"),
+        ({"cells": [{}, {"model.position": "rotray"}]}, "cell position=rotray: model.position=rotray must be one of"),
+        ({"cells": [{"model.n_head": 3}]}, "cell n_head=3: n_embd=16 must be divisible by n_head=3"),
+        ({"overrides": {"optim.lrr": 1}, "cells": [{}]}, "exp.yaml: unknown key optim.lrr, did you mean optim.lr?"),
+        ({"cells": [{"trainer.max_steps": 0}]}, "cell max_steps=0: trainer.max_steps=0 must be at least 1"),
+        ({"cells": [{"trainer.precision": "bf61"}]}, "trainer.precision=bf61 must be one of"),
+        ({"seeds": [-1], "cells": [{}]}, "-1 must lie between 0 and 2^32 - 1"),
+        ({"search": {"space": {"model.n_head": {"choices": [2, 3]}}}}, "search.space: model.n_head=3: n_embd=16 must"),
+    ],
+)
+def test_every_cell_is_checked_before_the_first_is_trained(
+    content: dict[str, Any], message: str, *, tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_sweep(tmp_path, corpus_file, **content)
+    assert main(["sweep", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--jobs=0"], "--jobs 0 must be at least 1"),
+        (["--address=a:1"], "--address a:1 has no effect with --engine local: choose ray"),
+        (["--engine=slrum"], "invalid choice: 'slrum'"),
+        (["--set=x"], "--set x must be KEY=VALUE"),
+        (["--set=optim.lrr=1"], "unknown key optim.lrr, did you mean optim.lr?"),
+        (["--cell=0", "--engine=ray"], "--cell 0 runs here"),
+        (["--cell=7"], "has cells 0 to 0"),
+        (["--engine=ray", "--address=nowhere"], "must be HOST:PORT"),
+        (["--engine=ray", "--address=127.0.0.1:1"], "no Ray cluster"),
+    ],
+)
+def test_bad_options_are_one_line(
+    words: list[str], message: str, *, tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_sweep(tmp_path, corpus_file, cells=[{}])
+    assert main(["sweep", str(path), *words]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
