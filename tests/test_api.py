@@ -173,3 +173,14 @@ def test_loading_and_sampling_import_no_lightning(tmp_path):
 
 def test_load_is_a_name_of_the_package():
     assert minigpt.load is load
+
+
+def test_a_text_is_scored_token_by_token(loaded):
+    text = loaded.decode(loaded.encode(TEXT)[: loaded.config.block_size])
+    scored = loaded.score(text, n_alternatives=2)
+    assert [each.token for each in scored] == loaded.encode(text)
+    assert all(len(each.alternatives) == 2 and each.probability <= each.alternatives[0][1] for each in scored[1:])
+    with pytest.raises(ConfigError, match="more than block_size=16"):
+        loaded.score(TEXT * 9)
+    with pytest.raises(ConfigError, match="prompt=\\[\\] holds no prompt"):
+        loaded.scored([], [SamplingOptions()], None)

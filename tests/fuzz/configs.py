@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from minigpt.cli.keys import GROUPS, known_keys
 from minigpt.model.config import ActivationName, AttentionName, NormName, NormPlacement, PositionName
 from minigpt.optim.config import OptimizerName, ScheduleName
+from minigpt.training.panels.names import PanelName
 
 # Whole numbers are small, or so large that a machine refuses them at once: what lies between, one would wait for.
 whole = st.one_of(
@@ -51,6 +52,11 @@ LIKELY: dict[str, st.SearchStrategy[Any]] = {
     "run.keep": whole,
     "run.sample_every": st.integers(0, 2),
     "run.sample_prompt": st.text(max_size=8),
+    "run.panels": st.lists(st.sampled_from([*get_args(PanelName), "ratios:2"]), max_size=3, unique=True),
+    "run.panel_every": whole,
+    "run.panel_heads": st.lists(st.lists(st.integers(0, 2), min_size=2, max_size=2), max_size=2),
+    "run.panel_sentence": st.none() | st.text(max_size=8),
+    "run.panel_temperatures": st.lists(st.floats(0.01, 3), max_size=2),
     "model.block_size": st.integers(1, 16),
     "model.n_layer": st.integers(0, 3),
     "model.n_head": st.sampled_from([1, 2, 4]),

@@ -31,6 +31,7 @@ def train(root: Path, corpus: Path, *words: str, code: int = 0) -> str:
 
 def test_two_processes_equal_one_and_resume_across(tmp_path: Path, corpus_file: Path) -> None:
     two = ["--trainer.devices=2", "--trainer.strategy=ddp", "--run.spike_threshold=1e6"]
+    two += ["--run.panels=[ratios, calibration]", "--run.panel_every=2"]  # those of the first process: the other waits
     train(tmp_path / "one", corpus_file, "--trainer.devices=1", "--trainer.max_steps=6")
     out = train(tmp_path / "two", corpus_file, *two, "--trainer.max_steps=4")
     assert out.count("parameters, 1 layers") == 1  # only the first process speaks
@@ -44,6 +45,7 @@ def test_two_processes_equal_one_and_resume_across(tmp_path: Path, corpus_file: 
     for step, tag in ((2, "train/loss"), (3, "val/loss"), (3, "val/bits_per_byte"), (4, "train/loss")):
         torch.testing.assert_close(torch.tensor(also[step][tag]), torch.tensor(rows[step][tag]), rtol=1e-5, atol=1e-5)
     assert [step for step, _ in curve(other, "val/loss")] == [3, 4, 6]
+    assert [step for step, _ in curve(other, "calibration/expected_error")] == [2, 4]
 
 
 def test_two_processes_stop_together_with_one_line(tmp_path: Path, corpus_file: Path) -> None:

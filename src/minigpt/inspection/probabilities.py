@@ -37,6 +37,8 @@ class ScoredText(tuple[ScoredToken, ...]):
         """Each token with its probability in percent behind it."""
         return "".join(marked(each.text, each.probability) for each in self)
 
+    __repr__ = __str__
+
 
 @torch.no_grad()
 def score_tokens(model: GPT, tokenizer: Tokenizer, tokens: Sequence[int], n_alternatives: int = 5) -> ScoredText:

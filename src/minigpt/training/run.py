@@ -134,7 +134,7 @@ class Run:
             data.end_workers()
         if self.guard.skipped:
             self.console.print(f"skipped  {self.guard.skipped} steps that diverged: {self.guard.folder}")
-        if self.panels:
+        if self.panels and self.panels.costs:
             self.console.print(f"panels   {self.panels.summary()}", highlight=False)
         prompt = self.experiment.run.sample_prompt
         print_end(self.console, self.folder, self.checkpoints, self.samples.latest, prompt)
