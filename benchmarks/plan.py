@@ -1,11 +1,11 @@
 """What `minigpt plan` says against what a run then takes: memory and time of whole processes, started anew.
 
     python benchmarks/plan.py [NAME ...]
+    python benchmarks/plan.py --memory          # four steps each, times left out: for a machine that is busy
 
 Each config is planned, trained for a few steps by `minigpt fit`, and planned again: a machine that other programs share
 is not the same from one minute to the next, so the time that a plan foretells is the mean of both. Memory is the
-largest resident set of the training process, on several devices of the largest of them. A name that is one of ours is a
-line of CONFIGS.
+largest resident set of the training process, on several devices of the largest of them.
 """
 
 import argparse
@@ -45,6 +45,8 @@ CONFIGS: dict[str, tuple[str, ...]] = {
     "bf16-mixed": ("--trainer.precision", "bf16-mixed", "--trainer.max_steps", "12", "--run.sample_every", "0"),
     "ddp, two processes": ("--trainer.devices", "2", "--trainer.max_steps", "40"),
 }
+SHORT = ("--trainer.max_steps", "4", "--run.sample_every", "0", "--run.eval_batches", "2")
+"""All that is ever in memory at once is there after the second step."""
 WHOLE = "base.yaml, all 1,000 steps"
 """Only on demand: minutes."""
 
@@ -57,7 +59,7 @@ class Outcome:
     seconds: float
 
 
-def planned(words: tuple[str, ...]) -> Outcome:
+def planned(*words: str) -> Outcome:
     """What a plan foretells."""
     command = [sys.executable, "-m", "minigpt", "plan", CONFIG, *COMMON, *words, "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -65,7 +67,7 @@ def planned(words: tuple[str, ...]) -> Outcome:
     return Outcome(plan["total_bytes"], plan["total_seconds"])
 
 
-def taken(words: tuple[str, ...]) -> Outcome:
+def taken(*words: str) -> Outcome:
     """What `minigpt fit` then takes."""
     with tempfile.TemporaryDirectory() as root:
         command = [sys.executable, "-m", "minigpt", "fit", "--config", CONFIG, *COMMON, *words, f"--run.root={root}"]
@@ -81,23 +83,37 @@ def taken(words: tuple[str, ...]) -> Outcome:
     return Outcome(usage.ru_maxrss * 1024, seconds)  # KiB on Linux
 
 
+def memory_row(name: str, words: tuple[str, ...]) -> str:
+    """Planned and taken bytes of a few steps."""
+    plan, real = planned(*words, *SHORT, "--utilisation", "0.5"), taken(*words, *SHORT)
+    return f"| {name} | {_memory(plan, real)} |"
+
+
+def row(name: str, words: tuple[str, ...]) -> str:
+    """Memory and time."""
+    before, real, after = planned(*words), taken(*words), planned(*words)
+    seconds = (before.seconds + after.seconds) / 2
+    spread = f"{seconds:.1f} s ({before.seconds:.1f}, {after.seconds:.1f})"
+    times = f"{spread} | {real.seconds:.1f} s | {seconds / real.seconds:.2f}"
+    return f"| {name} | {_memory(before, real)} | {times} |"
+
+
+def _memory(plan: Outcome, real: Outcome) -> str:
+    return f"{plan.n_bytes / 1e6:.0f} MB | {real.n_bytes / 1e6:.0f} MB | {plan.n_bytes / real.n_bytes:.2f}"
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help=f"of {', '.join(CONFIGS)}, or {WHOLE!r} (default: all but the last)")
+    parser.add_argument("--memory", action="store_true", help="leave the times out")
+    options = parser.parse_args()
     configs = CONFIGS | {WHOLE: ()}
-    names = parser.parse_args().names or list(CONFIGS)
-    print(f"{machine()}\n")
-    print("| config | memory planned | taken | ratio | time planned | taken | ratio |\n|---|---|---|---|---|---|---|")
-    for name in names:
-        before, real, after = planned(configs[name]), taken(configs[name]), planned(configs[name])
-        seconds = (before.seconds + after.seconds) / 2
-        spread = f"{seconds:.1f} s ({before.seconds:.1f}, {after.seconds:.1f})"
-        print(
-            f"| {name} | {before.n_bytes / 1e6:.0f} MB | {real.n_bytes / 1e6:.0f} MB | "
-            f"{before.n_bytes / real.n_bytes:.2f} | {spread} | {real.seconds:.1f} s | {seconds / real.seconds:.2f} |",
-            flush=True,
-        )
+    columns = ["config", "memory planned", "taken", "ratio"]
+    columns += [] if options.memory else ["time planned", "taken", "ratio"]
+    print(f"{machine()}\n\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+    for name in options.names or CONFIGS:
+        print((memory_row if options.memory else row)(name, configs[name]), flush=True)
 
 
 if __name__ == "__main__":
