@@ -55,7 +55,8 @@ def learning_rate(step: int, max_steps: int, config: OptimConfig) -> float:
 def muon_momentum(step: int, config: OptimConfig) -> float:
     """Muon's momentum in the update number `step`: a line from `muon_momentum_start` over the warm-up, then constant.
 
-    While the gradients still turn quickly a long memory points to where they were (Jordan et al. 2024, "modded-nanogpt").
+    While the gradients still turn quickly a long memory points to where they were (after Jordan et al. 2024,
+    "modded-nanogpt").
     """
     if step >= config.muon_momentum_warmup:
         return config.muon_momentum

@@ -6,9 +6,7 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
-from minigpt.errors import ConfigError, DataError, MinigptError
+from minigpt.errors import DataError, MinigptError
 from minigpt.layout import SWEEP, TOKENIZER
 from minigpt.model.config import GPTConfig
 from minigpt.model.sizes import flops_per_token, parameter_count
