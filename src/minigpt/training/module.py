@@ -72,9 +72,8 @@ class GPTModule(pl.LightningModule):
         Not left to Lightning, whose mixed precision refuses to clip before a fused optimizer: rightly under fp16, but
         under bf16 nothing is scaled. The norm is needed for the curves anyway.
         """
-        # Not from the module: finding them there takes a walk through all of its parts.
-        trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        parameters = [parameter for parameter in trained if parameter.grad is not None]
+        # In the order of the module, not of the optimizer's groups: the sum of the norm is that of a loop by hand.
+        parameters = [parameter for parameter in self.parameters() if parameter.grad is not None]
         self.grad_norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
         if self.admit is not None and not self.admit():
             for parameter in parameters:  # without a gradient the optimizer leaves a weight and its averages alone
