@@ -18,6 +18,8 @@ from minigpt.study.workload import Workload
 
 PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
 """Those that a plan compares."""
+_MOST_WINDOWS = 1 << 20
+"""Where looking for the largest batch ends."""
 LIBRARY_BYTES = {"cpu": 505e6, "cuda": 500e6, "mps": 500e6}
 """What is there before any model is. On a CPU the whole process: Python, torch, lightning and TensorBoard, measured by
 `benchmarks/plan.py`. On a GPU the context of its driver: a customary figure, not measured here."""
@@ -91,6 +93,24 @@ def _logits_bytes(workload: Workload) -> int:
         element = product_dtype(workload.precision).itemsize
         return 2 * windows * config.block_size * config.vocab_size * element
     return kept_logits_bytes(config, windows) + passing_logits_bytes(config, windows)
+
+
+def largest_batch(workload: Workload, machine_kind: str, limit: float) -> int | None:
+    """The most windows, equally many on each device, whose step takes at most `limit` bytes; None if not one does."""
+
+    def fits(per_device: int) -> bool:
+        tried = replace(workload, batch_size=per_device * workload.devices)
+        return step_memory(tried, machine_kind).total <= limit
+
+    if not fits(1):
+        return None
+    low, high = 1, 2
+    while fits(high) and high < _MOST_WINDOWS:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low * workload.devices
 
 
 def checkpoint_bytes(workload: Workload) -> float:
