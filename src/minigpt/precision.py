@@ -10,6 +10,8 @@ Format = Literal["fp64", "fp32", "tf32", "fp16", "bf16"]
 
 _TRUE = {"bf16-true": torch.bfloat16, "16-true": torch.float16, "64-true": torch.float64}
 _MIXED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+PRECISIONS = ("32-true", *_TRUE, *_MIXED)
+"""Full names of those that torch's own types can do."""
 _SHORT = {"bf16": "bf16-mixed", "16": "16-mixed", "32": "32-true", "64": "64-true"}
 """Lightning's other names of the same."""
 _FORMATS: dict[torch.dtype, Format] = {

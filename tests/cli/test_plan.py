@@ -95,6 +95,9 @@ def test_a_plan_needs_no_lightning(corpus_file: Path) -> None:
             ["--device", "v100", "--trainer.precision", "bf16-mixed"],
             "v100 has no such products by its data sheet: --tr",
         ),
+        (["--trainer.precision", "8"], "trainer.precision=8 cannot be planned: 32-true, bf16-true"),
+        (["--trainer.devices", "0"], "trainer.devices=0 must be auto, or a whole number, 1 or more"),
+        (["--trainer.num_nodes", "x"], "trainer.num_nodes=x must be a whole number, 1 or more"),
         (["--law", "no.json"], "no.json: no such file; minigpt scaling SWEEP writes one"),
     ],
     ids=str,
@@ -107,6 +110,13 @@ def test_bad_input_is_one_line(
     assert message in captured.err
     assert captured.err.count("\n") == 1
     assert not captured.out
+
+
+def test_a_model_beyond_any_machine_is_planned_all_the_same(
+    corpus_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert plan(corpus_file, "--model.n_embd", str(2**40)) == 0
+    assert "not even one window in bf16-true: --model.n_embd " in capsys.readouterr().out
 
 
 def test_the_config_comes_first(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from minigpt.model.gpt import GPT
 from minigpt.optim.config import OptimConfig
 from minigpt.optim.groups import build_optimizer
 from minigpt.precision import autocast, weights_dtype
-from minigpt.study.plan_memory import checkpoint_bytes, disk_bytes, step_memory, strategy_name
+from minigpt.study.plan_memory import LIBRARY_BYTES, checkpoint_bytes, disk_bytes, step_memory, strategy_name
 
 from .work import MODEL, workload
 
@@ -89,6 +89,16 @@ def test_memory_follows_batch_devices_and_strategy() -> None:
     shared = step_memory(workload(batch_size=16, devices=2, strategy="ddp"), "cpu")
     assert shared.activations == one.activations
     assert shared.copies == one.gradients
+
+
+def test_malloc_keeps_nothing_of_what_it_maps() -> None:
+    """Logits of more than 32 MiB, and no others, leave no gaps behind."""
+    small, large = (workload(config=GPTConfig(**{**MODEL, "vocab_size": size})) for size in (1000, 66_000))
+    for work, scattered in ((small, True), (large, False)):
+        memory = step_memory(work, "cpu")
+        slack = memory.other - step_memory(workload(batch_size=1), "cpu").other
+        assert (slack > 0.3 * memory.logits) == scattered
+        assert memory.other > LIBRARY_BYTES["cpu"]
 
 
 def test_a_gpu_keeps_no_attention_weights_under_dropout() -> None:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minigpt.errors import ConfigError
+from minigpt.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from minigpt.study.machine import Machine
@@ -152,12 +152,15 @@ def find_machine(experiment: "Experiment", options: argparse.Namespace) -> "Mach
 
 def _devices(experiment: "Experiment", here: str | None) -> int:
     """`trainer.devices` x `trainer.num_nodes` as a number; auto is all GPUs of this machine, and one of another."""
-    wanted = experiment.trainer["devices"]
-    nodes = int(experiment.trainer.get("num_nodes") or 1)
-    if isinstance(wanted, list):
+    wanted, nodes = experiment.trainer["devices"], experiment.trainer.get("num_nodes") or 1
+    if type(nodes) is not int or nodes < 1:
+        raise ConfigError(f"trainer.num_nodes={nodes} must be a whole number, 1 or more")
+    if isinstance(wanted, list) and wanted:
         return len(wanted) * nodes
     if str(wanted).isdigit() and int(wanted) > 0:
         return int(wanted) * nodes
+    if str(wanted) not in {"auto", "-1"}:
+        raise ConfigError(f"trainer.devices={wanted} must be auto, or a whole number, 1 or more")
     if here == "cuda":
         import torch
 
@@ -165,10 +168,20 @@ def _devices(experiment: "Experiment", here: str | None) -> int:
     return nodes
 
 
+def _precision(experiment: "Experiment") -> str:
+    """The full name of `trainer.precision`; ConfigError for one whose bytes are not known here."""
+    from minigpt.precision import PRECISIONS, full_name
+
+    name = full_name(experiment.trainer["precision"])
+    if name not in PRECISIONS:
+        near = did_you_mean(name, PRECISIONS)
+        raise ConfigError(f"trainer.precision={name} cannot be planned: {', '.join(PRECISIONS)} can{near}")
+    return name
+
+
 def make_workload(experiment: "Experiment", devices: int) -> "Workload":
     """The workload of an experiment on so many devices, its corpus looked up but not prepared."""
     from minigpt.model.config import GPTConfig
-    from minigpt.precision import full_name
     from minigpt.study.plan_memory import strategy_name
     from minigpt.study.workload import Workload
     from minigpt.text.outlook import look_ahead
@@ -192,7 +205,7 @@ def make_workload(experiment: "Experiment", devices: int) -> "Workload":
         keep=run.keep,
         sample_every=run.sample_every,
         sample_tokens=SAMPLE_TOKENS,
-        precision=full_name(trainer["precision"]),
+        precision=_precision(experiment),
         strategy=strategy_name(trainer.get("strategy"), devices),
         devices=devices,
         compiled=run.compile,

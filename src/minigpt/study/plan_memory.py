@@ -9,6 +9,7 @@ from minigpt.model.sizes import (
     activation_bytes,
     block_matrix_parameters,
     kept_logits_bytes,
+    loss_rows,
     parameter_count,
     passing_logits_bytes,
 )
@@ -18,9 +19,13 @@ from minigpt.study.workload import Workload
 
 PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
 """Those that a plan compares."""
+_MOST_WINDOWS = 1 << 20
+"""Where looking for the largest batch ends."""
 LIBRARY_BYTES = {"cpu": 505e6, "cuda": 500e6, "mps": 500e6}
 """What is there before any model is. On a CPU the whole process: Python, torch, lightning and TensorBoard, measured by
 `benchmarks/plan.py`. On a GPU the context of its driver: a customary figure, not measured here."""
+MAPPED_BYTES = 32 << 20
+"""Larger blocks glibc's malloc always maps by themselves (DEFAULT_MMAP_THRESHOLD_MAX, mallopt(3))."""
 SLACK = {"cpu": 1.37, "cuda": 1.1, "mps": 1.1}
 """What the process holds over what its tensors need. On a CPU malloc keeps freed blocks between others, measured by
 `benchmarks/plan.py`; the caching allocator of a GPU rounds blocks up, not measured here."""
@@ -76,8 +81,14 @@ def step_memory(workload: Workload, device: str) -> Memory:
         "logits": float(_logits_bytes(workload)),
         "copies": mixed * multiplied * product_bytes + STRATEGIES[workload.strategy](weights),
     }
-    tensors = sum(parts.values())
-    return Memory(**parts, other=LIBRARY_BYTES[device] + (SLACK[device] - 1) * tensors)
+    scattered = sum(parts.values()) - (parts["logits"] if _logits_are_mapped(workload, device) else 0)
+    return Memory(**parts, other=LIBRARY_BYTES[device] + (SLACK[device] - 1) * scattered)
+
+
+def _logits_are_mapped(workload: Workload, device: str) -> bool:
+    """Whether one tensor of logits is so large that malloc gives it pages of its own, and gives those back."""
+    n_tokens = min(workload.windows_per_device * workload.config.block_size, loss_rows(workload.config.vocab_size))
+    return device == "cpu" and 4 * n_tokens * workload.config.vocab_size > MAPPED_BYTES
 
 
 def _logits_bytes(workload: Workload) -> int:
@@ -91,6 +102,24 @@ def _logits_bytes(workload: Workload) -> int:
         element = product_dtype(workload.precision).itemsize
         return 2 * windows * config.block_size * config.vocab_size * element
     return kept_logits_bytes(config, windows) + passing_logits_bytes(config, windows)
+
+
+def largest_batch(workload: Workload, machine_kind: str, limit: float) -> int | None:
+    """The most windows, equally many on each device, whose step takes at most `limit` bytes; None if not one does."""
+
+    def fits(per_device: int) -> bool:
+        tried = replace(workload, batch_size=per_device * workload.devices)
+        return step_memory(tried, machine_kind).total <= limit
+
+    if not fits(1):
+        return None
+    low, high = 1, 2
+    while fits(high) and high < _MOST_WINDOWS:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low * workload.devices
 
 
 def checkpoint_bytes(workload: Workload) -> float:

@@ -3,7 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch.nn.utils import clip_grad_norm_
@@ -18,6 +18,7 @@ from minigpt.precision import Format, autocast, product_dtype, weights_dtype
 from minigpt.sampling import generate_tokens
 from minigpt.sampling_options import SamplingOptions
 from minigpt.study.machine import Machine
+from minigpt.study.plan_memory import largest_batch, step_memory
 from minigpt.study.workload import Workload
 
 LISTED_UTILISATION = 0.35
@@ -71,10 +72,12 @@ def find_speed(workload: Workload, machine: Machine, utilisation: float | None =
     device = torch.device(machine.kind)
     peak = measured_peak(device, product_dtype(workload.precision))
     flops = flops_per_token(workload.config) * workload.config.block_size
-    if utilisation is not None or flops / (HERE_UTILISATION * peak) > _LONGEST:
+    too_large = step_memory(replace(workload, batch_size=1, devices=1), machine.kind).total > machine.bytes_per_device
+    if utilisation is not None or too_large or flops / (HERE_UTILISATION * peak) > _LONGEST:
         return assumed_speed(workload, machine, peak, utilisation or HERE_UTILISATION, "the measured peak")
     seconds = flops * workload.windows_per_device / (HERE_UTILISATION * peak)
-    windows = max(1, min(workload.windows_per_device, int(workload.windows_per_device * _LONGEST / seconds)))
+    fit = largest_batch(replace(workload, devices=1), machine.kind, machine.bytes_per_device) or 1
+    windows = max(1, min(workload.windows_per_device, fit, int(workload.windows_per_device * _LONGEST / seconds)))
     return _timed_speed(workload, machine, peak, windows)
 
 

@@ -1,7 +1,8 @@
 """A plan as text: one line a fact, one table for memory, one line a warning."""
 
 from minigpt.study.plan import Plan
-from minigpt.study.plan_warnings import Caution, largest_batch
+from minigpt.study.plan_memory import largest_batch
+from minigpt.study.plan_warnings import Caution
 from minigpt.study.units import bytes_text, columns_text, count_text, seconds_text
 
 MEMORY_COLUMNS = ("weights", "gradients", "optimizer", "activations", "logits", "copies", "other", "total")

@@ -9,7 +9,7 @@ from minigpt.hardware.peaks import data_sheet
 from minigpt.precision import product_dtype
 from minigpt.study.law import REPEATED
 from minigpt.study.plan import Plan
-from minigpt.study.plan_memory import step_memory
+from minigpt.study.plan_memory import largest_batch, step_memory
 from minigpt.study.units import bytes_text, count_text, seconds_text
 from minigpt.study.workload import Workload
 
@@ -19,7 +19,6 @@ LOOKING = 0.1
 """The share of a run's time that validation, samples or checkpoints should not take more than."""
 WARMUP_SHARE = 0.1
 """A warm-up of a tenth of the run or less is customary."""
-_MOST_WINDOWS = 1 << 20
 USED_SHARE = 0.5
 """Of the vocabulary, below which most of its rows are never trained."""
 
@@ -42,24 +41,6 @@ def warnings_of(plan: Plan, disk_free: float = math.inf) -> list[Caution]:
     if plan.disk_bytes > disk_free:
         found.insert(0, _disk(plan, disk_free))
     return found
-
-
-def largest_batch(workload: Workload, machine_kind: str, limit: float) -> int | None:
-    """The most windows, equally many on each device, whose step takes at most `limit` bytes; None if not one does."""
-
-    def fits(per_device: int) -> bool:
-        tried = replace(workload, batch_size=per_device * workload.devices)
-        return step_memory(tried, machine_kind).total <= limit
-
-    if not fits(1):
-        return None
-    low, high = 1, 2
-    while fits(high) and high < _MOST_WINDOWS:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return low * workload.devices
 
 
 def _memory(plan: Plan) -> Iterator[Caution]:
@@ -90,14 +71,18 @@ def _memory(plan: Plan) -> Iterator[Caution]:
 
 
 def _widest(workload: Workload, machine_kind: str, limit: float) -> int | None:
-    """The largest width, in steps of n_head, at which one window on each device fits in the config's precision."""
-    head = workload.config.n_head * 2  # rotary positions need an even head
-    for width in range(workload.config.n_embd - workload.config.n_embd % head, 0, -head):
-        config = replace(workload.config, n_embd=width, n_ff=None)
-        tried = replace(workload, config=config, batch_size=workload.devices)
-        if step_memory(tried, machine_kind).total <= limit:
-            return width
-    return None
+    """The largest width, in steps of two a head, at which one window on each device fits in the config's precision."""
+    step = workload.config.n_head * 2  # rotary positions need an even head
+
+    def fits(steps: int) -> bool:
+        config = replace(workload.config, n_embd=steps * step, n_ff=None)
+        return step_memory(replace(workload, config=config, batch_size=workload.devices), machine_kind).total <= limit
+
+    low, high = 0, max(1, workload.config.n_embd // step)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low * step if low and fits(low) else None
 
 
 def _windows(plan: Plan) -> Iterator[Caution]:
