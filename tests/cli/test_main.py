@@ -46,7 +46,7 @@ def test_help_of_a_command_reads_well_and_loads_nothing_heavy(command: str) -> N
     ("words", "message", "code"),
     [
         (["fti"], "unknown command fti, did you mean fit?", 2),
-        (["xyzzy"], "unknown command xyzzy: fit, validate, generate, verify", 2),
+        (["xyzzy"], "unknown command xyzzy: plan, fit, validate, generate, verify", 2),
         (["fit", "--model.n_heads", "4"], "unknown key model.n_heads, did you mean model.n_head?", 2),
         (["fit", "--model.n_embd=65"], "n_embd=65 must be divisible by n_head=8", 2),
         (["generate", "no/such/run"], "no/such/run", 1),

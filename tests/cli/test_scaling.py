@@ -27,7 +27,13 @@ def write_run(folder: Path, n_layer: int, n_embd: int, flops: float, **changes: 
     data = {"corpus": "python", "tokenizer": "byte", "batch_size": BATCH, "vocab_multiple": 1, **changes}
     trainer = {"max_steps": steps, "accumulate_grad_batches": 1}
     folder.mkdir(parents=True)
-    groups = {"seed_everything": 1, "run": {"name": folder.name}, "model": model, "optim": {}, "data": data}
+    groups = {
+        "seed_everything": 1,
+        "run": {"name": folder.name, "eval_batches": 10},
+        "model": model,
+        "optim": {},
+        "data": data,
+    }
     (folder / "config.yaml").write_text(yaml.safe_dump({**groups, "trainer": trainer}), encoding="utf-8")
     (folder / "tokenizer.json").write_text(ByteTokenizer().to_json(), encoding="utf-8")
     loss = LAW.loss(parameter_count(config), steps * BATCH * 64)
