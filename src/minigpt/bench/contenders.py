@@ -74,8 +74,7 @@ class BareLoop:
         with record_function("update"):
             self.scaler.unscale_(self.optimizer)
             if trainer["gradient_clip_val"]:
-                weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
-                clip_grad_norm_(weights, trainer["gradient_clip_val"])
+                clip_grad_norm_(self.model.parameters(), trainer["gradient_clip_val"])
             self.scaler.step(self.optimizer)
             self.scaler.update()
         self.done += 1
