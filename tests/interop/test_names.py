@@ -115,6 +115,7 @@ def test_a_name_with_and_without_its_prefix_is_refused() -> None:
 CARRIED = {
     "vocab_size", "block_size", "n_layer", "n_head", "n_embd", "n_ff", "dropout", "bias", "norm_eps", "tie_embeddings",
     "attention", "zero_init",
+    "window_pattern",  # says nothing without sliding_window, which is refused
 }  # fmt: skip
 
 
