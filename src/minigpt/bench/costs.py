@@ -17,7 +17,7 @@ from minigpt.hardware.matmul import synchronize
 LARGEST = 5
 _MEANINGS = {
     "mm": "matrix product",
-    "_linear_pointwise": "matrix product by oneDNN",
+    "mkldnn::_linear_pointwise": "matrix product by oneDNN",
     "addmm": "matrix product and bias",
     "bmm": "matrix products, batched",
     "_fused_adamw_": "AdamW's update",

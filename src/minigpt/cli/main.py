@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from minigpt import __version__
 from minigpt.cli.options import OptionParser
+from minigpt.cli.threads import wait_briefly
 from minigpt.errors import ConfigError, MinigptError, did_you_mean, printable
 
 COMMANDS = {
@@ -73,6 +74,7 @@ def script() -> NoReturn:
 
     While Python takes itself down, it would end the process by the signal, as if the command had not been done.
     """
+    wait_briefly(os.environ)
     code = main()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(code)

@@ -1,13 +1,14 @@
 """The LightningModule: which loss is descended, by which optimizer, at which rate. The mathematics is in model/ and
 optim/."""
 
+import functools
 from collections import deque
 from collections.abc import Callable
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_norm
 
 from minigpt.batches import Batch
@@ -52,6 +53,15 @@ class GPTModule(pl.LightningModule):
         device."""
         return torch.stack(tuple(self._micro_losses)).mean()
 
+    @functools.cached_property
+    def _in_order(self) -> list[nn.Parameter]:
+        """`parameters()` without the walk through all modules, half a millisecond a step; first asked for in training,
+        when no strategy replaces them any more.
+
+        Not in the order of the optimizer's groups: the sum of the norm is that of a loop by hand, to the last bit.
+        """
+        return list(self.parameters())
+
     def accumulated(self) -> tuple[list[Batch], list[float]]:
         """The batches of the step at hand, and their losses."""
         return list(self._micro_batches), [float(loss) for loss in self._micro_losses]
@@ -72,8 +82,7 @@ class GPTModule(pl.LightningModule):
         Not left to Lightning, whose mixed precision refuses to clip before a fused optimizer: rightly under fp16, but
         under bf16 nothing is scaled. The norm is needed for the curves anyway.
         """
-        # In the order of the module, not of the optimizer's groups: the sum of the norm is that of a loop by hand.
-        parameters = [parameter for parameter in self.parameters() if parameter.grad is not None]
+        parameters = [parameter for parameter in self._in_order if parameter.grad is not None]
         self.grad_norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
         if self.admit is not None and not self.admit():
             for parameter in parameters:  # without a gradient the optimizer leaves a weight and its averages alone
