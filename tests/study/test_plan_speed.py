@@ -60,6 +60,11 @@ def test_this_machine_is_timed_and_nobodys_random_state_is_touched(monkeypatch: 
     assert "50% of the measured peak" in assumed.source
 
 
+def test_several_processes_start_one_after_the_other() -> None:
+    one, two = workload(), workload(devices=2, strategy="ddp")
+    assert duration(two, speed()).startup == 2 * duration(one, speed()).startup
+
+
 def test_a_run_takes_what_its_parts_take() -> None:
     work = workload(max_steps=250, accumulate=2, eval_every=100, eval_batches=5, sample_every=125, save_every=100)
     times = duration(work, speed())

@@ -133,7 +133,8 @@ def duration(workload: Workload, speed: Speed) -> Duration:
         evaluation=workload.n_evaluations * workload.batches_per_evaluation * speed.evaluation_batch,
         saving=workload.n_saves * saved,
         sampling=workload.n_samples * workload.sample_tokens * speed.sampled_token,
-        startup=STARTUP_SECONDS + unprepared,
+        # The first process starts the others when it has itself imported everything.
+        startup=STARTUP_SECONDS * (2 if workload.strategy == "ddp" and workload.devices > 1 else 1) + unprepared,
     )
 
 
