@@ -52,6 +52,11 @@ def test_intervals_hold_the_truth_and_grow_with_the_noise() -> None:
     assert interval.low < SMALL.loss(*best) < interval.high
 
 
+def test_the_order_of_the_runs_changes_nothing() -> None:
+    points = grid(SMALL, 0.01, sizes=4)
+    assert fit_scaling(points, bootstraps=5) == fit_scaling(points[::-1], bootstraps=5)
+
+
 def test_one_run_gone_wrong_hardly_moves_the_fit() -> None:
     points = grid(SMALL)
     points[3] = Point(**{**vars(points[3]), "loss": points[3].loss * 1.3})

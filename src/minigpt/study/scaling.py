@@ -95,6 +95,7 @@ def fit_scaling(points: Sequence[Point], *, bootstraps: int = BOOTSTRAPS, seed: 
     replacement and starts from the fit to all. Raises DataError for runs that are too few or too alike.
     """
     _check(points)
+    points = sorted(points, key=lambda point: (point.flops, point.n_parameters))  # their order must change no draw
     logs = _Logs.of(points)
     best = min((_minimise(logs, start) for start in _starts(logs)), key=lambda found: found[1])[0]
     generator = np.random.default_rng(seed)
