@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from minigpt.errors import CheckpointError, ConfigError, DataError
 from minigpt.model.config import PositionName
-from minigpt.model.onednn import HAS_ONEDNN
+from minigpt.onednn import HAS_ONEDNN
 from minigpt.sampling import (
     PACK_FROM,
     apply_temperature,

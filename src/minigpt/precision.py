@@ -14,7 +14,7 @@ PRECISIONS = ("32-true", *_TRUE, *_MIXED)
 """Full names of those that torch's own types can do."""
 _SHORT = {"bf16": "bf16-mixed", "16": "16-mixed", "32": "32-true", "64": "64-true"}
 """Lightning's other names of the same."""
-_FORMATS: dict[torch.dtype, Format] = {
+FORMATS: dict[torch.dtype, Format] = {
     torch.float64: "fp64",
     torch.float32: "fp32",
     torch.float16: "fp16",
@@ -41,7 +41,7 @@ def product_format(precision: str, device: torch.device) -> Format:
     """As `product_dtype`, but `tf32` where float32 products of a CUDA device are allowed to run in that."""
     dtype = product_dtype(precision)
     tensor_cores = device.type == "cuda" and torch.get_float32_matmul_precision() != "highest"
-    return "tf32" if dtype == torch.float32 and tensor_cores else _FORMATS[dtype]
+    return "tf32" if dtype == torch.float32 and tensor_cores else FORMATS[dtype]
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from minigpt.errors import CheckpointError, ConfigError, DataError, did_you_mean, shown
 from minigpt.layout import CHECKPOINTS, CONFIG, DIVERGENCES, LOCK, METRICS, PROVENANCE, TOKENIZER, step_paths
 from minigpt.metrics_csv import read_metrics
-from minigpt.model.config import GPTConfig
+from minigpt.model.config import GPTConfig, padded_vocabulary
 from minigpt.text.tokenizers import load_tokenizer
 
 State = Literal["running", "finished", "stopped", "diverged", "failed", "damaged"]
@@ -67,6 +67,12 @@ class RunRecord:
         return int(self.config["trainer"]["max_steps"])
 
     @property
+    def tokens_per_step(self) -> int:
+        """Tokens that one optimizer step learns from, on all devices together."""
+        windows = int(self.config["data"]["batch_size"]) * int(self.config["trainer"]["accumulate_grad_batches"])
+        return windows * int(self.config["model"]["block_size"])
+
+    @property
     def started(self) -> datetime.datetime | None:
         """When its first session began; none: not recorded."""
         return _time(self.sessions[0].get("started")) if self.sessions else None
@@ -98,7 +104,7 @@ class RunRecord:
 
             return read_checkpoint(find_checkpoint(self.folder, prefer="last")).config.vocab_size
         multiple = int(self.config["data"]["vocab_multiple"])
-        return -(-load_tokenizer(self.folder / TOKENIZER).vocab_size // multiple) * multiple
+        return padded_vocabulary(load_tokenizer(self.folder / TOKENIZER).vocab_size, multiple)
 
 
 def read_run(folder: Path, *, look_at_lock: bool = True) -> RunRecord:

@@ -148,7 +148,7 @@ def test_bad_sweeps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_run(tmp_path / "few" / "other", 1, 16, 1e11, corpus="shakespeare")
     assert "runs of more than one corpus (python, shakespeare)" in said(tmp_path / "few")
     (tmp_path / "few" / "sweep.json").write_text("[]", encoding="utf-8")
-    assert "sweep.json: damaged" in said(tmp_path / "few")
+    assert "sweep.json is damaged" in said(tmp_path / "few")
     (tmp_path / "cut").mkdir()
     write_run(tmp_path / "cut" / "run", 1, 16, 1e11)
     (tmp_path / "cut" / "run" / "metrics.csv").write_text("step,val/loss\n1,2.0\n", encoding="utf-8")

@@ -17,6 +17,7 @@ from minigpt.inspection.predictions import (
     predict,
 )
 from minigpt.inspection.ratios import gradients, matrices, norm_ratios
+from minigpt.model import sizes
 
 
 def made(confidence, hits, losses=None, targets=None) -> Predictions:
@@ -26,7 +27,10 @@ def made(confidence, hits, losses=None, targets=None) -> Predictions:
     return Predictions(targets=targets, losses=losses, confidence=confidence, hits=np.atleast_2d(np.array(hits, bool)))
 
 
-def test_predictions_are_the_models():
+@pytest.mark.parametrize("at_once", [sizes.LOGITS_AT_ONCE, 5 * 30])
+def test_predictions_are_the_models(at_once, monkeypatch):
+    """Those of a large vocabulary too, whose logits are made for a few tokens at a time."""
+    monkeypatch.setattr(sizes, "LOGITS_AT_ONCE", at_once)
     model = random_gpt(tiny_config(30)).eval()
     tokens = torch.randint(30, (5, 9))
     found = predict(model, [(tokens[:3, :-1], tokens[:3, 1:]), (tokens[3:, :-1], tokens[3:, 1:])])

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from minigpt.model import linear
 from minigpt.model.linear import Linear, packed
-from minigpt.model.onednn import HAS_ONEDNN, PackedWeight, onednn_can
+from minigpt.onednn import HAS_ONEDNN, PackedWeight, onednn_can
 
 IN, OUT = 640, 512
 needs_onednn = pytest.mark.skipif(not HAS_ONEDNN, reason="this torch comes without oneDNN")

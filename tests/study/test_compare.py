@@ -10,8 +10,10 @@ from minigpt.errors import CheckpointError, ConfigError
 from minigpt.records import read_run
 from minigpt.study.compare import compare
 from minigpt.study.compare_curves import seconds_at
+from minigpt.study.compare_groups import NO_DIFFERENCE
 from minigpt.study.compare_labels import labels, stem
 from minigpt.text.tokenizers import CharTokenizer
+from minigpt.training.config import RunConfig
 
 from .folders import write_run, write_sweep
 
@@ -39,6 +41,20 @@ def test_verdict_in_words(seeds: list[Path]) -> None:
     assert [group.seeds for group in found.groups] == [[1, 2, 3], [1, 2, 3]]
     assert found.groups[1].estimates["final_loss"].mean == pytest.approx(1.88)
     assert (found.left_out, found.notes) == ([], [])
+
+
+def test_every_setting_of_a_run_is_thought_of() -> None:
+    """One that changes no loss makes no group of its own; a new field of RunConfig must be put on one side."""
+    matters = {"eval_every", "eval_batches", "compile", "init_from", "on_divergence", "spike_threshold"}
+    harmless = {key.removeprefix("run.") for key in NO_DIFFERENCE if key.startswith("run.")}
+    assert harmless | matters == {field.name for field in dataclasses.fields(RunConfig)}
+    assert not harmless & matters
+
+
+def test_panels_make_no_other_group(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", four(2.0), seed=1)
+    write_run(tmp_path / "b", four(2.1), {"run.panels": ["attention"], "run.panel_every": 5}, seed=2)
+    assert [group.seeds for group in compare([tmp_path]).groups] == [[1, 2]]
 
 
 def test_baseline_may_be_chosen(seeds: list[Path]) -> None:

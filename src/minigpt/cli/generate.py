@@ -5,7 +5,7 @@ import io
 import os
 import sys
 from argparse import SUPPRESS
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 from itertools import chain
 from pathlib import Path
@@ -36,7 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prompts", metavar="FILE", type=Path, default=SUPPRESS, help="read the prompts from a file, one a line"
     )
-    add = parser.add_argument_group("how much").add_argument
+    _add_how_much(parser.add_argument_group("how much").add_argument)
+    _add_how_to_choose(parser.add_argument_group("how to choose").add_argument)
+    _add_how_to_run(parser.add_argument_group("how to run").add_argument)
+
+
+def _add_how_much(add: Callable[..., object]) -> None:
     add(
         "--max_new_tokens",
         type=int,
@@ -66,7 +71,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="colour each token by the probability that the model gave it; where stdout is no terminal, or NO_COLOR is "
         "set, write it in percent behind the token: class{93}",
     )
-    add = parser.add_argument_group("how to choose").add_argument
+
+
+def _add_how_to_choose(add: Callable[..., object]) -> None:
     add(
         "--temperature",
         type=float,
@@ -91,7 +98,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=SUPPRESS,
         help="the same seed gives the same text; sample i draws from S + i (default: a fresh one, noted on stderr)",
     )
-    add = parser.add_argument_group("how to run").add_argument
+
+
+def _add_how_to_run(add: Callable[..., object]) -> None:
     add("--prefer", choices=("best", "last"), default="best", help="which checkpoint of a run")
     add("--device", default="auto", help="cpu, cuda, cuda:N, mps, or auto for the fastest there is")
     add(

@@ -181,7 +181,7 @@ def _precision(experiment: "Experiment") -> str:
 
 def make_workload(experiment: "Experiment", devices: int) -> "Workload":
     """The workload of an experiment on so many devices, its corpus looked up but not prepared."""
-    from minigpt.model.config import GPTConfig
+    from minigpt.model.config import GPTConfig, padded_vocabulary
     from minigpt.study.plan_memory import strategy_name
     from minigpt.study.workload import Workload
     from minigpt.text.outlook import look_ahead
@@ -189,9 +189,8 @@ def make_workload(experiment: "Experiment", devices: int) -> "Workload":
 
     run, data, trainer = experiment.run, experiment.data, experiment.trainer
     text = look_ahead(data.prepare_options())
-    padded = -(-text.vocab_size // data.vocab_multiple) * data.vocab_multiple
     return Workload(
-        config=GPTConfig(vocab_size=padded, **experiment.model),
+        config=GPTConfig(vocab_size=padded_vocabulary(text.vocab_size, data.vocab_multiple), **experiment.model),
         optim=experiment.optim,
         text=text,
         corpus=data.corpus,

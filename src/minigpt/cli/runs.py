@@ -82,7 +82,7 @@ def _clean(runs: "list[Listed]", root: Path, *, asks: bool) -> int:
 
     from minigpt.cli.tables import say, show
     from minigpt.study.runs import remove_leftovers_below, remove_run, runs_table
-    from minigpt.study.tables import size
+    from minigpt.study.units import bytes_text
 
     console = Console()
     remove_leftovers_below(root)
@@ -90,7 +90,7 @@ def _clean(runs: "list[Listed]", root: Path, *, asks: bool) -> int:
         say(console, f"nothing to delete in {root}")
         return 0
     show(console, runs_table(runs))
-    total = f"{len(runs)} run{'s' * (len(runs) != 1)}, {size(sum(run.bytes for run in runs))}"
+    total = f"{len(runs)} run{'s' * (len(runs) != 1)}, {bytes_text(sum(run.bytes for run in runs))}"
     if asks and not _agreed(f"delete {total} for good? [y/N] "):
         say(console, "nothing is deleted")
         return 0

@@ -56,7 +56,9 @@ def _check(options: argparse.Namespace) -> None:
             raise ConfigError(f"--{name} {value} must be a finite number above 0")
     if options.bootstraps < 10:
         raise ConfigError(f"--bootstraps {options.bootstraps} must be 10 or more: an interval comes from them")
-    for name, suffixes in (("picture", (".png", ".svg")), ("law", (".json",))):
+    from minigpt.study.scaling_picture import FORMATS
+
+    for name, suffixes in (("picture", FORMATS), ("law", (".json",))):
         value = getattr(options, name)
         if value is None:
             continue

@@ -9,6 +9,7 @@ import torch
 
 from minigpt.batches import Batch
 from minigpt.model.gpt import GPT
+from minigpt.model.sizes import loss_rows
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,18 +42,23 @@ class Bins:
 def predict(model: GPT, batches: Iterable[Batch]) -> Predictions:
     """Read `batches` of (tokens, targets), both (B, T) int64, on the device of the model, which is used as it is."""
     device = model.token_embedding.weight.device
+    rows = loss_rows(model.config.vocab_size)  # a large vocabulary's logits are never there all at once
     parts: list[tuple[torch.Tensor, ...]] = []
     for tokens, targets in batches:
-        on_device = targets.to(device)
-        logits = model(tokens.to(device)).float()  # (B, T, V)
-        total = logits.logsumexp(-1)  # (B, T)
-        best = logits.max(-1)
-        given = logits.gather(-1, on_device[..., None])[..., 0]
-        parts.append(
-            (targets, (total - given).cpu(), (best.values - total).exp().cpu(), (best.indices == on_device).cpu())
-        )
-    came, losses, confidence, hits = (torch.cat(each).numpy() for each in zip(*parts, strict=True))
-    return Predictions(targets=came, losses=losses.astype(float), confidence=confidence.astype(float), hits=hits)
+        hidden, came = model.hidden(tokens.to(device)).flatten(0, 1), targets.to(device).flatten()  # (B T, C), (B T,)
+        pieces = zip(hidden.split(rows), came.split(rows), strict=True)
+        numbers = [torch.cat(each) for each in zip(*(_read(model.logits(h), y) for h, y in pieces), strict=True)]
+        parts.append((targets, *(each.view_as(targets) for each in numbers)))
+    all_targets, losses, confidence, hits = (torch.cat(each).numpy() for each in zip(*parts, strict=True))
+    return Predictions(targets=all_targets, losses=losses.astype(float), confidence=confidence.astype(float), hits=hits)
+
+
+def _read(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Losses, confidence and hits, (N,) each, of logits (N, V) and targets (N,)."""
+    logits = logits.float()
+    total, best = logits.logsumexp(-1), logits.max(-1)  # (N,)
+    given = logits.gather(-1, targets[:, None])[:, 0]
+    return (total - given).cpu(), (best.values - total).exp().cpu(), (best.indices == targets).cpu()
 
 
 def loss_by_position(predictions: Predictions) -> np.ndarray:

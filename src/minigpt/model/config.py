@@ -189,6 +189,11 @@ class GPTConfig:
             )
 
 
+def padded_vocabulary(n_tokens: int, multiple: int) -> int:
+    """`vocab_size` for a tokenizer of so many tokens: the next multiple of `multiple`."""
+    return -(-n_tokens // multiple) * multiple
+
+
 _CHOICES: dict[str, tuple[str, ...]] = {
     "position": get_args(PositionName),
     "norm": get_args(NormName),

@@ -56,6 +56,7 @@ class GPT(nn.Module):
         self.token_embedding = nn.Embedding(config.vocab_size, config.n_embd)
         self.position = POSITIONS[config.position](config)
         self.dropout = Dropout(config.dropout)
+        self.windows = config.windows
         self.blocks = nn.ModuleList(BLOCKS[config.norm_placement](config) for _ in range(config.n_layer))
         # A post-norm block has normalised its sum already.
         pre_norm = config.norm_placement == "pre"
@@ -105,8 +106,8 @@ class GPT(nn.Module):
         x = self.token_embedding(tokens)  # (B, T, C)
         x = self.dropout(self.position.embed(x, start))
         everywhere = self.position.signals(x, start)
-        signals = {window: within(everywhere, x, window) for window in set(self.config.windows)}
-        for layer, (block, window) in enumerate(zip(self.blocks, self.config.windows, strict=True)):
+        signals = {window: within(everywhere, x, window) for window in set(self.windows)}
+        for layer, (block, window) in enumerate(zip(self.blocks, self.windows, strict=True)):
             x = block(x, signals[window], None if cache is None else cache.layers[layer])  # (B, T, C)
         if cache is not None:
             cache.advance(T)

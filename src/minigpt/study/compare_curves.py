@@ -11,18 +11,11 @@ from minigpt.records import RunRecord
 from minigpt.study.compare_result import Curve, Measure
 
 
-def tokens_per_step(record: RunRecord) -> int:
-    """Tokens that one optimizer step learns from, on all devices together."""
-    config = record.config
-    windows = int(config["data"]["batch_size"]) * int(config["trainer"]["accumulate_grad_batches"])
-    return windows * int(config["model"]["block_size"])
-
-
 def read_curve(record: RunRecord, measure: Measure) -> Curve:
     """The validations of a run whose value is a number."""
     points = {step: row[f"val/{measure}"] for step, row in record.metrics.items() if f"val/{measure}" in row}
     points = {step: points[step] for step in sorted(points) if math.isfinite(points[step])}
-    tokens = [step * tokens_per_step(record) for step in points]
+    tokens = [step * record.tokens_per_step for step in points]
     per_token = flops_per_token(record.model)
     return Curve(
         tokens=tokens,

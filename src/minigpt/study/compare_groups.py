@@ -7,17 +7,17 @@ from typing import Any
 from minigpt.errors import ConfigError, did_you_mean
 from minigpt.records import RunRecord, flat_settings
 from minigpt.study.compare_labels import ABSENT, labels
+from minigpt.study.sweep_record import BASE_GROUP
 
 NO_DIFFERENCE = frozenset({
     "seed_everything", "run.name", "run.root", "run.log_every", "run.save_every", "run.keep", "run.sample_every",
-    "run.sample_prompt", "data.num_workers", "trainer.enable_progress_bar", "trainer.logger", "trainer.profiler",
+    "run.sample_prompt", "run.panels", "run.panel_every", "run.panel_heads", "run.panel_sentence",
+    "run.panel_temperatures", "data.num_workers", "trainer.enable_progress_bar", "trainer.logger", "trainer.profiler",
     "trainer.enable_autolog_hparams",
 })  # fmt: skip
 """Settings that change no weight and no loss."""
 CONTENT = "data_fingerprint"
 """Not a setting: the content of the prepared text, shown where no setting tells two of them apart."""
-BASE_GROUP = "base"
-"""The group of a sweep that changes nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ import numpy as np
 from minigpt.errors import printable
 from minigpt.study.compare_result import UNITS, Comparison, Curve, Group, field_of
 from minigpt.study.compare_table import ranked
-from minigpt.study.tables import short
+from minigpt.study.units import count_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 PALETTE = ("#0f7fd1", "#e0771a", "#1d9a6c", "#c2458b", "#8a63d2", "#9a7b0a", "#0a93a8", "#d64545")
 """Mid-tones: each can be read on white and on black, and neighbours differ in lightness too."""
 _GREY = "#8a8f98"
-_BACKGROUND = {"color": _GREY, "linewidth": 1.0, "alpha": 0.45}
 _INK = "#1c2024"
 _PAPER = "#ffffff"
 _PLACEHOLDER = "#010203"
@@ -138,7 +137,7 @@ def _curves(figure: "Figure", comparison: Comparison, ink: str) -> None:
             axes.fill_between(xs, low, high, color=tone, alpha=0.18, linewidth=0, zorder=2)
     _limit(axes, comparison)
     axes.set(xlabel="tokens trained on", ylabel=f"validation: {_words(comparison)}")
-    axes.xaxis.set_major_formatter(lambda x, _: short(x) if x else "0")
+    axes.xaxis.set_major_formatter(lambda x, _: count_text(x) if x else "0")
     coloured = [group for group in ranked(comparison) if tones[group.name]]
     legend = [(handles[group.name], _legend(group, comparison)) for group in coloured]
     n_grey = len(comparison.groups) - len(coloured)

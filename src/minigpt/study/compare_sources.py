@@ -1,16 +1,14 @@
 """Which runs are meant: run folders, names under runs/, a sweep's folder, a folder of runs."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from minigpt.errors import CheckpointError, did_you_mean, shown
-from minigpt.layout import METRICS, SWEEP
+from minigpt.errors import CheckpointError, did_you_mean
+from minigpt.layout import METRICS
 from minigpt.records import RunRecord, find_runs, is_run, read_run
+from minigpt.study.sweep_record import RecordedCell, is_sweep, read_cells
 
-SWEEP_FORMAT = 1
 _OVER = {"diverged", "failed", "pruned"}
 """States of a cell whose record counts for more than what its folder looks like."""
 
@@ -39,11 +37,6 @@ def find_sources(paths: Sequence[str | Path]) -> list[Source]:
         for source in _sources(_located(Path(path))):
             found.setdefault(source.folder.resolve(), source)
     return list(found.values())
-
-
-def is_sweep(folder: Path) -> bool:
-    """Whether a sweep wrote `folder`."""
-    return (folder / SWEEP).is_file()
 
 
 def located_sweep(paths: Sequence[str | Path]) -> Path | None:
@@ -78,19 +71,7 @@ def _sources(path: Path) -> list[Source]:
 
 def _cells(sweep: Path) -> list[Source]:
     """The cells of a sweep, those without a folder too."""
-    path = sweep / SWEEP
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] != SWEEP_FORMAT:
-            raise CheckpointError(f"{path} has format {shown(content['format'])}, this version reads {SWEEP_FORMAT}")
-        cells = [
-            (str(cell["name"]), str(cell["group"]), str(cell["state"]), cell.get("reason")) for cell in content["cells"]
-        ]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{path} is damaged: {type(error).__name__} {shown(str(error))}") from None
-    if not cells:
-        raise CheckpointError(f"{path} has no cells")
-    return _finished_ones([_cell(sweep / name, group, state, reason) for name, group, state, reason in cells])
+    return _finished_ones([_cell(sweep, cell) for cell in read_cells(sweep)])
 
 
 def _finished_ones(sources: list[Source]) -> list[Source]:
@@ -105,12 +86,14 @@ def _finished_ones(sources: list[Source]) -> list[Source]:
     ]
 
 
-def _cell(folder: Path, group: str, state: str, reason: Any) -> Source:
-    if state in _OVER:
-        return Source(folder=folder, group=group, state=state, reason=str(reason or "the sweep gives no reason"))
+def _cell(sweep: Path, cell: RecordedCell) -> Source:
+    folder = sweep / cell.name
+    if cell.state in _OVER:
+        reason = cell.reason or "the sweep gives no reason"
+        return Source(folder=folder, group=cell.group, state=cell.state, reason=reason)
     if not is_run(folder):
-        return Source(folder=folder, group=group, state=state, reason="it has not begun")
-    return _listed(folder, group)
+        return Source(folder=folder, group=cell.group, state=cell.state, reason="it has not begun")
+    return _listed(folder, cell.group)
 
 
 def _listed(folder: Path, group: str = "") -> Source:

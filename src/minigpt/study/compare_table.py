@@ -6,7 +6,8 @@ from typing import Any
 from minigpt.study.compare_labels import told
 from minigpt.study.compare_result import Comparison, Group, field_of
 from minigpt.study.compare_statistics import Estimate
-from minigpt.study.tables import Table, duration, short
+from minigpt.study.tables import Table
+from minigpt.study.units import count_text, seconds_text
 
 _FEW = 4  # columns of settings, or of groups
 
@@ -68,9 +69,9 @@ def _columns(comparison: Comparison) -> list[tuple[str, str, Callable[[float], s
     """Title, field and way to tell of each number; one that is the final one for all is left out."""
     final = field_of("final", comparison.measure)
     ends: dict[str, Callable[[float], str]] = {
-        "tokens": lambda x: f"at {short(x)} tokens",
-        "flops": lambda x: f"at {short(x)} FLOPs",
-        "time": lambda x: f"at {duration(x)} of training",
+        "tokens": lambda x: f"at {count_text(x)} tokens",
+        "flops": lambda x: f"at {count_text(x)} FLOPs",
+        "time": lambda x: f"at {seconds_text(x)} of training",
     }
     columns: list[tuple[str, str, Callable[[float], str]]] = [("final loss", "final_loss", _loss)]
     if any(run.best_loss != run.final_loss for run in comparison.runs):
@@ -80,7 +81,11 @@ def _columns(comparison: Comparison) -> list[tuple[str, str, Callable[[float], s
         x, field = comparison.equal[name], f"at_equal_{name}"
         if x is not None and any(getattr(run, field) != getattr(run, final) for run in comparison.runs):
             columns.append((end(x), field, _loss))
-    return [*columns, ("tokens/s", "tokens_per_second", short), ("parameters", "parameters", lambda n: f"{n:,.0f}")]
+    return [
+        *columns,
+        ("tokens/s", "tokens_per_second", count_text),
+        ("parameters", "parameters", lambda n: f"{n:,.0f}"),
+    ]
 
 
 def _loss(value: float) -> str:

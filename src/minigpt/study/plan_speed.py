@@ -14,7 +14,7 @@ from minigpt.hardware.peaks import data_sheet, sheet_peak
 from minigpt.model.gpt import GPT
 from minigpt.model.sizes import flops_per_token
 from minigpt.optim.groups import build_optimizer
-from minigpt.precision import Format, autocast, product_dtype, weights_dtype
+from minigpt.precision import FORMATS, autocast, product_dtype, weights_dtype
 from minigpt.sampling import generate_tokens
 from minigpt.sampling_options import SamplingOptions
 from minigpt.study.machine import Machine
@@ -84,12 +84,10 @@ def find_speed(workload: Workload, machine: Machine, utilisation: float | None =
 def listed_peak(machine: Machine, precision: str) -> float:
     """FLOP/s of dense products at this precision, by the data sheet; ConfigError where it names none."""
     # Float32 products of a GPU run on its tensor cores only where they are told to; the listed rate is the plain one.
-    formats: dict[torch.dtype, Format] = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
-    product = formats.get(product_dtype(precision))
-    peak = None if product is None else sheet_peak(machine.name, product)
+    peak = sheet_peak(machine.name, FORMATS[product_dtype(precision)])
     if peak is None:
         sheet = data_sheet(machine.name)
-        known = [other for other in _NEAREST if sheet and formats[product_dtype(other)] in sheet.tflops]
+        known = [other for other in _NEAREST if sheet and FORMATS[product_dtype(other)] in sheet.tflops]
         hint = f"--trainer.precision {known[0]}" if known else "another device"
         raise ConfigError(
             f"trainer.precision={precision}: {machine.name} has no such products by its data sheet: {hint}"

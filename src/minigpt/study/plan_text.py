@@ -3,7 +3,8 @@
 from minigpt.study.plan import Plan
 from minigpt.study.plan_memory import largest_batch
 from minigpt.study.plan_warnings import Caution
-from minigpt.study.units import bytes_text, columns_text, count_text, seconds_text
+from minigpt.study.tables import columns_text
+from minigpt.study.units import bytes_text, count_text, seconds_text
 
 MEMORY_COLUMNS = ("weights", "gradients", "optimizer", "activations", "logits", "copies", "other", "total")
 

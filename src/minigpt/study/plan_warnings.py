@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from minigpt.hardware.peaks import data_sheet
+from minigpt.model.config import padded_vocabulary
 from minigpt.precision import product_dtype
 from minigpt.study.law import REPEATED
 from minigpt.study.plan import Plan
@@ -169,7 +170,7 @@ def _vocabulary(plan: Plan) -> Iterator[Caution]:
         remedy = f"--data.tokenizer bpe --data.vocab_size {max(257, text.used_vocabulary)}"
         yield Caution(told=told, remedy=f"{remedy}, learnt on this very text")
     if plan.machine.kind == "cuda" and config.vocab_size % 64:
-        padded = math.ceil(config.vocab_size / 64) * 64
+        padded = padded_vocabulary(config.vocab_size, 64)
         told = f"a vocabulary of {config.vocab_size:,} is no multiple of 64, and products of it are slower on a GPU"
         yield Caution(told=told, remedy=f"--data.vocab_multiple 64 makes it {padded:,}")
 

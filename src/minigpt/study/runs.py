@@ -14,7 +14,8 @@ from minigpt.errors import CheckpointError, ConfigError, did_you_mean
 from minigpt.files import remove_folder, remove_gone
 from minigpt.layout import CONFIG, LOCK
 from minigpt.records import State, find_runs, flat_settings, folder_bytes, is_run, read_run
-from minigpt.study.tables import Table, duration, size
+from minigpt.study.tables import Table
+from minigpt.study.units import bytes_text, seconds_text
 
 SortKey = Literal["loss", "age", "size", "name"]
 
@@ -95,10 +96,10 @@ def runs_table(runs: Sequence[Listed]) -> Table:
         (
             run.name,
             run.state,
-            duration(run.age),
+            seconds_text(round(run.age)),
             "–" if run.step is None else f"{run.step:,} / {run.max_steps:,}",
             "–" if run.loss is None else f"{run.loss:.4f}",
-            size(run.bytes),
+            bytes_text(run.bytes),
         )
         for run in runs
     ]

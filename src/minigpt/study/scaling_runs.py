@@ -1,20 +1,18 @@
 """The runs of a sweep as points of a scaling law, read from their folders."""
 
-import json
 import math
-import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
 from minigpt.errors import DataError, MinigptError
-from minigpt.layout import SWEEP, TOKENIZER
+from minigpt.layout import TOKENIZER
 from minigpt.model.config import GPTConfig
 from minigpt.model.sizes import flops_per_token, parameter_count
 from minigpt.records import find_runs, read_run
+from minigpt.study.compare_curves import median_speed
 from minigpt.study.scaling import Point
+from minigpt.study.sweep_record import is_sweep, read_cells
 from minigpt.text.tokenizers import load_tokenizer
-
-_SPEED = "train/tokens_per_second"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,15 +72,11 @@ def _cells(folder: Path) -> tuple[list[str], list[str]]:
     """Names of the cells that have finished, and one line for each of the others; without sweep.json, of all runs."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder of a sweep")
-    path = folder / SWEEP
-    if not path.is_file():
+    if not is_sweep(folder):
         return [str(found.relative_to(folder)) for found in find_runs(folder)], []
-    try:
-        cells = [(str(cell["name"]), str(cell["state"])) for cell in json.loads(path.read_text("utf-8"))["cells"]]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        raise DataError(f"{path}: damaged: {error!r}") from None
-    done = [name for name, state in cells if state == "finished"]
-    return done, [f"{name}: {state}" for name, state in cells if state != "finished"]
+    cells = read_cells(folder)
+    done = [cell.name for cell in cells if cell.state == "finished"]
+    return done, [f"{cell.name}: {cell.state}" for cell in cells if cell.state != "finished"]
 
 
 def _read_run(folder: Path) -> ScalingRun:
@@ -92,10 +86,8 @@ def _read_run(folder: Path) -> ScalingRun:
     loss = record.metrics.get(record.max_steps, {}).get("val/loss", math.nan)
     if not math.isfinite(loss):
         raise DataError(f"it has no validation loss at its last step, {record.max_steps:,}")
-    accumulate = int(record.config["trainer"].get("accumulate_grad_batches") or 1)
-    per_step = int(data["batch_size"]) * accumulate * config.block_size
-    speeds = [row[_SPEED] for row in record.metrics.values() if _SPEED in row]
-    flops, n_tokens = flops_per_token(config), record.max_steps * per_step
+    speed = median_speed(record)
+    flops, n_tokens = flops_per_token(config), record.max_steps * record.tokens_per_step
     return ScalingRun(
         point=Point(
             name=folder.name,
@@ -105,8 +97,8 @@ def _read_run(folder: Path) -> ScalingRun:
             loss=loss,
         ),
         config=config,
-        tokens_per_step=per_step,
-        flops_per_second=flops * statistics.median(speeds) if speeds else None,
+        tokens_per_step=record.tokens_per_step,
+        flops_per_second=None if speed is None else flops * speed,
         corpus=str(data["corpus"]),
         tokenizer=str(data["tokenizer"]),
         vocab_size=load_tokenizer(folder / TOKENIZER).vocab_size,

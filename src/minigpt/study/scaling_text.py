@@ -5,7 +5,8 @@ from minigpt.study.scaling_advice import Advice
 from minigpt.study.scaling_isoflop import Frontier, Parabola
 from minigpt.study.scaling_result import ScalingResult
 from minigpt.study.scaling_runs import ScalingSweep
-from minigpt.study.units import columns_text, count_text
+from minigpt.study.tables import columns_text
+from minigpt.study.units import count_text
 
 COLUMNS = ("run", "parameters", "tokens", "FLOPs", "loss", "by the law")
 

@@ -11,13 +11,12 @@ from typing import Any, Literal
 
 from minigpt.errors import ConfigError, did_you_mean, shown
 from minigpt.study.search_space import SearchSpace, read_search
+from minigpt.study.sweep_record import BASE_GROUP
 
 EngineName = Literal["local", "ray", "slurm"]
 """Where cells run; `sweep_engines` says how."""
 
 KEYS = ("base", "name", "seeds", "overrides", "grid", "cells", "search")
-BASE_GROUP = "base"
-"""The group of the cells that change nothing: what the others are compared with."""
 _OWNED = {
     "seed_everything": "seeds says it",
     "run.name": "it is the cell's name",

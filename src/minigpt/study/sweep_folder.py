@@ -14,9 +14,9 @@ from minigpt.errors import ConfigError
 from minigpt.files import atomic_write, remove_leftovers
 from minigpt.layout import LOCK, SWEEP
 from minigpt.study.sweep_file import Cell, Sweep
+from minigpt.study.sweep_record import FORMAT
 
 State = Literal["waiting", "running", "finished", "diverged", "failed", "pruned"]
-FORMAT = 1
 BASE = "base.yaml"
 """A copy of the base config: what the cells are trained with, whatever becomes of the original."""
 

@@ -7,7 +7,7 @@ import numpy as np
 from rich.console import Console
 
 from minigpt.errors import ConfigError
-from minigpt.model.config import GPTConfig
+from minigpt.model.config import GPTConfig, padded_vocabulary
 from minigpt.model.gpt import GPT
 from minigpt.text.prepare import prepare_cached
 from minigpt.text.prepared import Prepared
@@ -100,8 +100,7 @@ def model_config(experiment: Experiment, prepared: Prepared, start: Start) -> GP
 
     Weights from elsewhere bring their own padding along.
     """
-    multiple = experiment.data.vocab_multiple
-    vocab_size = -(-prepared.tokenizer.vocab_size // multiple) * multiple
+    vocab_size = padded_vocabulary(prepared.tokenizer.vocab_size, experiment.data.vocab_multiple)
     if start.checkpoint and start.weights_only:
         vocab_size = start.checkpoint.config.vocab_size
     return GPTConfig(vocab_size=vocab_size, **experiment.model)

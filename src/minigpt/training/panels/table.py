@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch.optim import Optimizer
 
+from minigpt.hardware.matmul import synchronize
 from minigpt.training.clock import TrainingClock
 from minigpt.training.module import GPTModule
 from minigpt.training.panels.attention import AttentionPanel
@@ -105,13 +106,8 @@ class Panels(EveryStep):
         """Milliseconds of the block, which the training's clock does not count; waits for a GPU before and after."""
         spent: list[float] = []
         with self.clock.pause():
-            _wait_for(device)
+            synchronize(device)
             began = time.perf_counter()
             yield spent
-            _wait_for(device)
+            synchronize(device)
             spent.append(1000 * (time.perf_counter() - began))
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
