@@ -181,3 +181,26 @@ def test_settings_without_effect_are_refused() -> None:
         OptimConfig(name="mun")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"optim.muon_momentum=1.0 must lie in \[0, 1\)"):
         OptimConfig(name="muon", muon_momentum=1.0)
+
+
+def test_found_inf_leaves_a_step_out_and_changes_no_other() -> None:
+    """As torch's fused AdamW does by the same attribute: gradients without a flag, with two that say no, and with a
+    third, bad one between them."""
+    results = []
+    for flags in ((None, None), (0.0, 0.0), (0.0, 1.0, 0.0)):
+        model = small_gpt()
+        optimizer = build_optimizer(model, CONFIG)
+        good = iter(range(9))
+        for flag in flags:
+            if flag:
+                for parameter in model.parameters():
+                    parameter.grad = torch.full_like(parameter, float("nan"))
+            else:
+                give_gradients(model, next(good))
+            optimizer.found_inf = None if flag is None else torch.tensor(flag)
+            optimizer.step()
+        state = optimizer.state_dict()["state"]
+        results.append([*model.parameters(), *(value for each in state.values() for value in each.values())])
+    for plain, watched, spared in zip(*results, strict=True):
+        assert torch.equal(plain, watched)
+        assert torch.equal(plain, spared)

@@ -15,18 +15,27 @@ from minigpt.divergence import read_bundle
 from minigpt.errors import TrainingError
 from minigpt.replay import replay
 from minigpt.text.tokenizers import ByteTokenizer
+from minigpt.training import guard, observed
 from minigpt.training.fit import fit
 from minigpt.training.guard import LEAST, OVERFLOWS, DivergenceGuard
 
 from .tiny import assert_same_state, checkpoint, tiny_experiment
 
 
+@pytest.fixture(params=[False, True], ids=["now", "later"])
+def later(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Judge each step at once, as on a CPU, or while the next one is computed, as on a GPU."""
+    monkeypatch.setattr(guard, "reading_waits", lambda device: request.param)
+    return request.param
+
+
 class SpoilWeights(pl.Callback):
     """Before a batch, make one weight so large that the loss of that step is not finite."""
 
-    def __init__(self, *steps: int, value: float = float("nan")) -> None:
+    def __init__(self, *steps: int, value: float = float("nan"), restore: bool = True) -> None:
         self.steps = steps
         self.value = value
+        self.restore = restore
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if trainer.global_step in self.steps:
@@ -35,7 +44,7 @@ class SpoilWeights(pl.Callback):
                 pl_module.gpt.token_embedding.weight.copy_(self.kept.sign() * self.value)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
-        if trainer.global_step - 1 in self.steps:
+        if self.restore and trainer.global_step - 1 in self.steps:
             with torch.no_grad():
                 pl_module.gpt.token_embedding.weight.copy_(self.kept)
 
@@ -52,9 +61,10 @@ class SpoilGradient(pl.Callback):
 
 
 def test_stopped_run_names_a_bundle_that_replays(
-    tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str], later: bool
 ) -> None:
-    experiment = tiny_experiment(tmp_path, corpus_file, trainer__callbacks=[SpoilWeights(6, value=1e30)])
+    spoilt = SpoilWeights(6, value=1e30, restore=False)
+    experiment = tiny_experiment(tmp_path, corpus_file, trainer__callbacks=[spoilt])
     with pytest.raises(TrainingError, match=r"not finite .* at step 7 .*; minigpt replay .* shows the step") as caught:
         fit(experiment)
     path = Path(re.search(r"minigpt replay (\S+) ", str(caught.value))[1])
@@ -67,7 +77,7 @@ def test_stopped_run_names_a_bundle_that_replays(
     assert said.endswith("\nreproduced\n")
 
 
-def test_replay_is_exact_to_the_bit_and_knows_the_dropout(tmp_path: Path, corpus_file: Path) -> None:
+def test_replay_is_exact_to_the_bit_and_knows_the_dropout(tmp_path: Path, corpus_file: Path, later: bool) -> None:
     """A gradient that is spoilt after the backward pass leaves losses that can be compared."""
     experiment = tiny_experiment(
         tmp_path, corpus_file, trainer__callbacks=[SpoilGradient(6)], trainer__accumulate_grad_batches=3
@@ -86,7 +96,7 @@ def test_replay_is_exact_to_the_bit_and_knows_the_dropout(tmp_path: Path, corpus
 
 
 def test_skipped_step_changes_nothing_and_the_run_goes_on(
-    tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str], later: bool
 ) -> None:
     class Watch(SpoilGradient):
         def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
@@ -106,7 +116,7 @@ def test_skipped_step_changes_nothing_and_the_run_goes_on(
     assert {int(state["step"]) for state in states.values()} == {11}
 
 
-def test_resume_after_a_skip_is_exact(tmp_path: Path, corpus_file: Path) -> None:
+def test_resume_after_a_skip_is_exact(tmp_path: Path, corpus_file: Path, later: bool) -> None:
     for root, parts in {"straight": [12], "parts": [8, 12]}.items():
         for number, steps in enumerate(parts):
             experiment = tiny_experiment(
@@ -124,7 +134,51 @@ def test_resume_after_a_skip_is_exact(tmp_path: Path, corpus_file: Path) -> None
     assert guards[0]["skipped"] == 1
 
 
-def test_a_row_of_bad_steps_stops_even_a_run_that_skips(tmp_path: Path, corpus_file: Path) -> None:
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_judged_later_is_judged_the_same(
+    tmp_path: Path, corpus_file: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Weights, optimizer, what the guard remembers and what it kept, to the last bit."""
+    for root in ("now", "later"):
+        monkeypatch.setattr(guard, "reading_waits", lambda device, root=root: root == "later")
+        words = {"run__on_divergence": "skip", "optim__name": name, "optim__weight_decay": 0.1}
+        spoilt = SpoilGradient(0, 6, 7)
+        assert fit(tiny_experiment(tmp_path / root, corpus_file, trainer__callbacks=[spoilt], **words)) == 0
+    now, late = (checkpoint(tmp_path / root / "tiny", 12) for root in ("now", "later"))
+    assert_same_state(now, late)
+    assert guard_state(tmp_path / "now" / "tiny", 12) == guard_state(tmp_path / "later" / "tiny", 12)
+    for step in (1, 7, 8):
+        one, other = (
+            vars(read_bundle(tmp_path / root / "tiny" / "divergences" / f"step={step:08d}.pt"))
+            for root in ("now", "later")
+        )
+        assert one["optimizer"]["param_groups"] == other["optimizer"]["param_groups"]
+        for key in ("reason", "step", "batch", "losses", "grad_norm", "grad_norms"):
+            assert str(one[key]) == str(other[key]), key
+        for key, weight in one["weights"].items():
+            assert torch.equal(weight, other["weights"][key])
+
+
+def test_the_last_step_is_judged_before_anything_is_saved(tmp_path: Path, corpus_file: Path, later: bool) -> None:
+    experiment = tiny_experiment(tmp_path, corpus_file, trainer__callbacks=[SpoilGradient(11)])
+    with pytest.raises(TrainingError, match="at step 12"):
+        fit(experiment)
+    assert not (tmp_path / "tiny" / "checkpoints" / "step=00000012.ckpt").exists()
+
+
+def test_later_means_that_no_step_is_waited_for(
+    tmp_path: Path, corpus_file: Path, monkeypatch: pytest.MonkeyPatch, later: bool
+) -> None:
+    """Numbers are read when the next step has been given to the device, or when a checkpoint is written."""
+    events: list[str] = []
+    read, observe = observed.Underway.read, guard.observe
+    monkeypatch.setattr(observed.Underway, "read", lambda self: events.append("read") or read(self))
+    monkeypatch.setattr(guard, "observe", lambda *each: events.append("given") or observe(*each))
+    assert fit(tiny_experiment(tmp_path, corpus_file, trainer__max_steps=3)) == 0
+    assert events == (["given", *["given", "read"] * 2, "read"] if later else ["given", "read"] * 3)
+
+
+def test_a_row_of_bad_steps_stops_even_a_run_that_skips(tmp_path: Path, corpus_file: Path, later: bool) -> None:
     experiment = tiny_experiment(
         tmp_path,
         corpus_file,
@@ -138,14 +192,14 @@ def test_a_row_of_bad_steps_stops_even_a_run_that_skips(tmp_path: Path, corpus_f
 
 
 def test_spike_is_measured_in_standard_deviations() -> None:
-    guard = DivergenceGuard(Path(), "stop", 3.0, tokenizer=ByteTokenizer())
-    guard.losses.extend([2.0, 2.2] * (LEAST // 2 - 1))
-    assert guard.verdict(100.0, 1.0) is None, "too few losses to judge by"
-    guard.losses.extend([2.0, 2.2])
-    assert guard.verdict(2.39, 1.0) is None  # mean 2.1, deviation 0.1
-    assert "the loss 2.4100 spikes" in guard.verdict(2.41, 1.0)
-    assert "not finite (inf)" in guard.verdict(float("inf"), 1.0)
-    assert "gradient is not finite" in guard.verdict(2.1, float("nan"))
+    judge = DivergenceGuard(Path(), "stop", 3.0, tokenizer=ByteTokenizer())
+    judge.losses.extend([2.0, 2.2] * (LEAST // 2 - 1))
+    assert judge.verdict(100.0, 1.0) is None, "too few losses to judge by"
+    judge.losses.extend([2.0, 2.2])
+    assert judge.verdict(2.39, 1.0) is None  # mean 2.1, deviation 0.1
+    assert "the loss 2.4100 spikes" in judge.verdict(2.41, 1.0)
+    assert "not finite (inf)" in judge.verdict(float("inf"), 1.0)
+    assert "gradient is not finite" in judge.verdict(2.1, float("nan"))
     quiet = DivergenceGuard(Path(), "stop", None, tokenizer=ByteTokenizer())
     quiet.losses.extend([2.0, 2.2] * LEAST)
     assert quiet.verdict(100.0, 1.0) is None

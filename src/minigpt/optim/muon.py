@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -77,6 +77,9 @@ class Muon(Optimizer):
     over between widths (Bernstein 2025, "Deriving Muon"). Equal shapes are orthogonalised together.
     """
 
+    found_inf: Tensor | None = None
+    """As torch's fused optimizers have it: () float32 on the device, and a step changes nothing where it is 1."""
+
     def __init__(self, groups: list[dict[str, Any]], *, fused: bool) -> None:
         """`groups` as above; `fused` is AdamW's."""
         super().__init__(groups, {"fused": fused})
@@ -110,6 +113,7 @@ class Muon(Optimizer):
             if group["use_muon"]:
                 self._step_muon(group)
         if self._adamw is not None:
+            self._adamw.found_inf = self.found_inf  # type: ignore[attr-defined]
             self._adamw.step()
         return loss
 
@@ -117,15 +121,22 @@ class Muon(Optimizer):
         with_gradient = [parameter for parameter in group["params"] if parameter.grad is not None]
         if not with_gradient:
             return
-        gradients = [parameter.grad for parameter in with_gradient]
         buffers = [self._momentum(parameter) for parameter in with_gradient]
+        gradients = [cast(Tensor, parameter.grad) for parameter in with_gradient]
+        decay: float | Tensor = 1 - group["lr"] * group["weight_decay"]
+        if self.found_inf is not None:  # then the momentum moves towards itself, and the weights not at all
+            skip = self.found_inf != 0
+            gradients = [torch.where(skip, *pair) for pair in zip(buffers, gradients, strict=True)]
+            decay = torch.where(skip, 1.0, decay)
         torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
         directions = torch._foreach_lerp(gradients, buffers, group["momentum"])  # Nesterov's look ahead
         direction_of = dict(zip(with_gradient, directions, strict=True))
-        torch._foreach_mul_(with_gradient, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_mul_(with_gradient, decay)
         for (rows, columns), parts in self._by_shape(group, direction_of).items():
             stack = torch.stack([direction_of[part.parameter][part.first : part.first + rows] for part in parts])
             updates = orthogonalise(stack.to(_working_dtype(stack.device.type)))
+            if self.found_inf is not None:
+                updates = updates * (self.found_inf == 0)
             scale = max(1.0, rows / columns) ** 0.5
             targets = [part.parameter[part.first : part.first + rows] for part in parts]
             torch._foreach_add_(targets, list(updates.to(stack.dtype)), alpha=-group["lr"] * scale)

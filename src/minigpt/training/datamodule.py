@@ -96,6 +96,7 @@ class TokenDataModule(pl.LightningDataModule):
         loader: DataLoader[Batch] = DataLoader(
             batches,
             batch_size=None,
+            collate_fn=_as_it_is,
             sampler=steps,
             num_workers=workers,
             persistent_workers=workers > 0,
@@ -116,6 +117,11 @@ class TokenDataModule(pl.LightningDataModule):
             if isinstance(iterator, _MultiProcessingDataLoaderIter):
                 iterator._shutdown_workers()
         self._loaders.clear()
+
+
+def _as_it_is(batch: Any) -> Any:
+    """Nothing to put together or to convert."""
+    return batch
 
 
 def _leave_signals_to_the_parent(_worker: int) -> None:

@@ -8,18 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.plugins.precision import MixedPrecision
-from torch import Tensor
 
-from minigpt.divergence import Batch, Bundle, write_bundle
+from minigpt.divergence import Bundle, write_bundle
 from minigpt.errors import CheckpointError, TrainingError
-from minigpt.replay import norms_by_tensor
 from minigpt.text.tokenizers import Tokenizer
 from minigpt.training.config import DivergencePolicy
 from minigpt.training.module import GPTModule
-from minigpt.training.position import batches_done
+from minigpt.training.observed import Observed, bundle_of, observe
 
 WINDOW = 100
 """Losses that a spike is measured against."""
@@ -37,7 +33,9 @@ KEPT_BUNDLES = 3
 class DivergenceGuard(Callback):
     """Judge every step by its loss and its gradient, before clipping and update: the weights are still good then.
 
-    The loss is read on every step, which on a GPU waits for the backward pass.
+    On a GPU, where to read the loss is to wait for the backward pass, the device itself leaves out an update whose loss
+    or gradient is not finite, and the host judges the step while the next one is computed. Where the host alone can
+    judge (a spike among the last losses, float16's scale), it waits.
     """
 
     def __init__(
@@ -66,16 +64,41 @@ class DivergenceGuard(Callback):
         """Steps that were skipped since the run began."""
         self._in_a_row = 0
         self._overflows = 0
+        self._later = False
+        self._pending: Observed | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let the module ask before each update."""
         assert isinstance(pl_module, GPTModule)
         pl_module.admit = lambda: self.admit(trainer, pl_module)
+        exact = self.spike_threshold is not None or trainer.precision == "16-mixed"
+        self._later = reading_waits(pl_module.device) and not exact
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Judge what is left."""
+        self.settle(trainer)
 
     def admit(self, trainer: Trainer, module: GPTModule) -> bool:
         """Whether the gradient at hand may be used; raises TrainingError where the run must stop."""
-        loss, judged = self._losses(trainer, module)
-        grad_norm = float(module.grad_norm) if module.grad_norm is not None else 0.0
+        seen = observe(trainer, module)
+        if not self._later:
+            return self._judge(trainer, module, seen)
+        self.settle(trainer)
+        # What GradScaler sets as well: the optimizer's kernels leave the update out where this is 1.
+        trainer.optimizers[0].found_inf = seen.bad  # type: ignore[attr-defined]
+        self._pending = seen
+        return True
+
+    def settle(self, trainer: Trainer) -> None:
+        """Judge the step that is done but was not judged yet; raises TrainingError where the run must stop."""
+        seen, self._pending = self._pending, None
+        if seen is not None:
+            assert isinstance(trainer.lightning_module, GPTModule)
+            self._judge(trainer, trainer.lightning_module, seen)
+
+    def _judge(self, trainer: Trainer, module: GPTModule, seen: Observed) -> bool:
+        loss, grad_norm = seen.numbers.read()
+        loss, judged = self._losses(trainer, module, loss)
         reason = self.verdict(judged, self._within_scale(trainer, grad_norm))
         if reason is None:
             self.losses.append(loss)
@@ -83,8 +106,7 @@ class DivergenceGuard(Callback):
             return True
         self.skipped += 1
         self._in_a_row += 1
-        step = trainer.global_step + 1
-        bundle = self._bundle(trainer, module, reason)  # all processes have a part in it
+        bundle = bundle_of(seen, trainer, module, reason=reason, grad_norm=grad_norm, tokenizer=self.tokenizer)
         path = self._keep(bundle) if trainer.is_global_zero else None
         if self.policy == "skip" and self._in_a_row < PATIENCE and self._overflows < OVERFLOWS:
             return False
@@ -93,7 +115,7 @@ class DivergenceGuard(Callback):
         in_a_row = max(self._in_a_row, self._overflows)
         often = f", the {in_a_row}th step in a row" if in_a_row >= PATIENCE else ""
         look = f"; minigpt replay {path} shows the step" if path else ""
-        raise TrainingError(f"{reason} at step {step}{often} {_advice(module.optim.lr)}{look}")
+        raise TrainingError(f"{reason} at step {seen.step}{often} {_advice(module.optim.lr)}{look}")
 
     def verdict(self, loss: float, grad_norm: float) -> str | None:
         """What is wrong with a step of this loss and this gradient norm, or None."""
@@ -110,9 +132,8 @@ class DivergenceGuard(Callback):
                 )
         return None
 
-    def _losses(self, trainer: Trainer, module: GPTModule) -> tuple[float, float]:
+    def _losses(self, trainer: Trainer, module: GPTModule, loss: float) -> tuple[float, float]:
         """The loss to remember and the one to judge by, which must be the same on all processes."""
-        loss = float(module.step_loss)
         if trainer.world_size == 1:
             return loss, loss
         if self.spike_threshold is None and trainer.precision != "16-mixed":
@@ -128,35 +149,6 @@ class DivergenceGuard(Callback):
             return grad_norm
         self._overflows = 0 if math.isfinite(grad_norm) else self._overflows + 1
         return grad_norm if self._overflows >= OVERFLOWS else 0.0
-
-    def _bundle(self, trainer: Trainer, module: GPTModule, reason: str) -> Bundle:
-        """The step at hand."""
-        batches, losses = module.accumulated()
-        gathered, all_losses = _of_all_processes(trainer, module, batches, losses)
-        optimizer = trainer.optimizers[0].state_dict()
-        return Bundle(
-            reason=reason,
-            step=trainer.global_step + 1,
-            # The last of them is not counted as done yet.
-            batch=batches_done(trainer) - len(batches) + 1,
-            seed=module.seed,
-            world=trainer.world_size,
-            precision=str(trainer.precision),
-            loss_scale=_loss_scale(trainer),
-            clip_val=trainer.gradient_clip_val,
-            clip_algorithm=trainer.gradient_clip_algorithm and str(trainer.gradient_clip_algorithm.value),
-            config=module.gpt.config,
-            tokenizer=self.tokenizer,
-            losses=all_losses,
-            grad_norm=float(module.grad_norm) if module.grad_norm is not None else math.nan,
-            grad_norms=norms_by_tensor(
-                {name: weight.grad for name, weight in module.gpt.named_parameters() if weight.grad is not None}
-            ),
-            batches=gathered,
-            weights=module.gpt.state_dict(),
-            optimizer_name=module.optim.name,
-            optimizer=optimizer,
-        )
 
     def _keep(self, bundle: Bundle) -> Path | None:
         """Write the bundle and let go of the oldest; a full disk must not hide the reason."""
@@ -188,31 +180,16 @@ class DivergenceGuard(Callback):
         self._overflows = state_dict["overflows"]  # belongs to the scale of the loss, which is restored too
 
 
-def _of_all_processes(
-    trainer: Trainer, module: GPTModule, batches: list[Batch], losses: list[float]
-) -> tuple[list[Batch], list[float]]:
-    """Batches and losses of every process, one process after another: the gradient is the mean of them all."""
-    if trainer.world_size == 1:
-        return batches, losses
-    pairs = _gathered(torch.stack([torch.stack([tokens, targets]) for tokens, targets in batches]))
-    all_losses = _gathered(torch.tensor(losses, dtype=torch.float64, device=module.device))
-    return [(tokens, targets) for tokens, targets in pairs], all_losses.tolist()
-
-
-def _gathered(mine: Tensor) -> Tensor:
-    """(N, ...) of each process -> (processes * N, ...)."""
-    parts = [torch.empty_like(mine) for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather(parts, mine)
-    return torch.cat(parts)
-
-
-def _loss_scale(trainer: Trainer) -> float:
-    plugin = trainer.precision_plugin
-    return float(plugin.scaler.get_scale()) if isinstance(plugin, MixedPrecision) and plugin.scaler else 1.0
+def reading_waits(device: torch.device) -> bool:
+    """Whether to read a number means to wait for the device."""
+    return device.type == "cuda"
 
 
 def check_weights(trainer: Trainer) -> None:
-    """Raise TrainingError if any weight is not finite: such a checkpoint must not be written."""
+    """Raise TrainingError if a step must stop the run or a weight is not finite: no checkpoint may be written then."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, DivergenceGuard):
+            callback.settle(trainer)
     module = trainer.lightning_module
     assert isinstance(module, GPTModule)
     norm = torch.nn.utils.get_total_norm(list(module.parameters()))

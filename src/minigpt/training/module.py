@@ -9,7 +9,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_norm
+from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_
 
 from minigpt.batches import Batch
 from minigpt.model.gpt import GPT
@@ -42,6 +42,8 @@ class GPTModule(pl.LightningModule):
         self.loss: Callable[..., Tensor] = torch.compile(gpt.loss) if compiled else gpt.loss
         self.grad_norm: Tensor | None = None
         """Norm of the gradient of the last optimizer step before it was clipped, on the device."""
+        self.grad_norms: dict[str, Tensor] = {}
+        """The same of each tensor of the GPT that has a gradient."""
         self.admit: Callable[[], bool] | None = None
         """Asked before each update, when `step_loss` and `grad_norm` are known: False leaves the step out."""
         self._micro_losses: deque[Tensor] = deque(maxlen=1)
@@ -54,17 +56,17 @@ class GPTModule(pl.LightningModule):
         return torch.stack(tuple(self._micro_losses)).mean()
 
     @functools.cached_property
-    def _in_order(self) -> list[nn.Parameter]:
-        """`parameters()` without the walk through all modules, half a millisecond a step; first asked for in training,
-        when no strategy replaces them any more.
+    def _named(self) -> list[tuple[str, nn.Parameter]]:
+        """`gpt.named_parameters()` without the walk through all modules, half a millisecond a step; first asked for in
+        training, when no strategy replaces them any more.
 
         Not in the order of the optimizer's groups: the sum of the norm is that of a loop by hand, to the last bit.
         """
-        return list(self.parameters())
+        return list(self.gpt.named_parameters())
 
-    def accumulated(self) -> tuple[list[Batch], list[float]]:
-        """The batches of the step at hand, and their losses."""
-        return list(self._micro_batches), [float(loss) for loss in self._micro_losses]
+    def accumulated(self) -> tuple[list[Batch], list[Tensor]]:
+        """The batches of the step at hand, and their losses, on the device."""
+        return list(self._micro_batches), list(self._micro_losses)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """One optimizer; Lightning steps, clips and accumulates."""
@@ -82,8 +84,11 @@ class GPTModule(pl.LightningModule):
         Not left to Lightning, whose mixed precision refuses to clip before a fused optimizer: rightly under fp16, but
         under bf16 nothing is scaled. The norm is needed for the curves anyway.
         """
-        parameters = [parameter for parameter in self._in_order if parameter.grad is not None]
-        self.grad_norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+        gradients = {name: (parameter, parameter.grad) for name, parameter in self._named if parameter.grad is not None}
+        parameters = [parameter for parameter, _ in gradients.values()]
+        norms = torch._foreach_norm([gradient for _, gradient in gradients.values()])
+        self.grad_norms = dict(zip(gradients, norms, strict=True))
+        self.grad_norm = torch.linalg.vector_norm(torch.stack(norms))  # as get_total_norm, to the last bit
         if self.admit is not None and not self.admit():
             for parameter in parameters:  # without a gradient the optimizer leaves a weight and its averages alone
                 parameter.grad = None

@@ -35,9 +35,10 @@ class EveryStep(Callback, ABC):
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Call `on_step` if this batch completed an optimizer step."""
-        if trainer.global_step != self._seen:
-            self._seen = trainer.global_step
-            self.on_step(trainer, pl_module, trainer.global_step)
+        step = trainer.global_step  # Lightning looks for it through five objects
+        if step != self._seen:
+            self._seen = step
+            self.on_step(trainer, pl_module, step)
 
     @abstractmethod
     def on_step(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:

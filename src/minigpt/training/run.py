@@ -26,7 +26,7 @@ from minigpt.training.config import Experiment
 from minigpt.training.curves import Curves
 from minigpt.training.datamodule import TokenDataModule
 from minigpt.training.guard import DivergenceGuard
-from minigpt.training.lean import garbage_on_demand, without_empty_hooks
+from minigpt.training.lean import NoProfiler, garbage_on_demand, without_empty_hooks
 from minigpt.training.metrics_file import MetricsFile
 from minigpt.training.module import GPTModule
 from minigpt.training.position import is_main_process
@@ -220,6 +220,7 @@ class Run:
         settings = {name: value for name, value in self.experiment.trainer.items() if name != "enable_progress_bar"}
         settings["logger"] = self._loggers(settings.get("logger"))
         settings["callbacks"] = self.callbacks + _listed(settings.get("callbacks"))
+        settings["profiler"] = settings.get("profiler") or NoProfiler()
         settings["plugins"] = [AtomicCheckpointIO(), *_listed(settings.get("plugins"))]
         try:
             trainer = pl.Trainer(

@@ -1,11 +1,13 @@
 """TensorBoard: the curves as scalars, the config and the samples as text, the settings with their final loss as
 hparams."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard.summary import hparams
 
 
@@ -19,6 +21,12 @@ class RunTensorBoard(TensorBoardLogger):
     def __init__(self, folder: Path, resume_step: int | None = None) -> None:
         purge_step = None if resume_step is None else resume_step + 1
         super().__init__(folder.parent, name=folder.name, version="", default_hp_metric=False, purge_step=purge_step)
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """All curves of a step as one event: each event wakes the thread that writes it, which the step waits for."""
+        values = [Summary.Value(tag=name, simple_value=float(value)) for name, value in metrics.items()]
+        self.experiment._get_file_writer().add_summary(Summary(value=values), step)
 
     @rank_zero_only
     def save(self) -> None:
