@@ -249,3 +249,10 @@ def test_what_is_not_there():
         trace["steam.1"]
     with pytest.raises(ConfigError, match=r"the activation logits was not kept: keep holds stream\.1"):
         _ = trace.logits
+
+
+def test_logits_are_edited_in_a_trace_alone():
+    """A loss has them as (N, V), in pieces where the vocabulary is large: an edit by position would mean another."""
+    model = GPT(small_config())
+    with pytest.raises(ConfigError, match="logits cannot be edited"), edited(model, {"logits": zero}):
+        pass

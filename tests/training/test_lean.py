@@ -81,8 +81,9 @@ def test_lightning_passes_over_what_cannot_be_called_and_calls_these_hooks() -> 
         assert f'"{hook}"' in inspect.getsource(source)
 
 
-def test_a_step_makes_no_garbage(tmp_path: Path, corpus_file: Path) -> None:
-    """Otherwise memory would grow until the next validation."""
+@pytest.mark.parametrize("panels", [(), ("attention", "calibration", "position")], ids=["no panels", "panels"])
+def test_a_step_makes_no_garbage(tmp_path: Path, corpus_file: Path, panels: tuple[str, ...]) -> None:
+    """Otherwise memory would grow until the next validation: by some megabytes with each of matplotlib's figures."""
 
     class Count(pl.Callback):
         def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
@@ -97,5 +98,6 @@ def test_a_step_makes_no_garbage(tmp_path: Path, corpus_file: Path) -> None:
 
     count = Count()
     changes = {"trainer__max_steps": 15, "run__eval_every": 15, "run__save_every": 15}
+    changes |= {"run__panels": panels, "run__panel_every": 3}
     assert fit(tiny_experiment(tmp_path, corpus_file, trainer__callbacks=[count], **changes)) == 0
     assert not count.found

@@ -11,7 +11,9 @@ from minigpt.onednn import onednn_can, product
 SIZES = {"cpu": (512, 1024), "mps": (1024, 2048), "cuda": (2048, 4096, 8192)}
 """Sides of the square matrices that are tried: large enough to fill the device, small enough not to be felt."""
 SECONDS = 0.2
-"""That the start of a run may take longer for it."""
+"""That the start of a run may take longer for it, besides the first product of each size."""
+LONG = 0.01
+"""Seconds of products that are timed together on a device that has to be waited for."""
 
 
 def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
@@ -31,21 +33,19 @@ def fastest_product(device: torch.device, dtype: torch.dtype, seconds: float) ->
     On a CPU by the faster of torch's two libraries, as the model's own products are (`minigpt.onednn`). The factors
     come from a generator of their own: no random state of anybody else is touched.
     """
-    sizes = SIZES.get(device.type, SIZES["cpu"])
-    began = time.perf_counter()
     best = 0.0
-    for number, size in enumerate(sizes, start=1):
-        factors = torch.randn(2, size, size, generator=torch.Generator().manual_seed(0)).to(device, dtype)
+    sizes = SIZES.get(device.type, SIZES["cpu"])
+    for size in sizes:
+        generator = torch.Generator(device).manual_seed(0)
+        factors = torch.randn(2, size, size, generator=generator, device=device).to(dtype)
         ways = _ways(factors)
-        for way in ways:
-            _product_seconds(factors, way)  # the first call chooses a kernel and allocates
-        until = began + seconds * number / len(sizes)
+        counts = [_enough(factors, way) for way in ways]
+        until = time.perf_counter() + seconds / len(sizes)
         while True:
-            best = max(best, *(2 * size**3 / _product_seconds(factors, way) for way in ways))
+            for way, count in zip(ways, counts, strict=True):
+                best = max(best, 2 * size**3 / _product_seconds(factors, way, count))
             if time.perf_counter() > until:
                 break
-        if time.perf_counter() > began + seconds:
-            break
     return best
 
 
@@ -56,13 +56,22 @@ def _ways(factors: Tensor) -> list[Callable[[Tensor, Tensor], Tensor]]:
     return [torch.matmul]
 
 
-def _product_seconds(factors: Tensor, way: Callable[[Tensor, Tensor], Tensor]) -> float:
-    """Seconds of the product of two matrices (2, N, N), until it is there."""
+def _enough(factors: Tensor, way: Callable[[Tensor, Tensor], Tensor]) -> int:
+    """How many products make what is measured long beside the way to the device and back."""
+    _product_seconds(factors, way, 1)  # the first call chooses a kernel and allocates
+    if factors.device.type == "cpu":
+        return 1
+    return max(1, round(LONG / _product_seconds(factors, way, 1)))
+
+
+def _product_seconds(factors: Tensor, way: Callable[[Tensor, Tensor], Tensor], count: int) -> float:
+    """Seconds of a product of two matrices (2, N, N), the mean of `count` of them one after the other."""
     synchronize(factors.device)
     began = time.perf_counter()
-    way(*factors)
+    for _ in range(count):
+        way(*factors)
     synchronize(factors.device)
-    return time.perf_counter() - began
+    return (time.perf_counter() - began) / count
 
 
 def synchronize(device: torch.device) -> None:

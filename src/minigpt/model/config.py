@@ -67,7 +67,8 @@ class GPTConfig:
     """Start each residual branch, and an untied output layer, at zero: a new model is an embedding and no more."""
     mup_base_width: int | None = None
     """Maximal-update parametrisation: the n_embd at which the learning rate was tuned, for which nothing changes; at
-    other widths the same rate stays the best. null: the usual parametrisation. Widen by heads, not by their width."""
+    other widths the same rate stays the best. null: the usual parametrisation. Widen by heads, not by their width, and
+    let n_ff grow along (null)."""
     logit_softcap: float | None = None
     """Squash the logits into (-cap, cap) by a tanh; null: not at all."""
     rotary_base: float = 10000.0
@@ -137,6 +138,11 @@ class GPTConfig:
         for name in ("n_kv_head", "n_ff", "sliding_window", "mup_base_width"):
             if getattr(self, name) is not None:
                 _check_whole(name, getattr(self, name), at_least=1)
+        if self.mup_base_width is not None and self.n_ff is not None:
+            raise ConfigError(
+                f"mup_base_width={self.mup_base_width} asks for layers that all grow with n_embd: leave "
+                f"n_ff={self.n_ff} to its default (null)"
+            )
         for name in ("norm_gain", "qk_norm", "bias", "tie_embeddings", "zero_init"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name}={shown(getattr(self, name))} must be true or false")

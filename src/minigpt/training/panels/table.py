@@ -1,5 +1,6 @@
 """The panels by name, and the callback that shows those of a run."""
 
+import gc
 import statistics
 import time
 from collections import defaultdict
@@ -85,6 +86,8 @@ class Panels(EveryStep):
             self.costs[name].append(spent[0] + self._before.pop(name, 0.0))
             look.scalar(f"panel_ms/{name}", self.costs[name][-1])
         pl_module.gpt.train()
+        with self.clock.pause():
+            gc.collect()  # matplotlib's figures are cycles, and during the steps nobody looks for them
 
     def summary(self) -> str:
         """What each panel cost, as a median: `attention 41 ms every 100 steps, ...`. Empty if none was shown."""
