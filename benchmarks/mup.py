@@ -60,7 +60,7 @@ def train(model: GPT, batches: TrainBatches, rate: float, steps: int, horizon: i
     return losses
 
 
-def changes(model: GPT, batches: TrainBatches, rate: float) -> tuple[float, ...]:
+def changes(model: GPT, batches: TrainBatches, rate: float) -> list[float]:
     """Root mean square of what three steps change, in the stream before the last norm and in the logits."""
     tokens = batches[0][0]
     stream: list[Tensor] = []
@@ -70,11 +70,11 @@ def changes(model: GPT, batches: TrainBatches, rate: float) -> tuple[float, ...]
     after = model(tokens).detach()
     hook.remove()
     differences = stream[-1] - stream[0], after - before
-    return tuple(float(difference.square().mean().sqrt()) for difference in differences)
+    return [float(difference.square().mean().sqrt()) for difference in differences]
 
 
 def main() -> None:
-    """Print both tables; with --picture draw the second."""
+    """Print both tables; with --picture draw them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpus", required=True)
     parser.add_argument("--widths", type=int, nargs="+", default=[64, 128, 256])
@@ -94,9 +94,11 @@ def main() -> None:
     print(f"{machine().replace(arguments.corpus, 'FILE')}\n")
     print("What three steps of Adam at 1e-2 change, root mean square.\n")
     print("| parametrisation | width | stream | logits |\n|---|---|---|---|")
+    moved: Losses = {}
     for kind in KINDS:
         for width in arguments.widths:
-            stream, logits = changes(*fresh(kind, width, arguments.seeds[0]), 1e-2)
+            moved[kind, width] = changes(*fresh(kind, width, arguments.seeds[0]), 1e-2)
+            stream, logits = moved[kind, width]
             print(f"| {kind} | {width} | {stream:.3f} | {logits:.3f} |", flush=True)
 
     results: Losses = {}
@@ -115,7 +117,7 @@ def main() -> None:
     )
     print_rates(results)
     if arguments.picture:
-        draw(results, arguments.widths, arguments.picture)
+        draw(moved, results, arguments.widths, arguments.picture)
 
 
 def print_rates(results: Losses) -> None:
@@ -128,23 +130,36 @@ def print_rates(results: Losses) -> None:
         print(f"| {kind} | {width} | {' | '.join(cells)} | 2^{int(math.log2(RATES[best]))} |")
 
 
-def draw(results: Losses, widths: Sequence[int], target: str) -> None:
-    """Loss over learning rate, a panel a parametrisation, a line a width."""
-    figure, panels = plt.subplots(1, 2, figsize=(9, 3.4), dpi=110, sharey=True)
+def draw(moved: Losses, results: Losses, widths: Sequence[int], target: str) -> None:
+    """The coordinate check above, a panel a quantity; loss over learning rate below, a panel a parametrisation."""
+    figure, (above, below) = plt.subplots(2, 2, figsize=(9, 6.4), dpi=110)
     colours = plt.get_cmap("viridis")(np.linspace(0.15, 0.8, len(widths)))
-    for axes, kind in zip(panels, KINDS, strict=True):
+    for number, (axes, what) in enumerate(zip(above, ("stream", "logits"), strict=True)):
+        for kind, line in zip(KINDS, ("--", "-"), strict=True):
+            axes.plot(
+                widths, [moved[kind, width][number] for width in widths], line, color="0.25", marker="o", label=kind
+            )
+        axes.set(
+            xlabel="width", ylabel="root mean square", title=f"change of the {what} in three steps", ylim=(0, None)
+        )
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(widths, [str(width) for width in widths])
+    for axes, kind in zip(below, KINDS, strict=True):
         for width, colour in zip(widths, colours, strict=True):
             losses = results[kind, width]
             best = int(np.argmin(losses))
             axes.plot(RATES, losses, color=colour, marker="o", markersize=3.5, linewidth=1.5, label=f"width {width}")
             axes.plot(RATES[best], losses[best], color=colour, marker="*", markersize=13)
-        axes.set(xscale="log", title=kind, xlabel="peak learning rate")
+        axes.set(title=f"loss, {kind}", xlabel="peak learning rate", ylabel="nats per character")
         axes.set_xscale("log", base=2)
+    lowest = min(min(losses) for losses in results.values())
+    for axes in below:
+        axes.set_ylim(lowest - 0.05, lowest + 1.0)
+    for axes in (*above, *below):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    lowest = min(min(losses) for losses in results.values())
-    panels[0].set(ylabel="training loss, nats per character", ylim=(lowest - 0.05, lowest + 1.0))
-    panels[0].legend(frameon=False)
+    above[0].legend(frameon=False)
+    below[0].legend(frameon=False)
     figure.tight_layout()
     figure.savefig(target)
 
