@@ -2,9 +2,9 @@
 
     python benchmarks/shakespeare_cpu.py --corpus FILE [--configs NAME[@STEPS] ...] [--seeds 1337 1338 1339]
 
-NAME@STEPS trains for another number of steps than the config says. FILE is a local copy of tiny Shakespeare (1,115,394
-characters); without it the corpus is downloaded. The last 10 % of the text are held out, the usual split. The recipes
-take turns, seed by seed.
+NAME@STEPS trains for another number of steps than the config says, with as many validations. FILE is a local copy of
+tiny Shakespeare (1,115,394 characters); without it the corpus is downloaded. The last 10 % of the text are held out,
+the usual split. The recipes take turns, seed by seed.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 from report import machine
@@ -22,19 +23,37 @@ from report import machine
 CONFIGS = Path(__file__).parent.parent / "configs"
 
 
-def train(name: str, seed: int, corpus: str, root: str) -> tuple[float, float]:
-    """Train and measure with the real commands: the exact loss of the last checkpoint, and the seconds of `fit`."""
+class Trained(NamedTuple):
+    """What a run came to."""
+
+    loss: float
+    """Exact, over the whole validation split."""
+    training: float
+    """Seconds from the moment the run is set up to the end of its last validation."""
+    command: float
+    """Seconds of the whole `minigpt fit`, start-up, samples and checkpoints included."""
+
+
+def train(name: str, seed: int, corpus: str, root: str) -> Trained:
+    """Train and measure with the real commands."""
     minigpt = [sys.executable, "-m", "minigpt"]
     run = f"{name}-{seed}"
-    began = time.perf_counter()
     fit = [*minigpt, "fit", "--config", str(config_of(name)), f"--seed_everything={seed}"]
     settings = [f"--data.corpus={corpus}", f"--run.root={root}", f"--run.name={run}"]
-    settings.append(f"--trainer.max_steps={steps_of(name)}")
-    subprocess.run([*fit, *settings], check=True, stdout=sys.stderr)
+    settings += [f"--trainer.max_steps={steps_of(name)}", f"--run.eval_every={eval_every_of(name)}"]
+    began = time.perf_counter()
+    marks = dict.fromkeys(("run ", "step "), began)
+    with subprocess.Popen([*fit, *settings], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", file=sys.stderr)
+            marks |= {mark: time.perf_counter() for mark in marks if line.startswith(mark)}
     seconds = time.perf_counter() - began
+    if process.returncode:
+        raise SystemExit(process.returncode)
     newest = max(Path(root, run, "checkpoints").glob("step=*.ckpt"))
     answer = subprocess.run([*minigpt, "validate", str(newest), "--json"], check=True, capture_output=True, text=True)
-    return json.loads(answer.stdout)["loss"], seconds
+    return Trained(json.loads(answer.stdout)["loss"], marks["step "] - marks["run "], seconds)
 
 
 def config_of(name: str) -> Path:
@@ -46,6 +65,12 @@ def steps_of(name: str) -> int:
     """STEPS, or what the config says."""
     own = yaml.safe_load(config_of(name).read_text(encoding="utf-8"))["trainer"]["max_steps"]
     return int(name.partition("@")[2] or own)
+
+
+def eval_every_of(name: str) -> int:
+    """So that there are as many validations as the config has."""
+    values = yaml.safe_load(config_of(name).read_text(encoding="utf-8"))
+    return max(1, round(values["run"]["eval_every"] * steps_of(name) / values["trainer"]["max_steps"]))
 
 
 def tokens_of(name: str) -> int:
@@ -61,21 +86,25 @@ def main() -> None:
     parser.add_argument("--configs", nargs="+", default=["shakespeare_cpu", "shakespeare_cpu_fast"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1337, 1338, 1339])
     arguments = parser.parse_args()
-    results: dict[str, list[tuple[float, float]]] = {name: [] for name in arguments.configs}
+    results: dict[str, list[Trained]] = {name: [] for name in arguments.configs}
     with tempfile.TemporaryDirectory() as root:
         for seed in arguments.seeds:
             for name, measured in results.items():
                 measured.append(train(name, seed, arguments.corpus, root))
     print(f"{machine().replace(arguments.corpus, 'FILE')}\n")
-    print("| config | seed | exact loss of the last checkpoint, whole split | tokens | fit, start to end |")
-    print("|---|---|---|---|---|")
+    print("| config | seed | exact loss of the last checkpoint, whole split | tokens | training | whole command |")
+    print("|---|---|---|---|---|---|")
     for name, measured in results.items():
-        for seed, (loss, seconds) in zip(arguments.seeds, measured, strict=True):
-            print(f"| {name} | {seed} | {loss:.4f} | {tokens_of(name):,} | {seconds:.0f} s |")
+        for seed, run in zip(arguments.seeds, measured, strict=True):
+            times = f"{run.training:.1f} s | {run.command:.1f} s"
+            print(f"| {name} | {seed} | {run.loss:.4f} | {tokens_of(name):,} | {times} |")
     for name, measured in results.items():
-        losses, times = zip(*measured, strict=True)
-        spread = f"{statistics.mean(losses):.4f} ({min(losses):.4f} to {max(losses):.4f})"
-        print(f"| **{name}** | mean | **{spread}** | {tokens_of(name):,} | {statistics.mean(times):.0f} s |")
+        cells = [
+            f"{statistics.mean(values):.{digits}f}{unit} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+            for values, digits, unit in zip(zip(*measured, strict=True), (4, 1, 1), ("", " s", " s"), strict=True)
+        ]
+        print(f"| **{name}** | mean | **{cells[0]}** | {tokens_of(name):,} | {cells[1]} | {cells[2]} |")
+    print("\ntraining: from the moment that a run is set up to the end of its last validation, checkpoints included")
 
 
 if __name__ == "__main__":

@@ -59,7 +59,8 @@ def main() -> None:
     for name, values in times.items():
         print(f"| {name} | {statistics.median(values):.2f} | {min(values):.2f} | {max(values):.2f} |")
     print(f"| base.yaml from a cold start (corpus, BPE, 1000 steps, 10 validations) | {cold:.0f} | once | |")
-    print(f"\nLargest resident set of the cold run: {memory:.0f} MB. What it said:\n\n```\n{said.rstrip()}\n```")
+    said = said.replace(f"{folder}/", "").rstrip()
+    print(f"\nLargest resident set of the cold run: {memory:.0f} MB. What it said:\n\n```\n{said}\n```")
 
 
 if __name__ == "__main__":

@@ -73,8 +73,9 @@ class Muon(Optimizer):
     """Muon for groups with `use_muon`, AdamW for the others (Jordan 2024; Liu et al. 2025 for the weight decay).
 
     A Muon group has lr, momentum, weight_decay and `parts`: for each parameter the numbers of rows of the matrices that
-    it holds, one above the other. An update is scaled by sqrt(max(1, rows / columns)), so that a learning rate carries
-    over between widths (Bernstein 2025, "Deriving Muon"). Equal shapes are orthogonalised together.
+    it holds, one above the other. An update is scaled by sqrt(max(1, rows / columns)), as Jordan's is, so that a
+    learning rate carries over between widths (Bernstein 2025, "Deriving Muon", has sqrt(rows / columns), which differs
+    for matrices that narrow). Equal shapes are orthogonalised together.
     """
 
     found_inf: Tensor | None = None
