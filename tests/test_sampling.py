@@ -273,8 +273,9 @@ def test_each_row_has_a_random_stream_of_its_own():
     assert not torch.equal(three[0], three[1])
 
 
-def test_what_is_drawn_from_are_the_logits_of_the_model_soft_cap_and_all():
-    model = double_gpt(logit_softcap=1.0)
+@pytest.mark.parametrize("settings", [{"logit_softcap": 1.0}, {"mup_base_width": 4}], ids=str)
+def test_what_is_drawn_from_are_the_logits_of_the_model_soft_cap_and_all(settings):
+    model = double_gpt(**settings)
     model.head.weight.data *= 20
     prompt = prompt_of(5, rows=1)
     found = all_tokens(model, prompt, seed=0, max_new_tokens=30, temperature=1.0)

@@ -121,7 +121,7 @@ def context_length(model: GPT, options: SamplingOptions) -> int:
 @torch.inference_mode()
 def next_logits(model: GPT, tokens: Tensor, cache: Cache | None = None) -> Tensor:
     """Logits (B, V) of the token after `tokens` (B, T >= 1), which stand behind those that `cache` holds."""
-    return model.squash(model.head(model.hidden(tokens, cache)[:, -1]))
+    return model.logits(model.hidden(tokens, cache)[:, -1])
 
 
 def generate_tokens(model: GPT, prompt: Tensor, options: SamplingOptions, valid_vocab: int) -> Iterator[Tensor]:
