@@ -256,3 +256,22 @@ def test_logits_are_edited_in_a_trace_alone():
     model = GPT(small_config())
     with pytest.raises(ConfigError, match="logits cannot be edited"), edited(model, {"logits": zero}):
         pass
+
+
+@pytest.mark.parametrize(
+    ("edits", "message"),
+    [
+        ({"stream.1": zero_heads(2)}, r"shape \(3, 12, 16\) has no heads, as query"),
+        ({"stream.1": patch(torch.zeros(16), [12])}, "no position 12: there are 12, counted from 0"),
+        ({"stream.1": patch(torch.zeros(7))}, r"shape \(7,\) does not fit an activation of shape \(3, 12, 16\)"),
+        (
+            {"heads.1": patch_heads(torch.zeros(7), 0)},
+            r"shape \(7,\) does not fit an activation",
+        ),
+        ({"final": lambda x: None}, "the edit of final gave no tensor but None"),
+    ],
+)
+def test_an_edit_that_does_not_fit_is_one_line(edits, message):
+    model = small_model()
+    with pytest.raises(ConfigError, match=message):
+        model.trace(random_tokens(model.config), edits=edits)

@@ -313,3 +313,10 @@ def test_what_a_branch_inherits_of_the_losses(tmp_path: Path, corpus_file: Path)
     assert (len(weights["losses"]), weights["skipped"]) == (12, 0)
     resumed = state_of("tiny", other_text, "last")
     assert (len(resumed["losses"]), resumed["skipped"]) == (4, 1)
+
+
+def test_the_advice_knows_whether_there_is_a_checkpoint(tmp_path: Path, corpus_file: Path) -> None:
+    for step, advice in {3: "begin anew: no checkpoint was written yet", 6: "go on from the last checkpoint"}.items():
+        root = tmp_path / str(step)  # a checkpoint is written after six
+        with pytest.raises(TrainingError, match=rf"at step {step + 1} .* and {advice}"):
+            fit(tiny_experiment(root, corpus_file, trainer__callbacks=[SpoilGradient(step)], run__save_every=6))

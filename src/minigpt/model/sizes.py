@@ -55,7 +55,8 @@ def forward_flops_per_token(config: GPTConfig) -> int:
     all N weights that are multiplied with, the output layer among them (tied or not), the embeddings not, as
     they are looked up. Each query meets T keys in each layer, C multiplications and additions for the scores
     and C for the weighted sum: 4 L C T. That half of these are masked away is not subtracted, as is usual
-    (Kaplan et al. 2020, table 1; Chowdhery et al. 2022, appendix B).
+    (Kaplan et al. 2020, table 1; Chowdhery et al. 2022, appendix B), nor what lies outside of a sliding window: our
+    kernels compute it and mask it.
     """
     C = config.n_embd
     multiplied = block_matrix_parameters(config) + C * config.vocab_size

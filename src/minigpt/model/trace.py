@@ -140,6 +140,8 @@ class _Watcher:
     def __call__(self, name: str, x: Tensor) -> Tensor:
         if name in self.edits:
             asked, x = x.shape, self.edits[name](x)
+            if not isinstance(x, Tensor):
+                raise ConfigError(f"the edit of {name} gave no tensor but {x!r}")
             if x.shape != asked:
                 raise ConfigError(f"the edit of {name} gave the shape {tuple(x.shape)}, not {tuple(asked)}")
         if name in self.wanted:

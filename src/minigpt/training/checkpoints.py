@@ -92,7 +92,7 @@ class Checkpoints(EveryStep, Checkpoint):
         rolling = rolling and self.saved != step
         if not (rolling or is_best):
             return
-        check_weights(trainer)
+        check_weights(trainer, self.folder.parent)
         with self.clock.pause():
             for logger in trainer.loggers:  # curves up to this step must not be lost: a resumed run begins after it
                 logger.save()

@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from minigpt.divergence import Bundle, write_bundle
 from minigpt.errors import CheckpointError, TrainingError
+from minigpt.layout import CHECKPOINTS, step_paths
 from minigpt.text.tokenizers import Tokenizer
 from minigpt.training.config import DivergencePolicy
 from minigpt.training.module import GPTModule
@@ -115,7 +116,7 @@ class DivergenceGuard(Callback):
         in_a_row = max(self._in_a_row, self._overflows)
         often = f", the {in_a_row}th step in a row" if in_a_row >= PATIENCE else ""
         look = f"; minigpt replay {path} shows the step" if path else ""
-        raise TrainingError(f"{reason} at step {seen.step}{often} {_advice(module.optim.lr)}{look}")
+        raise TrainingError(f"{reason} at step {seen.step}{often} {_advice(module.optim.lr, self.folder.parent)}{look}")
 
     def verdict(self, loss: float, grad_norm: float) -> str | None:
         """What is wrong with a step of this loss and this gradient norm, or None."""
@@ -185,7 +186,7 @@ def reading_waits(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
-def check_weights(trainer: Trainer) -> None:
+def check_weights(trainer: Trainer, run: Path) -> None:
     """Raise TrainingError if a step must stop the run or a weight is not finite: no checkpoint may be written then."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, DivergenceGuard):
@@ -195,11 +196,11 @@ def check_weights(trainer: Trainer) -> None:
     norm = torch.nn.utils.get_total_norm(list(module.parameters()))
     if not torch.isfinite(norm):
         step = trainer.global_step
-        raise TrainingError(f"the weights are not finite after step {step} {_advice(module.optim.lr)}")
+        raise TrainingError(f"the weights are not finite after step {step} {_advice(module.optim.lr, run)}")
 
 
-def _advice(lr: float) -> str:
-    return (
-        f"(optim.lr={lr:g}): nothing was saved since; lower optim.lr or trainer.gradient_clip_val, and go on from the "
-        "last checkpoint with --ckpt_path last"
-    )
+def _advice(lr: float, run: Path) -> str:
+    lower = f"(optim.lr={lr:g}): lower optim.lr or trainer.gradient_clip_val, and"
+    if step_paths(run / CHECKPOINTS):
+        return f"{lower} go on from the last checkpoint, written before, with --ckpt_path last"
+    return f"{lower} begin anew: no checkpoint was written yet"

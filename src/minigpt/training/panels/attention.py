@@ -53,12 +53,12 @@ def overview(maps: np.ndarray) -> Figure:
 
 def large(weights: np.ndarray, texts: list[str], layer: int, head: int) -> Figure:
     """One map (T, T) with its tokens along both sides."""
-    longest = 0.3 + 0.065 * max(map(len, texts))  # inches of a label
-    side = max(2.5, 0.16 * len(texts))
+    longest = 0.3 + 0.084 * max(map(len, texts))  # inches of a label
+    side = max(2.5, 0.2 * len(texts))
     figure, axes, bar = _figure(side, side, margins=(longest + 0.2, longest + 0.2, 0.4))
     shown = axes.imshow(weights, cmap="magma_r", vmin=0, vmax=1, interpolation="nearest")
-    axes.set_xticks(range(len(texts)), texts, rotation=90, family="monospace", fontsize=7, parse_math=False)
-    axes.set_yticks(range(len(texts)), texts, family="monospace", fontsize=7, parse_math=False)
+    axes.set_xticks(range(len(texts)), texts, rotation=90, family="monospace", fontsize=9, parse_math=False)
+    axes.set_yticks(range(len(texts)), texts, family="monospace", fontsize=9, parse_math=False)
     axes.set(xlabel="token that is read", ylabel="token that reads", title=f"layer {layer}, head {head}")
     axes.spines[["top", "right"]].set_visible(False)
     figure.colorbar(shown, cax=bar, label="weight")
