@@ -5,7 +5,7 @@ from pathlib import Path
 
 from minigpt.errors import CheckpointError
 from minigpt.records import RunRecord
-from minigpt.study.compare_curves import read_curve, shortest_end
+from minigpt.study.compare_curves import shortest_end, validation_curve
 from minigpt.study.compare_data import choose_measure, text_of
 from minigpt.study.compare_groups import group_runs
 from minigpt.study.compare_notes import lost_groups, notes_on
@@ -86,7 +86,7 @@ def compare(paths: Sequence[str | Path], by: By | None = None, baseline: str | N
 
 
 def _curve(record: RunRecord, measure: Measure) -> Curve:
-    curve = read_curve(record, measure)
+    curve = validation_curve(record, measure)
     if not curve.values:
         raise CheckpointError(f"{record.folder} has no {measure.replace('_', ' ')}: its tokens stand for no text")
     return curve

@@ -6,7 +6,7 @@ from typing import Any
 
 from minigpt.model.sizes import flops_per_token, parameter_count
 from minigpt.records import RunRecord
-from minigpt.study.compare_curves import median_speed, read_curve, value_at
+from minigpt.study.compare_curves import median_speed, validation_curve, value_at
 from minigpt.study.compare_result import NUMBERS, Curve, Group, Run
 from minigpt.study.compare_statistics import estimate
 
@@ -15,8 +15,8 @@ def summarise_run(
     record: RunRecord, curve: Curve, equal: dict[str, float | None], *, group: str, repeats: str | None
 ) -> Run:
     """The numbers of one run; `equal` says where on its `curve` the values at equal cost are read."""
-    losses = read_curve(record, "loss").values
-    bits = read_curve(record, "bits_per_byte").values
+    losses = validation_curve(record, "loss").values
+    bits = validation_curve(record, "bits_per_byte").values
     tokens = record.step * record.tokens_per_step
     return Run(
         name=record.name,

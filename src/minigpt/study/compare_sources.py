@@ -14,7 +14,7 @@ _OVER = {"diverged", "failed", "pruned"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class RunSource:
     """One run that was asked for, or the reason why it cannot be compared."""
 
     folder: Path
@@ -30,9 +30,9 @@ class Source:
         return self.folder.name
 
 
-def find_sources(paths: Sequence[str | Path]) -> list[Source]:
+def find_sources(paths: Sequence[str | Path]) -> list[RunSource]:
     """The runs that `paths` mean, each once, in the order given; raises CheckpointError for what is none."""
-    found: dict[Path, Source] = {}
+    found: dict[Path, RunSource] = {}
     for path in paths:
         for source in _sources(_located(Path(path))):
             found.setdefault(source.folder.resolve(), source)
@@ -56,7 +56,7 @@ def _located(path: Path) -> Path:
     return path
 
 
-def _sources(path: Path) -> list[Source]:
+def _sources(path: Path) -> list[RunSource]:
     if is_sweep(path):
         return _cells(path)
     if path.is_dir() and not is_run(path):
@@ -66,15 +66,15 @@ def _sources(path: Path) -> list[Source]:
     record = read_run(path)
     if not record.metrics:
         raise CheckpointError(f"{path} holds no curves: its {METRICS} is missing or empty (it is {record.state})")
-    return [_judged(Source(folder=path, record=record, state=record.state))]
+    return [_judged(RunSource(folder=path, record=record, state=record.state))]
 
 
-def _cells(sweep: Path) -> list[Source]:
+def _cells(sweep: Path) -> list[RunSource]:
     """The cells of a sweep, those without a folder too."""
     return _finished_ones([_cell(sweep, cell) for cell in read_cells(sweep)])
 
 
-def _finished_ones(sources: list[Source]) -> list[Source]:
+def _finished_ones(sources: list[RunSource]) -> list[RunSource]:
     """Without the runs that are not finished, where others are: what has just begun would cut all curves short."""
     if not any(source.record is not None and source.state == "finished" for source in sources):
         return sources
@@ -86,27 +86,27 @@ def _finished_ones(sources: list[Source]) -> list[Source]:
     ]
 
 
-def _cell(sweep: Path, cell: RecordedCell) -> Source:
+def _cell(sweep: Path, cell: RecordedCell) -> RunSource:
     folder = sweep / cell.name
     if cell.state in _OVER:
         reason = cell.reason or "the sweep gives no reason"
-        return Source(folder=folder, group=cell.group, state=cell.state, reason=reason)
+        return RunSource(folder=folder, group=cell.group, state=cell.state, reason=reason)
     if not is_run(folder):
-        return Source(folder=folder, group=cell.group, state=cell.state, reason="it has not begun")
+        return RunSource(folder=folder, group=cell.group, state=cell.state, reason="it has not begun")
     return _listed(folder, cell.group)
 
 
-def _listed(folder: Path, group: str = "") -> Source:
+def _listed(folder: Path, group: str = "") -> RunSource:
     """A run among others: what is wrong with it is told beside them."""
     try:
         record = read_run(folder)
         _ = record.model  # it can be known
     except CheckpointError as error:
-        return Source(folder=folder, group=group, state="damaged", reason=str(error))
-    return _judged(Source(folder=folder, group=group, record=record, state=record.state))
+        return RunSource(folder=folder, group=group, state="damaged", reason=str(error))
+    return _judged(RunSource(folder=folder, group=group, record=record, state=record.state))
 
 
-def _judged(source: Source) -> Source:
+def _judged(source: RunSource) -> RunSource:
     """With the reason, if it has no curve that could be compared."""
     assert source.record is not None
     reason = ""
@@ -118,4 +118,4 @@ def _judged(source: Source) -> Source:
         reason = "it has no validation yet" if source.state == "running" else "it ended before its first validation"
     if not reason:
         return source
-    return Source(folder=source.folder, group=source.group, state=source.state, reason=reason)
+    return RunSource(folder=source.folder, group=source.group, state=source.state, reason=reason)
