@@ -146,3 +146,16 @@ def test_no_cycles_within_a_package() -> None:
 
     for module in graph:
         visit(module, ())
+
+
+def test_a_type_of_study_has_one_meaning() -> None:
+    """Its files import from each other: State, Listed and Source were two things each."""
+    found: dict[str, list[str]] = {}
+    for path in (ROOT / "study").glob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            targets = node.targets if isinstance(node, ast.Assign) else []
+            names = [node.name] if isinstance(node, ast.ClassDef) else [ast.unparse(target) for target in targets]
+            for name in names:
+                if not name.startswith("_") and not name.isupper():
+                    found.setdefault(name, []).append(path.name)
+    assert {name: files for name, files in found.items() if len(files) > 1} == {}
