@@ -501,3 +501,15 @@ def test_lowest_bits_per_byte_are_shown_where_they_are_compared(tmp_path: Path) 
     other = write_run(tmp_path / "b", four(3.0), {"data.tokenizer": "char"}, fingerprint="y", tokenizer=letters)
     assert "best bits per byte" in outcome_table(compare([one, other], by="best")).columns
     assert "best bits per byte" not in outcome_table(compare([one])).columns
+
+
+def test_a_sweep_that_was_run_twice_is_told_in_two_lines(tmp_path: Path) -> None:
+    groups = {f"lr={n}": ({"optim.lr": n / 100}, 2.0) for n in range(1, 7)}
+    found = compare([cells(tmp_path / name, groups, seeds=(1, 2)) for name in ("one", "two")])
+    assert [group.seeds for group in found.groups] == [[1, 2]] * 6
+    merged, repeats = found.notes
+    assert merged.startswith("6 groups have runs of several that have the same settings: one/lr=1 and two/lr=1, ")
+    assert repeats.startswith(
+        "12 runs repeat others (same settings, same seed) and count in no mean: two/lr=1,seed=1 repeats one/lr=1,seed=1"
+    )
+    assert repeats.endswith(", ...")

@@ -22,16 +22,14 @@ _SHOWN = 5
 
 def notes_on(runs: Sequence[Run], records: Sequence[RunRecord], by: By, equal: Mapping[str, float | None]) -> list[str]:
     """On runs that repeat others, that are not finished, that ended elsewhere, that had another machine."""
-    notes = [
-        f"{run.name} repeats {run.repeats} (same settings, same seed): it counts in no mean."
-        for run in runs
-        if run.repeats is not None
-    ]
+    repeats = [f"{run.name} repeats {run.repeats}" for run in runs if run.repeats is not None]
+    notes = [f"{told} (same settings, same seed): it counts in no mean." for told in repeats]
+    if len(repeats) > _SHOWN:
+        notes = [f"{len(repeats)} runs repeat others (same settings, same seed) and count in no mean: {_few(repeats)}"]
     runs = [run for run in runs if run.repeats is None]
     unfinished = [f"{run.name} ({run.state})" for run in runs if run.state != "finished"]
     if unfinished:
-        named = ", ".join(unfinished[:_SHOWN]) + (", ..." if len(unfinished) > _SHOWN else "")
-        notes.append(f"Not finished: {named}. The verdicts compare {_WHAT[by]}.")
+        notes.append(f"Not finished: {_few(unfinished)}. The verdicts compare {_WHAT[by]}.")
     elif by == "final" and len({run.tokens for run in runs}) > 1:
         notes.append("The runs ended after different numbers of tokens; the final losses are those of their ends.")
     if by == "best" and len(counts := {run.validations for run in runs}) > 1:
@@ -59,11 +57,10 @@ def notes_on_sweeps(groups: Sequence[Grouped]) -> list[str]:
     """On groups of several sweeps that are one, and on groups of a sweep that are several."""
     own = list(dict.fromkeys(each for group in groups for each in group.sweep_groups))
     told = sweep_labels(own)
-    notes = [
-        f"{' and '.join(told[each] for each in group.sweep_groups)} have the same settings: they are one group here."
-        for group in groups
-        if len(group.sweep_groups) > 1
-    ]
+    alike = [" and ".join(told[each] for each in group.sweep_groups) for group in groups if group.sweep_groups[1:]]
+    notes = [f"{both} have the same settings: they are one group here." for both in alike]
+    if len(alike) > _SHOWN:
+        notes = [f"{len(alike)} groups have runs of several that have the same settings: {_few(alike)}"]
     for each in own:
         parts = [group for group in groups if each in group.sweep_groups]
         if len(parts) > 1:
@@ -71,3 +68,8 @@ def notes_on_sweeps(groups: Sequence[Grouped]) -> list[str]:
             names = " and ".join(group.name for group in parts)
             notes.append(f"The runs of {told[each]} differ in more than the seed ({keys}): here they are {names}.")
     return notes
+
+
+def _few(told: Sequence[str]) -> str:
+    """The first of them."""
+    return ", ".join(told[:_SHOWN]) + (", ..." if len(told) > _SHOWN else "")
