@@ -19,7 +19,7 @@ FLOORS = {
     "batches": 2, "checkpoint": 2, "sampling": 2, "sampling_batch": 2, "sampling_options": 2, "evaluation": 2,
     "divergence": 2, "replay": 2, "restorable": 2, "records": 2, "inspection": 2,
     "text": 1, "model": 1, "optim": 1, "archive": 1, "randomness": 1, "weights": 1, "hardware": 1,
-    "metrics_csv": 1,
+    "metrics_csv": 1, "run_state": 1,
     "errors": 0, "files": 0, "settings": 0, "precision": 0, "layout": 0, "onednn": 0,
 }  # fmt: skip
 SAME_FLOOR = {
@@ -146,3 +146,16 @@ def test_no_cycles_within_a_package() -> None:
 
     for module in graph:
         visit(module, ())
+
+
+def test_a_type_of_study_has_one_meaning() -> None:
+    """Its files import from each other: State, Listed and Source were two things each."""
+    found: dict[str, list[str]] = {}
+    for path in (ROOT / "study").glob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            targets = node.targets if isinstance(node, ast.Assign) else []
+            names = [node.name] if isinstance(node, ast.ClassDef) else [ast.unparse(target) for target in targets]
+            for name in names:
+                if not name.startswith("_") and not name.isupper():
+                    found.setdefault(name, []).append(path.name)
+    assert {name: files for name, files in found.items() if len(files) > 1} == {}

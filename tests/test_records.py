@@ -11,7 +11,8 @@ from study.folders import write_run
 
 from minigpt.errors import CheckpointError
 from minigpt.model.sizes import parameter_count
-from minigpt.records import find_runs, flat_settings, folder_bytes, is_locked, read_run
+from minigpt.records import find_runs, flat_settings, folder_bytes, read_run
+from minigpt.run_state import is_locked
 from minigpt.text.tokenizers import CharTokenizer
 
 

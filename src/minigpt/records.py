@@ -3,27 +3,20 @@
 import datetime
 import hashlib
 import json
-import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
 
 from minigpt.errors import CheckpointError, ConfigError, DataError, did_you_mean, shown
-from minigpt.layout import CHECKPOINTS, CONFIG, DIVERGENCES, LOCK, METRICS, PROVENANCE, TOKENIZER, step_paths
+from minigpt.layout import CHECKPOINTS, CONFIG, METRICS, PROVENANCE, TOKENIZER, step_paths
 from minigpt.metrics_csv import read_metrics
 from minigpt.model.config import GPTConfig, padded_vocabulary
+from minigpt.run_state import RunState, ended, is_locked
 from minigpt.text.tokenizers import load_tokenizer
-
-State = Literal["running", "finished", "stopped", "diverged", "failed", "damaged"]
-"""running: a process trains in its folder. finished: its last step is done. stopped: a checkpoint is there to go on
-from. diverged: its loss or gradient ceased to be finite, or spiked, and nothing came after. failed: it left nothing to
-go on from. damaged: its records cannot be read."""
 
 _WHOLE = {
     "seed_everything": 0, "trainer.max_steps": 1, "trainer.accumulate_grad_batches": 1, "data.batch_size": 1,
@@ -31,7 +24,6 @@ _WHOLE = {
 }  # fmt: skip
 """What a run is counted by, with the least that each can be."""
 
-_BUNDLE = re.compile(r"step=(\d+)\.pt")
 _BROKEN = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, yaml.YAMLError)
 """What reading a file raises that somebody has damaged."""
 
@@ -49,7 +41,7 @@ class RunRecord:
     """What provenance.json says of the first start and of each resume."""
     steps: list[int]
     """Of its checkpoints, oldest first."""
-    state: State
+    state: RunState
 
     @property
     def name(self) -> str:
@@ -120,7 +112,7 @@ def read_run(folder: Path, *, look_at_lock: bool = True) -> RunRecord:
     metrics = read_metrics(folder / METRICS) if (folder / METRICS).is_file() else {}
     steps = [int(path.stem.removeprefix("step=")) for path in step_paths(folder / CHECKPOINTS)]
     running = look_at_lock and is_locked(folder)
-    state: State = "running" if running else _ended(folder, int(config["trainer"]["max_steps"]), metrics, steps)
+    state: RunState = "running" if running else ended(folder, int(config["trainer"]["max_steps"]), metrics, steps)
     return RunRecord(
         folder=folder, config=config, metrics=metrics, sessions=_sessions(folder), steps=steps, state=state
     )
@@ -141,20 +133,6 @@ def find_runs(root: Path) -> Iterator[Path]:
 def is_run(folder: Path) -> bool:
     """Whether a run lives in `folder`, whatever has become of it."""
     return any((folder / name).is_file() for name in (CONFIG, PROVENANCE, METRICS))
-
-
-def is_locked(folder: Path) -> bool:
-    """Whether a process trains in `folder`. Looking takes the lock for a moment, which a starting run waits for."""
-    path = folder / LOCK
-    if not path.is_file():
-        return False
-    try:
-        with FileLock(path, timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError:  # a folder that only others may write in
-        return False
 
 
 def folder_bytes(folder: Path) -> int:
@@ -213,23 +191,6 @@ def _sessions(folder: Path) -> list[dict[str, Any]]:
     except _BROKEN as error:
         raise CheckpointError(f"{path} is damaged: {_reason(error)}") from None
     return list(sessions)
-
-
-def _ended(folder: Path, max_steps: int, metrics: dict[int, dict[str, float]], steps: list[int]) -> State:
-    last = max([0, *metrics, *steps])
-    if last >= max_steps:
-        return "finished" if _is_finite(metrics) else "diverged"
-    bundles = [int(match[1]) for path in _listed(folder / DIVERGENCES) if (match := _BUNDLE.fullmatch(path.name))]
-    # A step that was skipped, or that a resume has got over, has steps after it.
-    if max(bundles, default=-1) > last or not _is_finite(metrics):
-        return "diverged"
-    return "stopped" if steps else "failed"
-
-
-def _is_finite(metrics: dict[int, dict[str, float]]) -> bool:
-    """Whether the newest losses are numbers."""
-    newest = {name: row[name] for row in metrics.values() for name in ("train/loss", "val/loss") if name in row}
-    return all(math.isfinite(value) for value in newest.values())
 
 
 def _listed(folder: Path) -> list[Path]:

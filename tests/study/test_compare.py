@@ -1,6 +1,7 @@
 """`compare`: groups, values at equal cost, verdicts in words, what cannot be compared, what is left out."""
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from minigpt.study.compare import compare
 from minigpt.study.compare_curves import seconds_at
 from minigpt.study.compare_groups import NO_DIFFERENCE
 from minigpt.study.compare_labels import labels, stem
+from minigpt.study.compare_picture import draw_curves
+from minigpt.study.compare_table import outcome_table
 from minigpt.text.tokenizers import CharTokenizer
 from minigpt.training.config import RunConfig
 
@@ -295,6 +298,11 @@ def test_labels() -> None:
         (["rot-s1", "rot-s2"], "rot"),
         (["rot_seed1", "rot_seed2"], "rot"),
         (["x1", "y1"], "x1"),
+        (["bias", "bias-2"], "bias"),
+        (["base,seed=1", "base,seed=2"], "base"),
+        (["lr=0.01", "lr=0.01-2"], "lr=0.01"),
+        (["run10", "run11"], "run"),
+        (["a/x", "a/y"], "a"),
     ],
 )
 def test_stem(names: list[str], expected: str) -> None:
@@ -320,3 +328,188 @@ def test_time_is_the_sum_of_what_was_logged(tmp_path: Path) -> None:
     # 4 steps in 0.4 s, 6 in 1.2 s, 1 in 1 s, and from there on 1 s each
     assert seconds_at(record, [2, 4, 7, 11, 13]) == pytest.approx([0.2, 0.4, 1.0, 2.6, 4.6])
     assert seconds_at(dataclasses.replace(record, metrics={}), [1]) == []
+
+
+def cells(folder: Path, groups: dict[str, tuple[dict[str, object], float]], *, seeds: tuple[int, ...]) -> Path:
+    """A finished sweep: group -> its settings and the last loss of its seeds, less what the seed makes of it."""
+    recorded = []
+    for group, (settings, loss) in groups.items():
+        for seed in seeds:
+            name = f"{group},seed={seed}"
+            write_run(folder / name, four(loss + seed / 1000), settings, seed=seed)
+            recorded.append({"name": name, "group": group, "seed": seed, "state": "finished"})
+    return write_sweep(folder, recorded)
+
+
+def test_two_sweeps_may_call_other_runs_the_same(tmp_path: Path) -> None:
+    """What a sweep calls base is its own: the settings of two sweeps differ, and so do their groups."""
+    short = {"trainer.max_steps": 30}
+    paths = [
+        cells(tmp_path / "long", {"base": ({}, 2.0), "rot": (ROTARY, 1.9)}, seeds=(1, 2, 3)),
+        cells(tmp_path / "short", {"base": (short, 2.4), "rot": (ROTARY | short, 2.2)}, seeds=(1, 2, 3)),
+    ]
+    found = compare(paths)
+    assert [group.name for group in found.groups] == ["long/base", "long/rot", "short/base", "short/rot"]
+    assert [group.seeds for group in found.groups] == [[1, 2, 3]] * 4
+    assert found.baseline == "long/base"
+    assert {verdict.group: verdict.difference for verdict in found.verdicts} == {
+        "long/rot": pytest.approx(-0.1), "short/base": pytest.approx(0.4), "short/rot": pytest.approx(0.2)
+    }  # fmt: skip
+    assert found.groups[2].settings == {"model.position": "learned", "trainer.max_steps": 30}
+    assert found.groups[0].runs[0] == "long/base,seed=1"
+    assert compare(paths, baseline="short/base").baseline == "short/base"
+    with pytest.raises(ConfigError, match=r"^baseline=base may mean long/base, short/base$"):
+        compare(paths, baseline="base")
+    with pytest.raises(ConfigError, match="baseline=rot,seed=2 may mean long/rot, short/rot"):
+        compare(paths, baseline="rot,seed=2")
+
+
+def test_sweeps_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    paths = [
+        cells(tmp_path / place / "exp", {"base": ({"optim.lr": lr}, 2.0)}, seeds=(1, 2))
+        for place, lr in (("a", 0.1), ("b", 0.2))
+    ]
+    assert [group.name for group in compare(paths).groups] == ["a/exp/base", "b/exp/base"]
+
+
+def test_more_seeds_of_another_sweep_count_with_the_first(tmp_path: Path) -> None:
+    one = cells(tmp_path / "one", {"base": ({}, 2.0), "rot": (ROTARY, 1.9)}, seeds=(1, 2))
+    more = cells(tmp_path / "more", {"base": ({}, 2.0)}, seeds=(2, 3))
+    found = compare([one, more])
+    assert [(group.name, group.seeds) for group in found.groups] == [("one/base", [1, 2, 3]), ("one/rot", [1, 2])]
+    assert found.notes == [
+        "one/base and more/base have the same settings: they are one group here.",
+        "more/base,seed=2 repeats one/base,seed=2 (same settings, same seed): it counts in no mean.",
+    ]
+
+
+def test_lost_runs_of_two_sweeps_are_counted_where_they_belong(tmp_path: Path) -> None:
+    paths = []
+    for name, lr in (("a", 0.1), ("b", 0.2)):
+        sweep = cells(tmp_path / name, {"base": ({"optim.lr": lr}, 2.0)}, seeds=(1, 2, 3))
+        content = json.loads((sweep / "sweep.json").read_text())
+        lost = {"group": "base", "overrides": {}, "seed": 4, "state": "failed", "reason": "killed"}
+        content["cells"] += [lost | {"name": "lost"}] if name == "b" else []
+        (sweep / "sweep.json").write_text(json.dumps(content))
+        paths.append(sweep)
+    found = compare(paths)
+    assert [(each.name, each.group) for each in found.left_out] == [("lost", "b/base")]
+    assert found.verdicts[0].text.endswith("; 1 of 4 runs of b/base came to nothing")
+
+
+def test_group_of_a_sweep_whose_runs_differ_in_more_than_the_seed_is_several(tmp_path: Path) -> None:
+    sweep = cells(tmp_path / "exp", {"base": ({}, 2.0), "rot": (ROTARY, 1.9)}, seeds=(1, 2, 3))
+    config = sweep / "base,seed=2" / "config.yaml"
+    config.write_text(config.read_text().replace("lr: 0.001", "lr: 0.01"))
+    found = compare([sweep])
+    assert {group.name: group.seeds for group in found.groups} == {
+        "base": [1, 3], "base,seed=2": [2], "rot": [1, 2, 3]
+    }  # fmt: skip
+    assert found.notes == [
+        "The runs of base differ in more than the seed (optim.lr): here they are base and base,seed=2."
+    ]
+
+
+def test_run_of_a_sweep_may_be_named_beside_it(tmp_path: Path) -> None:
+    sweep = cells(tmp_path / "exp", {"rot": (ROTARY, 1.9), "base": ({}, 2.0)}, seeds=(1, 2))
+    found = compare([sweep / "rot,seed=2", sweep])
+    assert (found.baseline, [group.name for group in found.groups]) == ("base", ["base", "rot"])
+
+
+def test_repeated_run_may_have_the_same_name(tmp_path: Path) -> None:
+    paths = [write_run(tmp_path / place / "base", four(loss)) for place, loss in (("a", 2.0), ("b", 2.4))]
+    found = compare(paths)
+    assert found.groups[0].seeds == [1]
+    assert found.groups[0].estimates["final_loss"].mean == 2.0
+    assert found.notes == ["b/base repeats a/base (same settings, same seed): it counts in no mean."]
+
+
+def test_repeated_run_decides_nothing(tmp_path: Path) -> None:
+    """Neither where the others are read, nor by what they are compared, nor the picture."""
+    paths = [write_run(tmp_path / "a", four(2.0)), write_run(tmp_path / "b", four(1.9), ROTARY)]
+    again = write_run(tmp_path / "again", [9.0])
+    found = compare([*paths, again])
+    assert (found.by, found.equal["tokens"]) == ("final", compare(paths).equal["tokens"])
+    assert found.notes == ["again repeats a (same settings, same seed): it counts in no mean."]
+    assert draw_curves(found).png == draw_curves(compare(paths)).png
+
+
+def test_groups_are_never_called_the_same(tmp_path: Path) -> None:
+    """Runs of one name that differ in more settings than a label has room for."""
+    many = {"optim.lr": 0.1, "model.position": "rotary", "model.n_head": 1, "run.eval_every": 5}
+    paths = [write_run(tmp_path / "a" / "x", four(2.0)), write_run(tmp_path / "b" / "x", four(1.0), many)]
+    found = compare(paths)
+    assert [group.name for group in found.groups] == ["a/x", "b/x"]
+    assert found.verdicts[0].difference == -1.0
+    assert labels([{"k": "b"}, {"k": "x"}, {"k": "x"}], [["s"], ["b"], ["c"]]) == ["s", "b", "c"]
+
+
+def test_column_that_nobody_has_is_left_out(tmp_path: Path) -> None:
+    """Two seeds, one validation each: the slower one says nothing of the time that the faster one took."""
+    for group, settings in (("a", {}), ("b", ROTARY)):
+        for seed in (1, 2):
+            folder = tmp_path / f"{group}-s{seed}"
+            write_run(folder, [2.0], settings | {"trainer.max_steps": 10}, seed=seed, milliseconds=100.0 + seed)
+    found = compare([tmp_path])
+    assert found.equal["time"] is not None
+    table = outcome_table(found)
+    assert not any("of training" in column for column in table.columns)
+    assert all(set(column) != {"–"} for column in zip(*table.rows, strict=True))
+
+
+def test_verdict_needs_a_value_of_every_run(tmp_path: Path) -> None:
+    """The table shows no mean of a group of which only the fast seed was validated in time; no verdict either."""
+    for seed, milliseconds in ((1, 100.0), (2, 100.0), (3, 500.0)):
+        write_run(tmp_path / f"a-s{seed}", four(2.0 + seed / 100), seed=seed)
+        rotary = write_run(tmp_path / f"b-s{seed}", four(1.5), ROTARY, seed=seed, milliseconds=milliseconds)
+    assert rotary.name == "b-s3"
+    found = compare([tmp_path], by="time")  # all of a ends after 4 s, b-s3 is first validated after 5 s
+    assert "at_equal_time" not in found.groups[1].estimates
+    assert found.verdicts[0].text == "no verdict on rotary: 1 of 3 runs of rotary have no value here"
+
+
+def test_diverged_run_of_no_sweep_is_counted_where_it_belongs(tmp_path: Path) -> None:
+    for seed in (1, 2, 3):
+        write_run(tmp_path / f"a-s{seed}", four(2.0 + seed / 100), seed=seed)
+        last = 1.5 + seed / 100 if seed < 3 else float("nan")
+        write_run(tmp_path / f"b-s{seed}", four(last), ROTARY, seed=seed)
+    found = compare([tmp_path])
+    assert [(each.name, each.group) for each in found.left_out] == [("b-s3", "rotary")]
+    assert found.verdicts[0].text.endswith("; 1 of 3 runs of rotary came to nothing")
+
+
+def test_midway_is_told_of_equal_steps_too(tmp_path: Path) -> None:
+    """Batches twice as large: as many steps, and yet read at half of them."""
+    paths = [write_run(tmp_path / "a", four(2.0)), write_run(tmp_path / "b", four(1.9), {"data.batch_size": 8})]
+    told = "Where a longer run is read midway, its learning rate has not come down yet."
+    assert told in compare(paths, by="tokens").notes
+    assert told not in compare(paths[:1], by="tokens").notes
+    assert told not in compare(paths, by="final").notes
+    assert told not in compare(paths, by="time").notes  # both took 4 s
+
+
+def test_lowest_of_more_validations_is_told(tmp_path: Path) -> None:
+    paths = [write_run(tmp_path / "a", four(2.0)), write_run(tmp_path / "b", [*four(1.9), 1.8], ROTARY)]
+    told = "The lowest losses are those of 4 to 5 validations: of more of them the lowest is lower by chance alone."
+    assert told in compare(paths, by="best").notes
+    assert told not in compare(paths).notes
+
+
+def test_lowest_bits_per_byte_are_shown_where_they_are_compared(tmp_path: Path) -> None:
+    letters = CharTokenizer("abc", end_of_text=False, unknown=False)
+    one = write_run(tmp_path / "a", [3.0, 2.0, 2.5, 2.4])
+    other = write_run(tmp_path / "b", four(3.0), {"data.tokenizer": "char"}, fingerprint="y", tokenizer=letters)
+    assert "best bits per byte" in outcome_table(compare([one, other], by="best")).columns
+    assert "best bits per byte" not in outcome_table(compare([one])).columns
+
+
+def test_a_sweep_that_was_run_twice_is_told_in_two_lines(tmp_path: Path) -> None:
+    groups = {f"lr={n}": ({"optim.lr": n / 100}, 2.0) for n in range(1, 7)}
+    found = compare([cells(tmp_path / name, groups, seeds=(1, 2)) for name in ("one", "two")])
+    assert [group.seeds for group in found.groups] == [[1, 2]] * 6
+    merged, repeats = found.notes
+    assert merged.startswith("6 groups have runs of several that have the same settings: one/lr=1 and two/lr=1, ")
+    assert repeats.startswith(
+        "12 runs repeat others (same settings, same seed) and count in no mean: two/lr=1,seed=1 repeats one/lr=1,seed=1"
+    )
+    assert repeats.endswith(", ...")

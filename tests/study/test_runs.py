@@ -80,7 +80,7 @@ def test_folder_that_holds_no_runs(root: Path) -> None:
     assert list_runs(root / "sweep" / "cell" / "checkpoints") == []
 
 
-def by_name(root: Path, name: str) -> module.Listed:
+def by_name(root: Path, name: str) -> module.ListedRun:
     return next(run for run in list_runs(root) if run.name == name)
 
 

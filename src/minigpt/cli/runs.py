@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, get_args
 from minigpt.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
-    from minigpt.study.runs import Listed
+    from minigpt.study.runs import ListedRun
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,9 +62,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    from minigpt.records import State
+    from minigpt.run_state import RunState
 
-    states = [state for state in get_args(State) if state != "running"]
+    states = [state for state in get_args(RunState) if state != "running"]
     for state in args.clean:
         if state == "running":
             raise ConfigError("--clean running: a run that trains is never deleted; stop it first")
@@ -76,7 +76,7 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError("--json lists runs: leave out --clean")
 
 
-def _clean(runs: "list[Listed]", root: Path, *, asks: bool) -> int:
+def _clean(runs: "list[ListedRun]", root: Path, *, asks: bool) -> int:
     """Say what will go, ask, delete."""
     from rich.console import Console
 

@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from minigpt.errors import CheckpointError
+from minigpt.model.config import GPTConfig
 from minigpt.records import RunRecord
-from minigpt.study.compare_curves import read_curve, shortest_end
+from minigpt.study.compare_curves import shortest_end, validation_curve
 from minigpt.study.compare_data import choose_measure, text_of
-from minigpt.study.compare_groups import group_runs
-from minigpt.study.compare_notes import lost_groups, notes_on
+from minigpt.study.compare_groups import Grouped, group_runs, home_of, sweep_labels
+from minigpt.study.compare_notes import lost_groups, notes_on, notes_on_sweeps
 from minigpt.study.compare_result import By, Comparison, Curve, LeftOut, Measure, Run, field_of
 from minigpt.study.compare_runs import repeated, summarise_group, summarise_run
-from minigpt.study.compare_sources import find_sources
+from minigpt.study.compare_sources import RunSource, find_sources, told_apart
 from minigpt.study.compare_verdicts import Sample, verdicts
 
 _NOTHING_CAME = frozenset({"diverged", "failed", "damaged"})
@@ -26,73 +27,101 @@ def compare(paths: Sequence[str | Path], by: By | None = None, baseline: str | N
     baseline that is not there.
     """
     sources = find_sources(paths)
-    usable = [(source, source.record) for source in sources if source.record is not None]
+    name_of = dict(zip([source.folder for source in sources], told_apart([s.folder for s in sources]), strict=True))
+    usable = [(source, source.record) for source in sources if source.record is not None and not source.reason]
     if not usable:
-        reasons = "; ".join(f"{source.name} is {source.state}: {source.reason}" for source in sources[:3])
+        reasons = "; ".join(f"{name_of[source.folder]} is {source.state}: {source.reason}" for source in sources[:3])
         raise CheckpointError(f"there is nothing to compare: {reasons}{'; ...' if len(sources) > 3 else ''}")
-    left_out = [
-        LeftOut(name=source.name, group=source.group, state=source.state, reason=source.reason)
-        for source in sources
-        if source.record is None
-    ]
     records = [record for _, record in usable]
+    names = [name_of[source.folder] for source, _ in usable]
     texts = text_of(records)
     measure, notes = choose_measure(records, texts)
-    grouping = group_runs(
-        records, [source.name for source, _ in usable], [source.group for source, _ in usable], baseline
-    )
+    groups = group_runs(records, names, [source.group for source, _ in usable], baseline)
+    left_out = _left_out(sources, groups, name_of)
     curves = [_curve(record, measure) for record in records]
-    equal = {
-        "tokens": shortest_end([curve.tokens for curve in curves]),
-        "flops": shortest_end([curve.flops for curve in curves]),
-        "time": shortest_end([curve.seconds for curve in curves]),
-    }
-    runs: dict[str, list[Run]] = {}
-    for name, indices in zip(grouping.names, grouping.members, strict=True):
-        repeats = repeated([records[index] for index in indices])
-        runs[name] = [
-            summarise_run(records[index], curves[index], equal, group=name, repeats=repeat)
-            for index, repeat in zip(indices, repeats, strict=True)
-        ]
-    in_order = [run for group in runs.values() for run in group]
-    by = by or ("final" if all(run.state == "finished" for run in in_order) else "tokens")
+    runs, equal = _summaries(records, names, curves, groups)
+    in_order = [run for own in runs for run in own]
+    counted = [run for run in in_order if run.repeats is None]
+    by = by or ("final" if all(run.state == "finished" for run in counted) else "tokens")
     samples = [
-        Sample(
-            group=name,
-            text=texts[indices[0]],
-            model=records[indices[0]].model,
-            values=_values(runs[name], field_of(by, measure)),
-            # What is left of a group that lost runs may be the lucky ones.
-            missing=sum(each.group == name and each.state in _NOTHING_CAME for each in left_out),
-        )
-        for name, indices in zip(grouping.names, grouping.members, strict=True)
+        _sample(group, own, left_out, text=texts[first], model=records[first].model, field=field_of(by, measure))
+        for group, own in zip(groups, runs, strict=True)
+        for first in group.members[:1]
     ]
+    lost = lost_groups(left_out, [group.name for group in groups])
     return Comparison(
         name=Path(paths[0]).resolve().name if len(paths) == 1 else f"{len(in_order)} runs",
         measure=measure,
         by=by,
-        baseline=grouping.names[0],
-        groups=[
-            summarise_group(name, settings, runs[name])
-            for name, settings in zip(grouping.names, grouping.settings, strict=True)
-        ],
+        baseline=groups[0].name,
+        groups=[summarise_group(group.name, group.differing, own) for group, own in zip(groups, runs, strict=True)],
         runs=in_order,
         left_out=left_out,
         verdicts=verdicts(samples, measure),
-        notes=[*notes, *lost_groups(left_out, grouping.names), *notes_on(in_order, records, by)],
+        notes=[*notes, *notes_on_sweeps(groups), *lost, *notes_on(in_order, records, by, equal)],
         equal=equal,
         curves={str(record.folder): curve for record, curve in zip(records, curves, strict=True)},
     )
 
 
+def _left_out(sources: Sequence[RunSource], groups: Sequence[Grouped], name_of: dict[Path, str]) -> list[LeftOut]:
+    """The runs that cannot be compared."""
+    told = sweep_labels([source.group for source in sources if source.group is not None])
+    made = []
+    for source in sources:
+        if source.reason:
+            home = home_of(source, groups)
+            group = home.name if home else told[source.group] if source.group else ""
+            made.append(LeftOut(name=name_of[source.folder], group=group, state=source.state, reason=source.reason))
+    return made
+
+
 def _curve(record: RunRecord, measure: Measure) -> Curve:
-    curve = read_curve(record, measure)
+    curve = validation_curve(record, measure)
     if not curve.values:
         raise CheckpointError(f"{record.folder} has no {measure.replace('_', ' ')}: its tokens stand for no text")
     return curve
 
 
-def _values(runs: Sequence[Run], field: str) -> dict[int, float]:
-    """What the verdict is about, by seed."""
+def _summaries(
+    records: Sequence[RunRecord], names: Sequence[str], curves: Sequence[Curve], groups: Sequence[Grouped]
+) -> tuple[list[list[Run]], dict[str, float | None]]:
+    """The runs of each group, and where the values at equal cost are read: at the end of the shortest that counts."""
+    repeats = {position: first for group in groups for position, first in repeated(records, group.members).items()}
+    counted = [curve for position, curve in enumerate(curves) if position not in repeats]
+    equal = {
+        "tokens": shortest_end([curve.tokens for curve in counted]),
+        "flops": shortest_end([curve.flops for curve in counted]),
+        "time": shortest_end([curve.seconds for curve in counted]),
+    }
+    runs = [
+        [
+            summarise_run(
+                records[position],
+                curves[position],
+                equal,
+                name=names[position],
+                group=group.name,
+                repeats=names[repeats[position]] if position in repeats else None,
+            )
+            for position in group.members
+        ]
+        for group in groups
+    ]
+    return runs, equal
+
+
+def _sample(
+    group: Grouped, runs: Sequence[Run], left_out: Sequence[LeftOut], *, text: str, model: GPTConfig, field: str
+) -> Sample:
+    """What the verdict on a group is made from."""
     values = {run.seed: getattr(run, field) for run in runs if run.repeats is None}
-    return {seed: value for seed, value in values.items() if value is not None}
+    return Sample(
+        group=group.name,
+        text=text,
+        model=model,
+        values={seed: value for seed, value in values.items() if value is not None},
+        unknown=sum(value is None for value in values.values()),
+        # What is left of a group that lost runs may be the lucky ones.
+        missing=sum(each.group == group.name and each.state in _NOTHING_CAME for each in left_out),
+    )

@@ -11,7 +11,7 @@ from minigpt.records import RunRecord
 from minigpt.study.compare_result import Curve, Measure
 
 
-def read_curve(record: RunRecord, measure: Measure) -> Curve:
+def validation_curve(record: RunRecord, measure: Measure) -> Curve:
     """The validations of a run whose value is a number."""
     points = {step: row[f"val/{measure}"] for step, row in record.metrics.items() if f"val/{measure}" in row}
     points = {step: points[step] for step in sorted(points) if math.isfinite(points[step])}

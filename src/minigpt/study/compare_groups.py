@@ -6,7 +6,8 @@ from typing import Any
 
 from minigpt.errors import ConfigError, did_you_mean
 from minigpt.records import RunRecord, flat_settings
-from minigpt.study.compare_labels import ABSENT, labels
+from minigpt.study.compare_labels import ABSENT, distinct, labels
+from minigpt.study.compare_sources import RunSource, SweepGroup, told_apart
 from minigpt.study.sweep_record import BASE_GROUP
 
 NO_DIFFERENCE = frozenset({
@@ -21,53 +22,89 @@ CONTENT = "data_fingerprint"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grouping:
-    """Runs by group; the baseline is the first."""
+class Grouped:
+    """Runs that differ in nothing but the seed."""
 
-    members: list[list[int]]
-    """The runs of each group, by their positions."""
-    names: list[str]
-    settings: list[dict[str, Any]]
-    """Of each group, those that differ between the groups."""
+    name: str
+    members: list[int]
+    """Their positions."""
+    settings: dict[str, Any]
+    """All that makes them what they are, flat."""
+    differing: dict[str, Any]
+    """Of these, what is not the same in all groups."""
+    sweep_groups: list[SweepGroup]
+    """What sweeps call them, each once; empty: they belong to none."""
 
 
 def group_runs(
-    records: Sequence[RunRecord], names: Sequence[str], sweep_groups: Sequence[str], baseline: str | None
-) -> Grouping:
-    """Put `records` into groups, by a sweep's names for them or, where one of these is empty, by their settings.
+    records: Sequence[RunRecord], names: Sequence[str], sweep_groups: Sequence[SweepGroup | None], baseline: str | None
+) -> list[Grouped]:
+    """Put `records` into groups by their settings, the baseline first. `names` tell the runs apart.
 
-    The baseline is the group that `baseline` names, itself or one of its runs (ConfigError if none does); by default a
-    sweep's `base`, or else the group of the first run.
+    Runs of one sweep stay in the groups of that sweep, also where two of these have the same settings. Where all runs
+    belong to sweeps, groups are called as there: `base`, or `SWEEP/base` where there are several.
+
+    The baseline is the group that `baseline` names, itself or one of its runs (ConfigError if none or several do); by
+    default a sweep's `base`, or else the group of the first run.
     """
-    every = [_settings(record) for record in records]
-    in_sweep = all(sweep_groups)
-    members = _alike(list(sweep_groups)) if in_sweep else _alike(every)
-    runs_of = [[names[index] for index in indices] for indices in members]
+    every = [settings_of(record) for record in records]
+    of_sweeps = [each for each in sweep_groups if each is not None]
+    all_in_sweeps = len(of_sweeps) == len(records)
+    one_sweep = all_in_sweeps and len({each.sweep for each in of_sweeps}) == 1
+    members = _alike(list(zip(sweep_groups, every, strict=True)) if one_sweep else every)
 
     def called() -> list[str]:
-        return [sweep_groups[indices[0]] for indices in members] if in_sweep else labels(differing(), runs_of)
+        runs = [[names[index] for index in indices] for indices in members]
+        if all_in_sweeps:
+            told = sweep_labels(of_sweeps)
+            return distinct([told[of_sweeps[indices[0]]] for indices in members], runs)
+        return labels(differing(), runs)
 
     def differing() -> list[dict[str, Any]]:
         own = [every[indices[0]] for indices in members]
-        return [{key: each[key] for key in _differing_keys(own) if key in each} for each in own]
+        return [{key: each[key] for key in differing_keys(own) if key in each} for each in own]
+
+    def named(indices: Sequence[int]) -> set[str]:
+        """Whatever a person may call a group by, beside its label."""
+        own = [sweep_groups[index] for index in indices]
+        runs = {word for index in indices for word in (names[index], records[index].name)}
+        return runs | {each.name for each in own if each is not None}
 
     first = 0
     if baseline is not None:
-        first = _find(baseline, called(), runs_of)
-    elif in_sweep and BASE_GROUP in called():
-        first = called().index(BASE_GROUP)
+        first = _find(baseline, called(), [named(indices) for indices in members])
+    elif all_in_sweeps:
+        bases = [of_sweeps[indices[0]].name == BASE_GROUP for indices in members]
+        first = bases.index(True) if any(bases) else 0
     members.insert(0, members.pop(first))
-    runs_of.insert(0, runs_of.pop(first))
-    return Grouping(members=members, names=called(), settings=differing())
+    return [
+        Grouped(
+            name=name,
+            members=indices,
+            settings=every[indices[0]],
+            differing=own,
+            sweep_groups=list(dict.fromkeys(each for index in indices if (each := sweep_groups[index]) is not None)),
+        )
+        for name, indices, own in zip(called(), members, differing(), strict=True)
+    ]
 
 
-def _settings(record: RunRecord) -> dict[str, Any]:
+def home_of(source: RunSource, groups: Sequence[Grouped]) -> Grouped | None:
+    """The group that a run which is not compared would be in: its sweep's, or that of its settings; None: there is
+    none, or its settings are not known."""
+    settings = None if source.record is None else settings_of(source.record)
+    own = [group for group in groups if source.group is None or source.group in group.sweep_groups]
+    alike = [group for group in own if group.settings == settings]
+    return next(iter((alike or own) if source.group else alike), None)
+
+
+def settings_of(record: RunRecord) -> dict[str, Any]:
     """What makes a run what it is, flat."""
     flat = {key: value for key, value in flat_settings(record.config).items() if key not in NO_DIFFERENCE}
     return flat | {CONTENT: record.data_fingerprint[:8]}
 
 
-def _differing_keys(settings: Sequence[dict[str, Any]]) -> list[str]:
+def differing_keys(settings: Sequence[dict[str, Any]]) -> list[str]:
     """The keys of which not all have the same value."""
     first = settings[0]
     keys = dict.fromkeys(key for each in settings for key in each)
@@ -75,6 +112,15 @@ def _differing_keys(settings: Sequence[dict[str, Any]]) -> list[str]:
     if any(key.startswith("data.") for key in differing):  # says the same, and a person can read it
         return [key for key in differing if key != CONTENT]
     return differing
+
+
+def sweep_labels(groups: Sequence[SweepGroup]) -> dict[SweepGroup, str]:
+    """What to call each group of one or of several sweeps."""
+    sweeps = list(dict.fromkeys(group.sweep for group in groups))
+    if len(sweeps) == 1:
+        return {group: group.name for group in groups}
+    told = dict(zip(sweeps, told_apart(sweeps), strict=True))
+    return {group: f"{told[group.sweep]}/{group.name}" for group in groups}
 
 
 def _alike(values: Sequence[Any]) -> list[list[int]]:
@@ -89,13 +135,14 @@ def _alike(values: Sequence[Any]) -> list[list[int]]:
     return groups
 
 
-def _find(baseline: str, called: Sequence[str], runs_of: Sequence[Sequence[str]]) -> int:
+def _find(baseline: str, called: Sequence[str], named: Sequence[set[str]]) -> int:
     """The position of the group that `baseline` names."""
     if baseline in called:
         return called.index(baseline)
-    for position, own in enumerate(runs_of):
-        if baseline in own:
-            return position
-    choices = list(dict.fromkeys([*called, *(name for own in runs_of for name in own)]))
-    near = did_you_mean(baseline, choices) or f"; there are {', '.join(called[:6])}"
+    found = [position for position, words in enumerate(named) if baseline in words]
+    if len(found) > 1:
+        raise ConfigError(f"baseline={baseline} may mean {', '.join(called[position] for position in found)}")
+    if found:
+        return found[0]
+    near = did_you_mean(baseline, [*called, *sorted(set().union(*named))]) or f"; there are {', '.join(called[:6])}"
     raise ConfigError(f"baseline={baseline}: no group or run of that name{near}")

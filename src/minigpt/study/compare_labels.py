@@ -20,22 +20,27 @@ def labels(settings: Sequence[dict[str, Any]], names: Sequence[Sequence[str]]) -
     if len(settings) == 1 or not keys:
         return [stem(each) for each in names]
     if len(keys) == 1:
-        return _distinct([_setting(keys[0], each.get(keys[0]), alone=True) for each in settings], names)
+        return distinct([_setting(keys[0], each.get(keys[0]), alone=True) for each in settings], names)
     made = [stem(names[0])]
     for each, own in zip(settings[1:], names[1:], strict=True):
         changed = [key for key in keys if each.get(key, ABSENT) != settings[0].get(key, ABSENT)]
         changes = ", ".join(_setting(key, each.get(key), alone=False) for key in changed)
         made.append(changes if len(changed) <= _LONGEST else stem(own))
-    return _distinct(made, names)
+    return distinct(made, names)
 
 
 def stem(names: Sequence[str]) -> str:
     """What the names of a group's runs have in common: `base` of `base-s1` and `base-s2`, or of `base` and `base-2`."""
     if len(names) == 1:
         return names[0]
+    seedless = {re.sub(r"[-_., ]+(seed|s)?[-_.=]?\d+$", "", name) for name in names}
+    if len(seedless) == 1:
+        return seedless.pop() or names[0]
     letters = itertools.takewhile(lambda column: len(set(column)) == 1, zip(*names, strict=False))
-    common = re.sub(r"[-_. ]*(seed|s)?[-_.=]?\d*$", "", "".join(column[0] for column in letters))
-    return common.rstrip("-_. ") or names[0]
+    common = "".join(column[0] for column in letters)
+    if any(name[len(common) :][:1].isdigit() for name in names):  # it ends within a number
+        common = common.rstrip("0123456789")
+    return common.rstrip("-_., /") or names[0]
 
 
 def _setting(key: str, value: Any, *, alone: bool) -> str:
@@ -51,7 +56,8 @@ def told(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _distinct(made: list[str], names: Sequence[Sequence[str]]) -> list[str]:
-    """`made`, but for names that would stand twice."""
-    unique = [label if made.count(label) == 1 else stem(own) for label, own in zip(made, names, strict=True)]
-    return [label if unique.count(label) == 1 else own[0] for label, own in zip(unique, names, strict=True)]
+def distinct(made: list[str], names: Sequence[Sequence[str]]) -> list[str]:
+    """`made`, but for labels that would stand twice; `names` are the runs of each group, all different."""
+    for instead in (stem, lambda own: own[0]):
+        made = [label if made.count(label) == 1 else instead(own) for label, own in zip(made, names, strict=True)]
+    return made if len(set(made)) == len(made) else [own[0] for own in names]

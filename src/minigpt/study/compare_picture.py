@@ -122,7 +122,8 @@ def _curves(figure: "Figure", comparison: Comparison, ink: str) -> None:
     tones = colours(comparison)
     handles = {}
     for group in reversed(ranked(comparison)):  # the best one on top
-        curves = [comparison.curves[run.folder] for run in comparison.runs if run.group == group.name]
+        counted = [run for run in comparison.runs if run.group == group.name and run.repeats is None]
+        curves = [comparison.curves[run.folder] for run in counted]
         tone = tones[group.name]
         style: dict[str, Any] = {
             "color": tone or _GREY,
@@ -161,7 +162,7 @@ def _band(curves: Sequence[Curve]) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
 
 def _limit(axes: "Axes", comparison: Comparison) -> None:
     """Let the curves' ends fill the picture."""
-    curves = list(comparison.curves.values())
+    curves = [comparison.curves[run.folder] for run in comparison.runs if run.repeats is None]
     end = max(curve.tokens[-1] for curve in curves)
     late = [
         value

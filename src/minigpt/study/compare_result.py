@@ -44,6 +44,8 @@ class Run:
     flops: float
     seconds: float | None
     """Of training, without validations and checkpoints."""
+    validations: int
+    """How often it was validated."""
     parameters: int
     tokens_per_second: float | None
     """The median over the run."""
@@ -84,7 +86,7 @@ class LeftOut:
 
     name: str
     group: str
-    """Empty: it belongs to no sweep."""
+    """Empty: no run like it is compared, and it belongs to no sweep."""
     state: str
     reason: str
 

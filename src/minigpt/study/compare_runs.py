@@ -6,20 +6,20 @@ from typing import Any
 
 from minigpt.model.sizes import flops_per_token, parameter_count
 from minigpt.records import RunRecord
-from minigpt.study.compare_curves import median_speed, read_curve, value_at
+from minigpt.study.compare_curves import median_speed, validation_curve, value_at
 from minigpt.study.compare_result import NUMBERS, Curve, Group, Run
 from minigpt.study.compare_statistics import estimate
 
 
 def summarise_run(
-    record: RunRecord, curve: Curve, equal: dict[str, float | None], *, group: str, repeats: str | None
+    record: RunRecord, curve: Curve, equal: dict[str, float | None], *, name: str, group: str, repeats: str | None
 ) -> Run:
     """The numbers of one run; `equal` says where on its `curve` the values at equal cost are read."""
-    losses = read_curve(record, "loss").values
-    bits = read_curve(record, "bits_per_byte").values
+    losses = validation_curve(record, "loss").values
+    bits = validation_curve(record, "bits_per_byte").values
     tokens = record.step * record.tokens_per_step
     return Run(
-        name=record.name,
+        name=name,
         folder=str(record.folder),
         group=group,
         seed=seed_of(record),
@@ -29,6 +29,7 @@ def summarise_run(
         tokens=tokens,
         flops=float(tokens * flops_per_token(record.model)),
         seconds=curve.seconds[-1] if curve.seconds else None,
+        validations=len(curve.values),
         parameters=parameter_count(record.model),
         tokens_per_second=median_speed(record),
         final_loss=losses[-1],
@@ -63,10 +64,8 @@ def seed_of(record: RunRecord) -> int:
     return int(record.config["seed_everything"])
 
 
-def repeated(records: Sequence[RunRecord]) -> list[str | None]:
-    """For each run of a group, the one before it that had the same seed."""
-    first: dict[int, str] = {}
-    return [
-        None if first.setdefault(seed_of(record), record.name) is record.name else first[seed_of(record)]
-        for record in records
-    ]
+def repeated(records: Sequence[RunRecord], group: Sequence[int]) -> dict[int, int]:
+    """The runs of a `group`, given as positions in `records`, that had the seed of one before, each with that one."""
+    first: dict[int, int] = {}
+    repeats = {position: first.setdefault(seed_of(records[position]), position) for position in group}
+    return {position: before for position, before in repeats.items() if before != position}

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 from minigpt.errors import CheckpointError, did_you_mean
 from minigpt.layout import METRICS
@@ -13,30 +15,48 @@ _OVER = {"diverged", "failed", "pruned"}
 """States of a cell whose record counts for more than what its folder looks like."""
 
 
+class SweepGroup(NamedTuple):
+    """What a sweep calls runs that differ in nothing but the seed; another sweep may mean others by the same name."""
+
+    sweep: Path
+    name: str
+
+
 @dataclass(frozen=True, kw_only=True)
-class Source:
-    """One run that was asked for, or the reason why it cannot be compared."""
+class RunSource:
+    """One run that was asked for."""
 
     folder: Path
-    group: str = ""
-    """A sweep's name for it; empty: it belongs to none."""
+    group: SweepGroup | None = None
+    """None: it belongs to no sweep."""
     record: RunRecord | None = None
+    """None: it cannot be read, or need not be."""
     state: str
     reason: str = ""
-
-    @property
-    def name(self) -> str:
-        """Its folder's name."""
-        return self.folder.name
+    """Why it cannot be compared; empty: it can."""
 
 
-def find_sources(paths: Sequence[str | Path]) -> list[Source]:
+def find_sources(paths: Sequence[str | Path]) -> list[RunSource]:
     """The runs that `paths` mean, each once, in the order given; raises CheckpointError for what is none."""
-    found: dict[Path, Source] = {}
+    found: dict[Path, RunSource] = {}
     for path in paths:
         for source in _sources(_located(Path(path))):
-            found.setdefault(source.folder.resolve(), source)
+            known = found.get(source.folder.resolve())
+            if known is None or known.group is None:  # its sweep knows more of it
+                found[source.folder.resolve()] = source
     return list(found.values())
+
+
+def told_apart(folders: Sequence[Path]) -> list[str]:
+    """The name of each folder, behind as many of those above it as tell it from the others: `a/base` and `b/base`."""
+    whole = [folder.absolute() for folder in folders]
+
+    def told(folder: Path) -> str:
+        alike = [other for other in whole if other.name == folder.name and other != folder]
+        parts = next(n for n in count(1) if all(other.parts[-n:] != folder.parts[-n:] for other in alike))
+        return "/".join(folder.parts[-parts:])
+
+    return [told(folder) for folder in whole]
 
 
 def located_sweep(paths: Sequence[str | Path]) -> Path | None:
@@ -56,7 +76,7 @@ def _located(path: Path) -> Path:
     return path
 
 
-def _sources(path: Path) -> list[Source]:
+def _sources(path: Path) -> list[RunSource]:
     if is_sweep(path):
         return _cells(path)
     if path.is_dir() and not is_run(path):
@@ -66,47 +86,47 @@ def _sources(path: Path) -> list[Source]:
     record = read_run(path)
     if not record.metrics:
         raise CheckpointError(f"{path} holds no curves: its {METRICS} is missing or empty (it is {record.state})")
-    return [_judged(Source(folder=path, record=record, state=record.state))]
+    return [_judged(RunSource(folder=path, record=record, state=record.state))]
 
 
-def _cells(sweep: Path) -> list[Source]:
+def _cells(sweep: Path) -> list[RunSource]:
     """The cells of a sweep, those without a folder too."""
     return _finished_ones([_cell(sweep, cell) for cell in read_cells(sweep)])
 
 
-def _finished_ones(sources: list[Source]) -> list[Source]:
+def _finished_ones(sources: list[RunSource]) -> list[RunSource]:
     """Without the runs that are not finished, where others are: what has just begun would cut all curves short."""
-    if not any(source.record is not None and source.state == "finished" for source in sources):
+    if not any(source.state == "finished" and not source.reason for source in sources):
         return sources
     return [
         source
-        if source.record is None or source.state == "finished"
-        else replace(source, record=None, reason=f"it has done {source.record.step} of {source.record.max_steps} steps")
+        if source.record is None or source.reason or source.state == "finished"
+        else replace(source, reason=f"it has done {source.record.step} of {source.record.max_steps} steps")
         for source in sources
     ]
 
 
-def _cell(sweep: Path, cell: RecordedCell) -> Source:
-    folder = sweep / cell.name
+def _cell(sweep: Path, cell: RecordedCell) -> RunSource:
+    folder, group = sweep / cell.name, SweepGroup(sweep, cell.group)
     if cell.state in _OVER:
         reason = cell.reason or "the sweep gives no reason"
-        return Source(folder=folder, group=cell.group, state=cell.state, reason=reason)
+        return RunSource(folder=folder, group=group, state=cell.state, reason=reason)
     if not is_run(folder):
-        return Source(folder=folder, group=cell.group, state=cell.state, reason="it has not begun")
-    return _listed(folder, cell.group)
+        return RunSource(folder=folder, group=group, state=cell.state, reason="it has not begun")
+    return _listed(folder, group)
 
 
-def _listed(folder: Path, group: str = "") -> Source:
+def _listed(folder: Path, group: SweepGroup | None = None) -> RunSource:
     """A run among others: what is wrong with it is told beside them."""
     try:
         record = read_run(folder)
         _ = record.model  # it can be known
     except CheckpointError as error:
-        return Source(folder=folder, group=group, state="damaged", reason=str(error))
-    return _judged(Source(folder=folder, group=group, record=record, state=record.state))
+        return RunSource(folder=folder, group=group, state="damaged", reason=str(error))
+    return _judged(RunSource(folder=folder, group=group, record=record, state=record.state))
 
 
-def _judged(source: Source) -> Source:
+def _judged(source: RunSource) -> RunSource:
     """With the reason, if it has no curve that could be compared."""
     assert source.record is not None
     reason = ""
@@ -116,6 +136,4 @@ def _judged(source: Source) -> Source:
         reason = f"its {METRICS} is missing or empty"
     elif not any("val/loss" in row for row in source.record.metrics.values()):
         reason = "it has no validation yet" if source.state == "running" else "it ended before its first validation"
-    if not reason:
-        return source
-    return Source(folder=source.folder, group=source.group, state=source.state, reason=reason)
+    return replace(source, reason=reason)

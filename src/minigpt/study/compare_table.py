@@ -47,7 +47,8 @@ def outcome_table(comparison: Comparison) -> Table:
     columns = {"group": [_called(group, comparison) for group in groups]}
     columns["seeds"] = [str(len(group.seeds)) for group in groups]
     for title, field, told_as in _columns(comparison):
-        columns[title] = [_estimate(group.estimates.get(field), told_as) for group in groups]
+        if any(field in group.estimates for group in groups):
+            columns[title] = [_estimate(group.estimates.get(field), told_as) for group in groups]
     table = Table(
         title="what came out",
         columns=tuple(columns),
@@ -77,6 +78,10 @@ def _columns(comparison: Comparison) -> list[tuple[str, str, Callable[[float], s
     if any(run.best_loss != run.final_loss for run in comparison.runs):
         columns.append(("best loss", "best_loss", _loss))
     columns.append(("bits per byte", "final_bits_per_byte", _loss))
+    if comparison.measure != "loss" and any(
+        run.best_bits_per_byte != run.final_bits_per_byte for run in comparison.runs
+    ):
+        columns.append(("best bits per byte", "best_bits_per_byte", _loss))
     for name, end in ends.items():
         x, field = comparison.equal[name], f"at_equal_{name}"
         if x is not None and any(getattr(run, field) != getattr(run, final) for run in comparison.runs):

@@ -19,6 +19,8 @@ class Sample:
     model: GPTConfig
     values: dict[int, float]
     """By seed."""
+    unknown: int = 0
+    """Runs without one: those that have it may be the fast ones, so they say nothing of the group."""
     missing: int = 0
     """Runs of the group that came to no value."""
 
@@ -43,7 +45,7 @@ def _difference(ours: Sample, theirs: Sample) -> Difference:
 
 
 def _comparable(one: Sample, other: Sample) -> bool:
-    return one.text == other.text and bool(one.values) and bool(other.values)
+    return one.text == other.text and all(sample.values and not sample.unknown for sample in (one, other))
 
 
 def _verdict(
@@ -85,6 +87,9 @@ def _incomparable(ours: Sample, theirs: Sample) -> str:
     for sample in (ours, theirs):
         if not sample.values:
             return f"no verdict on {ours.group}: {sample.group} has no value here"
+        if sample.unknown:
+            some = f"{sample.unknown} of {sample.unknown + len(sample.values)} runs"
+            return f"no verdict on {ours.group}: {some} of {sample.group} have no value here"
     return f"no verdict on {ours.group}: it is validated on another text than {theirs.group}"
 
 

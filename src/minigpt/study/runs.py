@@ -13,7 +13,8 @@ from filelock import FileLock, Timeout
 from minigpt.errors import CheckpointError, ConfigError, did_you_mean
 from minigpt.files import remove_folder, remove_gone
 from minigpt.layout import CONFIG, LOCK
-from minigpt.records import State, find_runs, flat_settings, folder_bytes, is_run, read_run
+from minigpt.records import find_runs, flat_settings, folder_bytes, is_run, read_run
+from minigpt.run_state import RunState
 from minigpt.study.tables import Table
 from minigpt.study.units import bytes_text, seconds_text
 
@@ -21,13 +22,13 @@ SortKey = Literal["loss", "age", "size", "name"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listed:
+class ListedRun:
     """One run, as the list shows it."""
 
     name: str
     """Its folder below the one that is listed: `base`, `ablation/rotary-s1`."""
     folder: Path
-    state: State
+    state: RunState
     age: float
     """Seconds since its first session began, or since its config was written."""
     step: int | None
@@ -41,7 +42,7 @@ class Listed:
     """What is wrong with a damaged one."""
 
 
-def list_runs(root: Path) -> list[Listed]:
+def list_runs(root: Path) -> list[ListedRun]:
     """All runs in `root` and below, by name; raises ConfigError where `root` is no folder of runs."""
     if not root.is_dir():
         near = did_you_mean(root.name, [path.name for path in root.parent.glob("*") if path.is_dir()])
@@ -51,12 +52,12 @@ def list_runs(root: Path) -> list[Listed]:
     return [_listed(folder, root) for folder in find_runs(root)]
 
 
-def sort_runs(runs: Iterable[Listed], key: SortKey) -> list[Listed]:
+def sort_runs(runs: Iterable[ListedRun], key: SortKey) -> list[ListedRun]:
     """The lowest loss, the youngest, the largest, or the first letter first; runs without a loss last."""
     return sorted(runs, key=_SORT_KEYS[key])
 
 
-def filter_runs(runs: Sequence[Listed], conditions: Sequence[str]) -> list[Listed]:
+def filter_runs(runs: Sequence[ListedRun], conditions: Sequence[str]) -> list[ListedRun]:
     """Those that meet every condition: a state, or `key=value` of the config.
 
     Raises ConfigError for a state or a key that there is none of, with the nearest.
@@ -66,7 +67,7 @@ def filter_runs(runs: Sequence[Listed], conditions: Sequence[str]) -> list[Liste
     return [run for run in runs if all(test(run) for test in tests)]
 
 
-def remove_run(run: Listed) -> str | None:
+def remove_run(run: ListedRun) -> str | None:
     """Delete the folder of `run`; gives why not, if it is not the run any more that was listed.
 
     Its lock is held meanwhile, so nobody begins to train in it. A kill leaves the whole run or none under its name.
@@ -90,7 +91,7 @@ def remove_leftovers_below(root: Path) -> None:
         remove_gone(folder)
 
 
-def runs_table(runs: Sequence[Listed]) -> Table:
+def runs_table(runs: Sequence[ListedRun]) -> Table:
     """For a reader."""
     rows = [
         (
@@ -107,7 +108,7 @@ def runs_table(runs: Sequence[Listed]) -> Table:
     return Table(title="", columns=columns, rows=list(rows), numbers=frozenset(columns[2:]))
 
 
-def as_plain(run: Listed) -> dict[str, Any]:
+def as_plain(run: ListedRun) -> dict[str, Any]:
     """For JSON."""
     names = ("name", "state", "age", "step", "max_steps", "loss", "bytes", "reason")
     values = {name: getattr(run, name) for name in names}
@@ -115,19 +116,19 @@ def as_plain(run: Listed) -> dict[str, Any]:
     return values | {"folder": str(run.folder), "loss": run.loss if finite else None}
 
 
-def _listed(folder: Path, root: Path, *, locked: bool = False) -> Listed:
+def _listed(folder: Path, root: Path, *, locked: bool = False) -> ListedRun:
     """`locked`: by this very process, which is no sign of a training."""
     name = str(folder.relative_to(root))
     n_bytes = folder_bytes(folder)
     try:
         record = read_run(folder, look_at_lock=not locked)
     except CheckpointError as error:
-        return Listed(
+        return ListedRun(
             name=name, folder=folder, state="damaged", age=_age(folder, None), step=None, max_steps=None, loss=None,
             bytes=n_bytes, settings={}, reason=str(error),
         )  # fmt: skip
     losses = [row["val/loss"] for _, row in sorted(record.metrics.items()) if "val/loss" in row]
-    return Listed(
+    return ListedRun(
         name=name,
         folder=folder,
         state=record.state,
@@ -148,12 +149,12 @@ def _age(folder: Path, started: datetime.datetime | None) -> float:
     return max(0.0, (datetime.datetime.now(datetime.UTC) - began).total_seconds())
 
 
-def _by_loss(run: Listed) -> tuple[bool, float]:
+def _by_loss(run: ListedRun) -> tuple[bool, float]:
     known = run.loss is not None and math.isfinite(run.loss)
     return (not known, run.loss if known and run.loss is not None else 0.0)
 
 
-_SORT_KEYS: dict[SortKey, Callable[[Listed], Any]] = {
+_SORT_KEYS: dict[SortKey, Callable[[ListedRun], Any]] = {
     "loss": _by_loss,
     "age": lambda run: run.age,
     "size": lambda run: -run.bytes,
@@ -161,9 +162,9 @@ _SORT_KEYS: dict[SortKey, Callable[[Listed], Any]] = {
 }
 
 
-def _condition(text: str, keys: Sequence[str]) -> Callable[[Listed], bool]:
+def _condition(text: str, keys: Sequence[str]) -> Callable[[ListedRun], bool]:
     key, equals, value = text.partition("=")
-    states = get_args(State)
+    states = get_args(RunState)
     if not equals:
         if text not in states:
             near = did_you_mean(text, [*states, *keys])
