@@ -6,6 +6,9 @@
 Each config is planned, trained for a few steps by `minigpt fit`, and planned again: a machine that other programs share
 is not the same from one minute to the next, so the time that a plan foretells is the mean of both. Memory is the
 largest resident set of the training process, on several devices of the largest of them.
+
+The ratios of the memory are in-sample: LIBRARY_BYTES and SLACK of study/plan_memory.py were set from such runs. With
+--memory both are also fitted anew to all configs but one (least squares), and that one is foretold by them: held out.
 """
 
 import argparse
@@ -15,10 +18,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from report import machine
+
+from minigpt.study.plan_memory import LIBRARY_BYTES, SLACK
 
 CONFIG = str(Path(__file__).parent.parent / "configs" / "base.yaml")
 COMMON = ("--trainer.accelerator", "cpu")
@@ -47,6 +55,8 @@ CONFIGS: dict[str, tuple[str, ...]] = {
 }
 SHORT = ("--trainer.max_steps", "4", "--run.sample_every", "0", "--run.eval_batches", "2")
 """All that is ever in memory at once is there after the second step."""
+LEAST_OTHERS = 2
+"""More than this many configs are needed to fit two constants to."""
 WHOLE = "base.yaml, all 1,000 steps"
 """Only on demand: minutes."""
 
@@ -59,11 +69,27 @@ class Outcome:
     seconds: float
 
 
-def planned(*words: str) -> Outcome:
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of a few steps of one config: foretold = library + fixed + slack * scattered."""
+
+    planned: float
+    taken: float
+    fixed: float
+    """Of tensors that malloc maps by themselves."""
+    scattered: float
+    """Of the others."""
+
+
+def planned(*words: str) -> dict[str, Any]:
     """What a plan foretells."""
     command = [sys.executable, "-m", "minigpt", "plan", CONFIG, *COMMON, *words, "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    plan = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+def outcome(plan: dict[str, Any]) -> Outcome:
+    """Its totals."""
     return Outcome(plan["total_bytes"], plan["total_seconds"])
 
 
@@ -83,15 +109,38 @@ def taken(*words: str) -> Outcome:
     return Outcome(usage.ru_maxrss * 1024, seconds)  # KiB on Linux
 
 
-def memory_row(name: str, words: tuple[str, ...]) -> str:
+def few_steps(words: tuple[str, ...]) -> Memory:
     """Planned and taken bytes of a few steps."""
     plan, real = planned(*words, *SHORT, "--utilisation", "0.5"), taken(*words, *SHORT)
-    return f"| {name} | {_memory(plan, real)} |"
+    tensors = sum(size for part, size in plan["memory"].items() if part != "other")
+    scattered = (plan["memory"]["other"] - LIBRARY_BYTES["cpu"]) / (SLACK["cpu"] - 1)
+    return Memory(plan["total_bytes"], real.n_bytes, tensors - scattered, scattered)
+
+
+def memory_rows(configs: dict[str, tuple[str, ...]]) -> Iterator[str]:
+    """A row for each config: foretold by the constants, taken, and foretold by constants of the others alone."""
+    found = {name: few_steps(words) for name, words in configs.items()}
+    for name, here in found.items():
+        others = [other for key, other in found.items() if key != name]
+        cells = [name, f"{here.planned / 1e6:.0f} MB", f"{here.taken / 1e6:.0f} MB", f"{here.planned / here.taken:.2f}"]
+        if len(others) > LEAST_OTHERS:
+            library, slack = fitted(others)
+            foretold = library + here.fixed + slack * here.scattered
+            cells += [f"{foretold / 1e6:.0f} MB ({library / 1e6:.0f} MB, {slack:.2f})", f"{foretold / here.taken:.2f}"]
+        else:
+            cells += ["too few", ""]
+        yield f"| {' | '.join(cells)} |"
+
+
+def fitted(found: list[Memory]) -> tuple[float, float]:
+    """LIBRARY_BYTES and SLACK of a CPU by least squares."""
+    slack, library = np.polyfit([each.scattered for each in found], [each.taken - each.fixed for each in found], 1)
+    return float(library), float(slack)
 
 
 def row(name: str, words: tuple[str, ...]) -> str:
     """Memory and time."""
-    before, real, after = planned(*words), taken(*words), planned(*words)
+    before, real, after = outcome(planned(*words)), taken(*words), outcome(planned(*words))
     seconds = (before.seconds + after.seconds) / 2
     spread = f"{seconds:.1f} s ({before.seconds:.1f}, {after.seconds:.1f})"
     times = f"{spread} | {real.seconds:.1f} s | {seconds / real.seconds:.2f}"
@@ -110,10 +159,13 @@ def main() -> None:
     options = parser.parse_args()
     configs = CONFIGS | {WHOLE: ()}
     columns = ["config", "memory planned", "taken", "ratio"]
-    columns += [] if options.memory else ["time planned", "taken", "ratio"]
+    held_out = ["held out (library, slack)", "ratio"]
+    columns += held_out if options.memory else ["time planned", "taken", "ratio"]
     print(f"{machine()}\n\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
-    for name in options.names or CONFIGS:
-        print((memory_row if options.memory else row)(name, configs[name]), flush=True)
+    chosen = {name: configs[name] for name in options.names or CONFIGS}
+    rows = memory_rows(chosen) if options.memory else (row(name, words) for name, words in chosen.items())
+    for line in rows:
+        print(line, flush=True)
 
 
 if __name__ == "__main__":
