@@ -2,13 +2,14 @@
 
     python benchmarks/plan.py [NAME ...]
     python benchmarks/plan.py --memory          # four steps each, times left out: for a machine that is busy
+    python benchmarks/plan.py --held-out benchmarks/results/plan.md     # trains nothing: what was taken stands there
 
 Each config is planned, trained for a few steps by `minigpt fit`, and planned again: a machine that other programs share
 is not the same from one minute to the next, so the time that a plan foretells is the mean of both. Memory is the
 largest resident set of the training process, on several devices of the largest of them.
 
 The ratios of the memory are in-sample: LIBRARY_BYTES and SLACK of study/plan_memory.py were set from such runs. With
---memory both are also fitted anew to all configs but one (least squares), and that one is foretold by them: held out.
+--held-out both are fitted anew to all configs but one (least squares), and that one is foretold by them.
 """
 
 import argparse
@@ -55,8 +56,6 @@ CONFIGS: dict[str, tuple[str, ...]] = {
 }
 SHORT = ("--trainer.max_steps", "4", "--run.sample_every", "0", "--run.eval_batches", "2")
 """All that is ever in memory at once is there after the second step."""
-LEAST_OTHERS = 2
-"""More than this many configs are needed to fit two constants to."""
 WHOLE = "base.yaml, all 1,000 steps"
 """Only on demand: minutes."""
 
@@ -71,9 +70,8 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of a few steps of one config: foretold = library + fixed + slack * scattered."""
+    """Bytes of one config: foretold are library + fixed + slack * scattered."""
 
-    planned: float
     taken: float
     fixed: float
     """Of tensors that malloc maps by themselves."""
@@ -109,27 +107,34 @@ def taken(*words: str) -> Outcome:
     return Outcome(usage.ru_maxrss * 1024, seconds)  # KiB on Linux
 
 
-def few_steps(words: tuple[str, ...]) -> Memory:
+def memory_row(name: str, words: tuple[str, ...]) -> str:
     """Planned and taken bytes of a few steps."""
-    plan, real = planned(*words, *SHORT, "--utilisation", "0.5"), taken(*words, *SHORT)
+    plan, real = outcome(planned(*words, *SHORT, "--utilisation", "0.5")), taken(*words, *SHORT)
+    return f"| {name} | {_memory(plan, real)} |"
+
+
+def held_out_rows(table: Path) -> Iterator[str]:
+    """A row for each config of a table printed before: foretold by constants that the others alone were fitted for."""
+    found = {name: _parts(CONFIGS[name], n_bytes) for name, n_bytes in _taken(table).items()}
+    for name, here in found.items():
+        library, slack = fitted([other for key, other in found.items() if key != name])
+        foretold = library + here.fixed + slack * here.scattered
+        constants = f"{library / 1e6:.0f} MB, {slack:.2f}"
+        cells = (constants, f"{foretold / 1e6:.0f} MB", f"{here.taken / 1e6:.0f} MB", f"{foretold / here.taken:.2f}")
+        yield f"| {name} | {' | '.join(cells)} |"
+
+
+def _taken(table: Path) -> dict[str, float]:
+    """Bytes by config, from the third column."""
+    rows = [line.strip("| ").split(" | ") for line in table.read_text(encoding="utf-8").splitlines()]
+    return {row[0]: float(row[2].removesuffix(" MB")) * 1e6 for row in rows if row[0] in CONFIGS}
+
+
+def _parts(words: tuple[str, ...], n_bytes: float) -> Memory:
+    plan = planned(*words, "--utilisation", "0.5")
     tensors = sum(size for part, size in plan["memory"].items() if part != "other")
     scattered = (plan["memory"]["other"] - LIBRARY_BYTES["cpu"]) / (SLACK["cpu"] - 1)
-    return Memory(plan["total_bytes"], real.n_bytes, tensors - scattered, scattered)
-
-
-def memory_rows(configs: dict[str, tuple[str, ...]]) -> Iterator[str]:
-    """A row for each config: foretold by the constants, taken, and foretold by constants of the others alone."""
-    found = {name: few_steps(words) for name, words in configs.items()}
-    for name, here in found.items():
-        others = [other for key, other in found.items() if key != name]
-        cells = [name, f"{here.planned / 1e6:.0f} MB", f"{here.taken / 1e6:.0f} MB", f"{here.planned / here.taken:.2f}"]
-        if len(others) > LEAST_OTHERS:
-            library, slack = fitted(others)
-            foretold = library + here.fixed + slack * here.scattered
-            cells += [f"{foretold / 1e6:.0f} MB ({library / 1e6:.0f} MB, {slack:.2f})", f"{foretold / here.taken:.2f}"]
-        else:
-            cells += ["too few", ""]
-        yield f"| {' | '.join(cells)} |"
+    return Memory(n_bytes, tensors - scattered, scattered)
 
 
 def fitted(found: list[Memory]) -> tuple[float, float]:
@@ -156,14 +161,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help=f"of {', '.join(CONFIGS)}, or {WHOLE!r} (default: all but the last)")
     parser.add_argument("--memory", action="store_true", help="leave the times out")
+    parser.add_argument("--held-out", type=Path, metavar="TABLE", help="of an earlier run of this script")
     options = parser.parse_args()
     configs = CONFIGS | {WHOLE: ()}
     columns = ["config", "memory planned", "taken", "ratio"]
-    held_out = ["held out (library, slack)", "ratio"]
-    columns += held_out if options.memory else ["time planned", "taken", "ratio"]
+    columns += [] if options.memory else ["time planned", "taken", "ratio"]
+    rows = ((memory_row if options.memory else row)(name, configs[name]) for name in options.names or CONFIGS)
+    if options.held_out:
+        columns = ["config", "library and slack by the others", "memory foretold", "taken", "ratio"]
+        rows = held_out_rows(options.held_out)
     print(f"{machine()}\n\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
-    chosen = {name: configs[name] for name in options.names or CONFIGS}
-    rows = memory_rows(chosen) if options.memory else (row(name, words) for name, words in chosen.items())
     for line in rows:
         print(line, flush=True)
 
