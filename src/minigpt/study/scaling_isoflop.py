@@ -27,7 +27,7 @@ class Parabola:
     best_loss: float
     interval: Interval
     """Of `best_parameters`; from 0 to infinity where nothing can be said: three runs leave no residual to judge by, and
-    losses that scatter much may lie on a line."""
+    losses that scatter much may lie on a line. That the true losses are a parabola of log N is taken for granted."""
     is_inside: bool
     """Whether the lowest point lies between the sizes that were tried."""
 
