@@ -2,10 +2,14 @@
 
     python benchmarks/plan.py [NAME ...]
     python benchmarks/plan.py --memory          # four steps each, times left out: for a machine that is busy
+    python benchmarks/plan.py --held-out benchmarks/results/plan.md     # trains nothing: what was taken stands there
 
 Each config is planned, trained for a few steps by `minigpt fit`, and planned again: a machine that other programs share
 is not the same from one minute to the next, so the time that a plan foretells is the mean of both. Memory is the
 largest resident set of the training process, on several devices of the largest of them.
+
+The ratios of the memory are in-sample: LIBRARY_BYTES and SLACK of study/plan_memory.py were set from such runs. With
+--held-out both are fitted anew to all configs but one (least squares), and that one is foretold by them.
 """
 
 import argparse
@@ -15,10 +19,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from report import machine
+
+from minigpt.study.plan_memory import LIBRARY_BYTES, SLACK
 
 CONFIG = str(Path(__file__).parent.parent / "configs" / "base.yaml")
 COMMON = ("--trainer.accelerator", "cpu")
@@ -59,11 +68,26 @@ class Outcome:
     seconds: float
 
 
-def planned(*words: str) -> Outcome:
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of one config: foretold are library + fixed + slack * scattered."""
+
+    taken: float
+    fixed: float
+    """Of tensors that malloc maps by themselves."""
+    scattered: float
+    """Of the others."""
+
+
+def planned(*words: str) -> dict[str, Any]:
     """What a plan foretells."""
     command = [sys.executable, "-m", "minigpt", "plan", CONFIG, *COMMON, *words, "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    plan = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+def outcome(plan: dict[str, Any]) -> Outcome:
+    """Its totals."""
     return Outcome(plan["total_bytes"], plan["total_seconds"])
 
 
@@ -85,13 +109,43 @@ def taken(*words: str) -> Outcome:
 
 def memory_row(name: str, words: tuple[str, ...]) -> str:
     """Planned and taken bytes of a few steps."""
-    plan, real = planned(*words, *SHORT, "--utilisation", "0.5"), taken(*words, *SHORT)
+    plan, real = outcome(planned(*words, *SHORT, "--utilisation", "0.5")), taken(*words, *SHORT)
     return f"| {name} | {_memory(plan, real)} |"
+
+
+def held_out_rows(table: Path) -> Iterator[str]:
+    """A row for each config of a table printed before: foretold by constants that the others alone were fitted for."""
+    found = {name: _parts(CONFIGS[name], n_bytes) for name, n_bytes in _taken(table).items()}
+    for name, here in found.items():
+        library, slack = fitted([other for key, other in found.items() if key != name])
+        foretold = library + here.fixed + slack * here.scattered
+        constants = f"{library / 1e6:.0f} MB, {slack:.2f}"
+        cells = (constants, f"{foretold / 1e6:.0f} MB", f"{here.taken / 1e6:.0f} MB", f"{foretold / here.taken:.2f}")
+        yield f"| {name} | {' | '.join(cells)} |"
+
+
+def _taken(table: Path) -> dict[str, float]:
+    """Bytes by config, from the third column."""
+    rows = [line.strip("| ").split(" | ") for line in table.read_text(encoding="utf-8").splitlines()]
+    return {row[0]: float(row[2].removesuffix(" MB")) * 1e6 for row in rows if row[0] in CONFIGS}
+
+
+def _parts(words: tuple[str, ...], n_bytes: float) -> Memory:
+    plan = planned(*words, "--utilisation", "0.5")
+    tensors = sum(size for part, size in plan["memory"].items() if part != "other")
+    scattered = (plan["memory"]["other"] - LIBRARY_BYTES["cpu"]) / (SLACK["cpu"] - 1)
+    return Memory(n_bytes, tensors - scattered, scattered)
+
+
+def fitted(found: list[Memory]) -> tuple[float, float]:
+    """LIBRARY_BYTES and SLACK of a CPU by least squares."""
+    slack, library = np.polyfit([each.scattered for each in found], [each.taken - each.fixed for each in found], 1)
+    return float(library), float(slack)
 
 
 def row(name: str, words: tuple[str, ...]) -> str:
     """Memory and time."""
-    before, real, after = planned(*words), taken(*words), planned(*words)
+    before, real, after = outcome(planned(*words)), taken(*words), outcome(planned(*words))
     seconds = (before.seconds + after.seconds) / 2
     spread = f"{seconds:.1f} s ({before.seconds:.1f}, {after.seconds:.1f})"
     times = f"{spread} | {real.seconds:.1f} s | {seconds / real.seconds:.2f}"
@@ -107,13 +161,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help=f"of {', '.join(CONFIGS)}, or {WHOLE!r} (default: all but the last)")
     parser.add_argument("--memory", action="store_true", help="leave the times out")
+    parser.add_argument("--held-out", type=Path, metavar="TABLE", help="of an earlier run of this script")
     options = parser.parse_args()
     configs = CONFIGS | {WHOLE: ()}
     columns = ["config", "memory planned", "taken", "ratio"]
     columns += [] if options.memory else ["time planned", "taken", "ratio"]
+    rows = ((memory_row if options.memory else row)(name, configs[name]) for name in options.names or CONFIGS)
+    if options.held_out:
+        columns = ["config", "library and slack by the others", "memory foretold", "taken", "ratio"]
+        rows = held_out_rows(options.held_out)
     print(f"{machine()}\n\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
-    for name in options.names or CONFIGS:
-        print((memory_row if options.memory else row)(name, configs[name]), flush=True)
+    for line in rows:
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -124,3 +124,10 @@ def test_the_config_comes_first(capsys: pytest.CaptureFixture[str]) -> None:
     assert "plan begins with the config: minigpt plan configs/base.yaml" in capsys.readouterr().err
     assert main(["plan", "configs/bas.yaml"]) == 2
     assert "configs/bas.yaml: there is no such file, did you mean configs/base.yaml?" in capsys.readouterr().err
+
+
+def test_a_batch_that_neither_fits_nor_can_be_shared_out(corpus_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--device", "rtx4090", "--devices", "3", "--memory_gb", "4", "--data.tokenizer", "byte"]
+    assert main(["plan", str(CONFIGS / "gpt2.yaml"), *words, f"--data.corpus={corpus_file}"]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if "does not fit" in line)
+    assert int(line.split("--data.batch_size ")[1].split()[0]) % 3 == 0

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -9,34 +11,49 @@ import pytest
 import yaml
 
 from minigpt.cli.main import main
+from minigpt.cli.parsing import parse_plain
 from minigpt.model.config import GPTConfig
 from minigpt.model.sizes import flops_per_token, parameter_count
 from minigpt.study.law import Law
 from minigpt.study.law_file import read_law
+from minigpt.study.scaling import Fit
+from minigpt.study.scaling_advice import advise
+from minigpt.study.scaling_runs import read_sweep
+from minigpt.study.scaling_text import command
 from minigpt.text.tokenizers import ByteTokenizer
+from minigpt.training.config import Experiment
 
 LAW = Law(E=1.2, A=40.0, B=100.0, alpha=0.3, beta=0.35)
 BATCH = 16
 
 
-def write_run(folder: Path, n_layer: int, n_embd: int, flops: float, **changes: Any) -> None:
-    """A finished run of bytes, as far as scaling reads one."""
-    model = {"block_size": 64, "n_layer": n_layer, "n_head": 2, "n_embd": n_embd}
+def write_run(
+    folder: Path,
+    n_layer: int,
+    n_embd: int,
+    flops: float,
+    *,
+    model: dict[str, Any] | None = None,
+    optim: dict[str, Any] | None = None,
+    **changes: Any,
+) -> None:
+    """A finished run of bytes, as far as scaling reads one; `changes` are of its data."""
+    model = {"block_size": 64, "n_layer": n_layer, "n_head": 2, "n_embd": n_embd, **(model or {})}
     config = GPTConfig(vocab_size=ByteTokenizer.vocab_size, **model)
-    steps = round(flops / flops_per_token(config) / BATCH / 64)
     data = {"corpus": "python", "tokenizer": "byte", "batch_size": BATCH, "vocab_multiple": 1, **changes}
+    steps = round(flops / flops_per_token(config) / data["batch_size"] / 64)
     trainer = {"max_steps": steps, "accumulate_grad_batches": 1}
     folder.mkdir(parents=True)
     groups = {
         "seed_everything": 1,
         "run": {"name": folder.name, "eval_batches": 10},
         "model": model,
-        "optim": {},
+        "optim": {"warmup_steps": steps // 10, **(optim or {})},
         "data": data,
     }
     (folder / "config.yaml").write_text(yaml.safe_dump({**groups, "trainer": trainer}), encoding="utf-8")
     (folder / "tokenizer.json").write_text(ByteTokenizer().to_json(), encoding="utf-8")
-    loss = LAW.loss(parameter_count(config), steps * BATCH * 64)
+    loss = LAW.loss(parameter_count(config), steps * data["batch_size"] * 64)
     with (folder / "metrics.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["step", "train/tokens_per_second", "val/loss"])
@@ -74,12 +91,51 @@ def test_the_law_of_the_runs_is_found_drawn_and_saved(tmp_path: Path, capsys: py
 
 def test_the_recommended_settings_spend_the_budget(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert scaling(write_sweep(tmp_path / "small"), "--flops", "2e12") == 0
-    line = next(line for line in capsys.readouterr().out.splitlines() if "--trainer.max_steps" in line)
-    n_layer, n_embd, steps = (int(word) for word in line.split() if word.isdigit())
-    config = GPTConfig(vocab_size=257, block_size=64, n_layer=n_layer, n_head=2, n_embd=n_embd)
+    experiment = pasted(capsys.readouterr().out)
+    config = GPTConfig(vocab_size=257, **experiment.model)
+    steps = experiment.trainer["max_steps"]
     assert flops_per_token(config) * steps * BATCH * 64 == pytest.approx(2e12, rel=0.01)
     assert parameter_count(config) == pytest.approx(LAW.optimum(2e12)[0], rel=0.25)
     assert (tmp_path / "small" / "scaling.png").read_bytes().startswith(b"\x89PNG")
+
+
+def pasted(out: str) -> Experiment:
+    """What `minigpt fit` makes of the printed command."""
+    words = shlex.split(next(line for line in out.splitlines() if line.startswith("  minigpt fit ")))
+    return parse_plain(words[2:])
+
+
+@pytest.mark.parametrize("heads", [(1, 1, 2), (4, 5, 2), (8, 8, 8)])
+@pytest.mark.parametrize("flops", [2e11, 1e12, 3e13])
+def test_the_recommended_command_is_one_run_of_the_runs_own_kind(
+    heads: tuple[int, ...], flops: float, tmp_path: Path
+) -> None:
+    """Whatever their heads: tokens, batch, rate and all else are the runs', and the warm-up is the same share."""
+    optim = {"lr": 0.01, "min_lr": 0.001}
+    for budget in (3e11, 1e12, 3e12):
+        for (n_layer, n_embd), n_head in zip(((1, 40), (2, 80), (3, 120)), heads, strict=True):
+            name = f"{budget:.0e} {n_embd}"
+            model = {"n_head": n_head, "dropout": 0.0, "n_ff": 3 * n_embd}
+            write_run(tmp_path / "odd one" / name, n_layer, n_embd, budget, model=model, optim=optim, batch_size=8)
+    fit = Fit(law=LAW, resampled=(LAW,), residual=0.01, flops_per_pair=6.5)
+    advice = advise(fit, None, read_sweep(tmp_path / "odd one").runs, flops)
+    experiment = pasted(f"  {command(advice)}")
+    config = GPTConfig(vocab_size=257, **experiment.model)
+    steps = experiment.trainer["max_steps"]
+    assert config == advice.config
+    assert flops_per_token(config) * steps * 8 * 64 == pytest.approx(flops, rel=0.01)
+    assert (experiment.data.tokenizer, experiment.data.batch_size, experiment.model["dropout"]) == ("byte", 8, 0.0)
+    assert (experiment.optim.lr, experiment.optim.min_lr) == (0.01, 0.001)
+    assert experiment.optim.warmup_steps == pytest.approx(0.1 * steps, abs=0.01 * steps + 1)
+    assert experiment.run.name == f"best-{flops:.3g}"
+
+
+def test_a_run_without_a_warm_up_in_numbers_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = write_sweep(tmp_path / "small")
+    write_run(tmp_path / "small" / "odd", 1, 32, 1e12, optim={"warmup_steps": "many"})
+    (sweep / "sweep.json").unlink()
+    assert scaling(sweep) == 0
+    assert "left out: odd: its optim.warmup_steps='many' is not a whole number" in capsys.readouterr().out
 
 
 def test_hours_are_those_of_the_runs_own_speed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,7 +154,8 @@ def test_plan_reads_the_law(tmp_path: Path, corpus_file: Path, capsys: pytest.Ca
     words = [base, "--data.tokenizer", "byte", "--run.root", str(tmp_path / "runs"), "--device", "l4"]
     words += ["--model.dropout", "0", "--model.n_layer", "2", "--trainer.max_steps", "500"]
     assert main(["plan", *words]) == 0
-    assert "nats a token by the sweep small of 15 runs" in capsys.readouterr().out
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("loss "))
+    assert re.search(r"nats a token \([\d.]+ to [\d.]+: nine runs in ten\) by the sweep small of 15 runs", line)
     other = [*words, f"--data.corpus={corpus_file}", f"--law={sweep / 'scaling.json'}", "--trainer.max_steps", "9"]
     assert main(["plan", *other]) == 0
     assert "the law of the sweep small of 15 runs is of python in 257 tokens of byte" in capsys.readouterr().out
@@ -155,7 +212,7 @@ def test_bad_sweeps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "run: it has no validation loss at its last step" in said(tmp_path / "cut")
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 1}', '{"format": 1, "law": {"E": -1}}', "[" * 2000])
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 2}', '{"format": 2, "law": {"E": -1}}', "[" * 2000])
 def test_a_damaged_law_is_one_line(content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "scaling.json"
     path.write_text(content, encoding="utf-8")

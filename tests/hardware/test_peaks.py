@@ -12,7 +12,7 @@ NAMES = [  # as the drivers spell them, with the dense rate in TFLOP/s of the fo
     ("NVIDIA H200 NVL", "bf16", 835.5),
     ("NVIDIA GH200 480GB", "bf16", 989.4),
     ("NVIDIA B200", "bf16", 2250),
-    ("NVIDIA GB200", "bf16", 2250),
+    ("NVIDIA GB200", "bf16", 2500),
     ("NVIDIA A100-SXM4-40GB", "bf16", 312),
     ("NVIDIA A100 80GB PCIe", "bf16", 312),
     ("NVIDIA L4", "bf16", 121),
@@ -62,6 +62,7 @@ def test_what_a_card_cannot_multiply_has_no_peak() -> None:
 @pytest.mark.parametrize(
     ("name", "sparse"),
     [
+        ("NVIDIA GB200", 5000),
         ("NVIDIA B200", 4500),
         ("NVIDIA H100 80GB HBM3", 1979),
         ("NVIDIA H100 PCIe", 1513),

@@ -1,11 +1,12 @@
 """Which law tells the loss of a run, and when none does."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from minigpt.study.law import PUBLISHED, FittedLaw, Forecast, Law, compute_optimal, forecast
+from minigpt.study.law import PUBLISHED, FittedLaw, Forecast, Interval, Law, compute_optimal, forecast
 from minigpt.study.law_file import find_law, read_law, write_law
 
 OURS = FittedLaw(
@@ -32,6 +33,26 @@ def test_our_own_law_of_the_same_text() -> None:
     assert "5 times outside" in told(OURS, n_tokens=2e4).told
 
 
+def test_a_forecast_has_an_interval_of_law_and_noise() -> None:
+    def interval(laws: list[Law], noise: float) -> Interval:
+        found = told(replace(OURS, resampled=tuple(laws), noise=noise))
+        assert found.loss == told(OURS).loss
+        assert found.interval is not None
+        low, high = found.interval.low, found.interval.high
+        assert f"nats a token ({low:.3f} to {high:.3f}: nine runs in ten) by the sweep small" in found.told
+        return found.interval
+
+    loss = told(OURS).loss
+    assert loss is not None
+    noisy = interval([OURS.law], 0.02)  # a normal's nine in ten
+    assert (noisy.low, noisy.high) == (pytest.approx(loss * 0.9677, rel=2e-3), pytest.approx(loss * 1.0334, rel=2e-3))
+    laws = [replace(OURS.law, E=1 + step / 100) for step in range(-50, 51)]
+    known = interval(laws, 0.0)
+    assert (known.low, known.high) == (pytest.approx(loss - 0.45, abs=0.011), pytest.approx(loss + 0.45, abs=0.011))
+    both = interval(laws, 0.1)
+    assert both.low < known.low < known.high < both.high
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -52,7 +73,8 @@ def test_the_published_law_is_for_large_vocabularies_and_named() -> None:
     large = told(None, vocab_size=50_257, tokenizer="gpt2", n_parameters=124_000_000, n_tokens=2.5e9)
     assert large.loss == pytest.approx(PUBLISHED.law.loss(124e6, 2.5e9))
     assert "Besiroglu et al. 2024" in large.told
-    assert large.told.endswith("a rough guide")
+    assert large.told.endswith("a rough guide without an interval")
+    assert large.interval is None
 
 
 def test_twenty_tokens_a_parameter() -> None:
@@ -65,6 +87,9 @@ def test_a_law_comes_back_from_its_file_and_the_newest_of_this_text_is_found(tmp
         (tmp_path / name).mkdir()
     write_law(tmp_path / "a" / "scaling.json", OURS, {"residual": 0.01})
     assert read_law(tmp_path / "a" / "scaling.json") == OURS
+    sure = replace(OURS, resampled=(replace(OURS.law, E=0.9), OURS.law), noise=0.02)
+    write_law(tmp_path / "a" / "sure.json", sure)
+    assert read_law(tmp_path / "a" / "sure.json") == sure
     (tmp_path / "b" / "scaling.json").write_text("{", encoding="utf-8")
     assert find_law(tmp_path, "byte", 257, "python") == OURS
     assert find_law(tmp_path, "bpe", 1024, "python") is None

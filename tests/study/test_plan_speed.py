@@ -5,13 +5,15 @@ import torch
 
 from minigpt.errors import ConfigError
 from minigpt.hardware import matmul
+from minigpt.model.config import GPTConfig
+from minigpt.model.gpt import GPT
 from minigpt.model.sizes import flops_per_token
 from minigpt.study import plan_speed
 from minigpt.study.machine import listed_machine, this_machine
-from minigpt.study.plan import duration
+from minigpt.study.plan import duration, make_plan
 from minigpt.study.plan_speed import TRAINER_SECONDS, find_speed
 
-from .work import speed, workload
+from .work import MODEL, machine, speed, workload
 
 
 @pytest.mark.parametrize(
@@ -39,7 +41,8 @@ def test_a_listed_speed_is_a_share_of_the_dense_peak() -> None:
     assert found.batch == pytest.approx(256 * flops_per_token(work.config) / (0.5 * 2 * 989.4e12))
     assert found.evaluation_batch == pytest.approx(found.batch / 3)
     assert not found.is_measured
-    assert find_speed(work, listed_machine("h200", 2)).utilisation == 0.35
+    default = find_speed(work, listed_machine("h200", 2))
+    assert default.batch == pytest.approx(found.batch * 0.5 / 0.35)
 
 
 def test_a_precision_that_the_device_lacks() -> None:
@@ -58,6 +61,40 @@ def test_this_machine_is_timed_and_nobodys_random_state_is_touched(monkeypatch: 
     monkeypatch.setattr(plan_speed, "_LONGEST", 1e-12)  # not even a window can be timed
     assumed = find_speed(workload(), this_machine(torch.device("cpu"), 1))
     assert "50% of the measured peak" in assumed.source
+
+
+def test_validation_is_timed_without_dropout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the mode in which a run validates, and a loss of each token, as it does."""
+    monkeypatch.setattr(matmul, "SIZES", {"cpu": (16,)})
+    monkeypatch.setattr(plan_speed, "_SECONDS", 0.01)
+    modes: dict[str, set[bool]] = {"mean": set(), "none": set()}
+    loss = GPT.loss
+
+    def watched(self: GPT, *words: torch.Tensor, reduction: str = "mean") -> torch.Tensor:
+        modes[reduction].add(self.training)
+        return loss(self, *words, reduction=reduction)
+
+    monkeypatch.setattr(GPT, "loss", watched)
+    find_speed(workload(config=GPTConfig(**{**MODEL, "dropout": 0.2})), this_machine(torch.device("cpu"), 1))
+    assert modes == {"mean": {True}, "none": {False}}
+
+
+def test_a_compiled_run_is_told_that_it_was_timed_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matmul, "SIZES", {"cpu": (16,)})
+    monkeypatch.setattr(plan_speed, "_SECONDS", 0.01)
+    here = this_machine(torch.device("cpu"), 1)
+    assert "without run.compile" in find_speed(workload(compiled=True), here).source
+    assert "compile" not in find_speed(workload(), here).source
+
+
+@pytest.mark.parametrize(("kind", "at_once"), [("cpu", 1), ("cuda", 2)])
+def test_utilisation_is_of_the_whole_step(kind: str, at_once: int) -> None:
+    """That of the tokens per second beside it: update and Trainer are in both."""
+    work = workload(batch_size=16, devices=2, strategy="ddp")
+    made = make_plan(work, machine(kind=kind, devices=2), speed(batch=0.1, update=0.3))
+    assert made.tokens_per_second == pytest.approx(16 * 16 / (0.4 + TRAINER_SECONDS))
+    flops = made.tokens_per_second * flops_per_token(work.config)
+    assert made.utilisation == pytest.approx(flops / (1e11 * at_once))
 
 
 def test_several_processes_start_one_after_the_other() -> None:

@@ -42,6 +42,23 @@ def test_what_does_not_fit_gets_the_largest_batch_that_does() -> None:
     assert largest_batch(work, "cpu", limit) == 24
 
 
+def test_a_batch_that_neither_fits_nor_can_be_shared_out() -> None:
+    """The next batch that three devices can share, in pieces that fit."""
+    work = workload(batch_size=64, devices=3, strategy="ddp")
+    here = machine(devices=3, bytes_per_device=step_memory(workload(batch_size=8, strategy="ddp"), "cpu").total + 1)
+    line = told(plan(work, here))
+    assert options(line) == {"batch_size": 6, "accumulate_grad_batches": 11}  # 66 windows, and 24 at once fit
+    assert "among 3 devices: any multiple of 3 that fits" in line
+    assert told(plan(workload(batch_size=6, accumulate=11, devices=3, strategy="ddp"), here)) == ""
+
+
+def test_what_never_fits_on_several_devices_gets_a_window_for_each() -> None:
+    small = workload(batch_size=1, config=dataclasses.replace(workload().config, n_embd=12), precision="32-true")
+    limit = step_memory(dataclasses.replace(small, strategy="ddp"), "cpu").total + 1
+    line = told(plan(workload(batch_size=8, devices=2, strategy="ddp"), machine(devices=2, bytes_per_device=limit)))
+    assert options(line)["batch_size"] == 2
+
+
 def test_what_never_fits_gets_another_precision_or_width() -> None:
     work = workload(batch_size=8)
     limit = step_memory(workload(batch_size=1, precision="bf16-true"), "cpu").total + 1
@@ -72,7 +89,7 @@ def test_a_warm_up_longer_than_the_run() -> None:
 def test_evaluation_that_costs_more_than_training() -> None:
     costly = plan(workload(eval_every=1))
     line = told(costly)
-    assert "validation takes 60 s, training itself 1.85 min" in line
+    assert "validation takes 60 s, training itself 1.84 min" in line
     every = int(options(line)["eval_every"])
     assert "validation" not in told(plan(workload(eval_every=every)))
     assert "validation" in told(plan(workload(eval_every=every - 1)))

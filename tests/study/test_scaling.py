@@ -9,6 +9,7 @@ from minigpt.errors import DataError
 from minigpt.study.law import PUBLISHED, Law
 from minigpt.study.scaling import Point, _Logs, _objective, fit_scaling
 from minigpt.study.scaling_isoflop import frontier, parabolas
+from minigpt.study.scaling_text import parabola_lines
 
 SMALL = Law(E=1.5, A=80.0, B=300.0, alpha=0.35, beta=0.4)
 
@@ -117,7 +118,67 @@ def test_a_best_size_outside_of_what_was_tried_is_said_to_be() -> None:
 
 
 def test_three_sizes_leave_no_interval() -> None:
-    assert parabolas(grid(SMALL, sizes=3))[0].interval.high == math.inf
+    found = parabolas(grid(SMALL, sizes=3))
+    assert all(each.freedom == 0 and not each.interval.is_bounded for each in found)
+    assert parabola_lines(found[:1], None)[0].endswith("(three runs: no interval)")
+
+
+def budgets_around_the_best(random: np.random.Generator, sizes: int, noise: float, flops: list[float]) -> list[Point]:
+    """Runs whose losses are parabolas of log N, as the fit takes them to be, off by normal noise."""
+    points = []
+    for budget in flops:
+        best = SMALL.optimum(budget)[0]
+        for n in best * math.exp(random.uniform(-0.4, 0.4)) * np.geomspace(0.25, 4, sizes):
+            loss = 2 + 0.05 * math.log(n / best) ** 2 + random.normal(0, noise)
+            points.append(Point(name="", n_parameters=n, n_tokens=budget / 6 / n, flops=budget, loss=loss))
+    return points
+
+
+@pytest.mark.parametrize("noise", [0.003, 0.01])
+@pytest.mark.parametrize("sizes", [4, 5, 7])
+def test_nine_in_ten_intervals_of_the_best_size_hold_it(sizes: int, noise: float) -> None:
+    """However few sizes there are; of 400 intervals 360 should, give or take four standard deviations."""
+    random, hits, wide = np.random.default_rng(1), 0, 0
+    for _ in range(400):
+        (found,) = parabolas(budgets_around_the_best(random, sizes, noise, [1e12]))
+        hits += found.interval.low <= SMALL.optimum(1e12)[0] <= found.interval.high
+        wide += not found.interval.is_bounded
+    assert 336 <= hits <= 384
+    assert wide <= 120, "an interval without an end holds everything"
+
+
+@pytest.mark.parametrize("budgets", [3, 5])
+def test_nine_in_ten_intervals_of_the_exponent_hold_it(budgets: int) -> None:
+    random, hits = np.random.default_rng(2), 0
+    for _ in range(400):
+        flops = [1e12 * 3**step for step in range(budgets)]
+        line = frontier(parabolas(budgets_around_the_best(random, 5, 0.003, flops)))
+        assert line is not None
+        assert line.exponent_interval is not None
+        truth = SMALL.beta / (SMALL.alpha + SMALL.beta)
+        hits += line.exponent_interval.low <= truth <= line.exponent_interval.high
+    assert 336 <= hits <= 384
+
+
+def test_two_budgets_leave_the_exponent_no_interval() -> None:
+    found = parabolas(grid(SMALL, 0.0005, budgets=(1e12, 1e13)))
+    line = frontier(found)
+    assert line is not None
+    assert line.exponent_interval is None
+    assert parabola_lines(found, line)[-1].endswith("(two budgets: no interval)")
+
+
+def test_losses_that_scatter_too_much_for_a_minimum_are_said_to() -> None:
+    """Six runs of three sizes have an interval, or none for another reason than that they are few."""
+    noise = np.random.default_rng(3).normal(0, 0.3, 6)
+    points = [
+        Point(name="", n_parameters=n, n_tokens=1e12 / n, flops=6e12, loss=3 + off + (n == 2e4) * -0.1)
+        for n, off in zip([1e4, 2e4, 4e4] * 2, noise, strict=True)
+    ]
+    (found,) = parabolas(points)
+    assert found.freedom == 3
+    assert not found.interval.is_bounded
+    assert "no interval: 6 runs that scatter so much may have no minimum" in parabola_lines([found], None)[0]
 
 
 def test_a_budget_of_two_sizes_has_no_parabola() -> None:

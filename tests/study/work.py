@@ -47,4 +47,4 @@ def machine(**changes: Any) -> Machine:
 
 def speed(**changes: Any) -> Speed:
     settings: dict[str, Any] = {"batch": 0.1, "update": 0.01, "evaluation_batch": 0.03, "sampled_token": 0.001}
-    return Speed(**settings | {"utilisation": 0.5, "peak": 1e11, "source": "measured: so"} | changes)
+    return Speed(**settings | {"peak": 1e11, "is_measured": True, "source": "by a clock"} | changes)

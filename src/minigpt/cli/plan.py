@@ -87,6 +87,8 @@ def main(argv: Sequence[str]) -> int:
         content = asdict(plan) | {
             "total_bytes": plan.memory.total,
             "total_seconds": plan.duration.total,
+            "tokens_per_second": plan.tokens_per_second,
+            "utilisation": plan.utilisation,
             "cost": plan.cost,
             "warnings": [str(warning) for warning in warnings],
         }

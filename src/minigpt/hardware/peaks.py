@@ -33,8 +33,10 @@ def _apple(tflops: float) -> dict[Format, float]:
 
 # The first row that matches counts, so the special names stand before the general one.
 TABLE = (
+    # NVIDIA Blackwell (data sheet 2025), a GPU of the GB200 NVL72: 5 PFLOP/s bf16 and 2.5 PFLOP/s tf32, sparse, 80 fp32
+    DataSheet(r"\bGB200\b", _tensor_cores(2500, 1250, 80), 186),
     # NVIDIA HGX B200 (data sheet 2024), an eighth of 36 PFLOP/s bf16 and 18 PFLOP/s tf32, both sparse, and of 600 fp32
-    DataSheet(r"\bG?B200\b", _tensor_cores(2250, 1125, 75), 180),
+    DataSheet(r"\bB200\b", _tensor_cores(2250, 1125, 75), 180),
     # NVIDIA H200 (data sheet 2024): NVL 1,671 and 835 sparse, 60; SXM 1,979 and 989 sparse, 67
     DataSheet(r"\bH200 NVL\b", _tensor_cores(835.5, 417.5, 60), 141),
     DataSheet(r"\bG?H200\b", _tensor_cores(989.4, 494.7, 66.9), 141),
@@ -81,8 +83,8 @@ TABLE = (
 
 
 DEVICES = (
-    *("B200", "H200 NVL", "H200", "H100 PCIe", "H100 NVL", "H100", "A100", "L40S", "L4", "V100-PCIE", "V100", "T4"),
-    *("RTX 5090", "RTX 4090", "RTX 3090", "M1", "M2", "M3", "M4"),
+    *("GB200", "B200", "H200 NVL", "H200", "H100 PCIe", "H100 NVL", "H100", "A100", "L40S", "L4"),
+    *("V100-PCIE", "V100", "T4", "RTX 5090", "RTX 4090", "RTX 3090", "M1", "M2", "M3", "M4"),
 )
 """Names that find a row, for a person to choose from; Apple's also with Pro, Max and Ultra."""
 

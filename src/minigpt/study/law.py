@@ -2,10 +2,32 @@
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 TOKENS_PER_PARAMETER = 20
 """Of a compute-optimal run (Hoffmann et al. 2022, table 3: 67B parameters and 1.5T tokens, 1B and 20B; about the same
 ratio at every size)."""
+
+
+_NOISES = tuple(NormalDist().inv_cdf((index + 0.5) / 25) for index in range(25))
+"""Normal noise as equally likely values."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """What a number lies between in nine cases of ten; how it came about is said where it is made."""
+
+    low: float
+    high: float
+
+    def ratio(self) -> float:
+        """high / low: how little is known of a number above 0."""
+        return self.high / self.low if self.low > 0 else float("inf")
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether it says anything against large numbers."""
+        return math.isfinite(self.high)
 
 
 @dataclass(frozen=True)
@@ -53,6 +75,19 @@ class FittedLaw:
     tokens: tuple[float, float]
     flops_per_pair: float = 6.0
     """FLOPs of training / (parameters x tokens) of these runs."""
+    resampled: tuple[Law, ...] = ()
+    """Fits to as many runs, drawn with replacement; none of a law that only its coefficients are known of."""
+    noise: float = 0.0
+    """Standard deviation of the log of a run's loss from the law."""
+
+    def loss_interval(self, n_parameters: float, n_tokens: float) -> Interval | None:
+        """Of the loss of one more run: by how much the law may be off, and a run from the law. None: not known."""
+        laws = [law.loss(n_parameters, n_tokens) for law in self.resampled]
+        losses = sorted(loss * math.exp(self.noise * z) for loss in laws for z in _NOISES)
+        if not losses:
+            return None
+        cut = len(losses) // 20
+        return Interval(losses[cut], losses[-1 - cut])
 
     def beyond(self, n_parameters: float, n_tokens: float) -> float:
         """How far outside of the fitted range a run is, as a factor; 1 is inside."""
@@ -82,6 +117,8 @@ class Forecast:
     """The loss to expect, or why nobody can tell."""
 
     loss: float | None
+    interval: Interval | None
+    """Of the loss; None also where a law is known by its coefficients alone."""
     told: str
     """One sentence, law and limits named."""
 
@@ -100,16 +137,17 @@ def forecast(
     law = fitted or PUBLISHED
     if passes > REPEATED:
         told = f"no law applies: they are of new tokens, and this run sees its text {passes:,.0f} times"
-        return Forecast(loss=None, told=told)
+        return Forecast(loss=None, interval=None, told=told)
     refusal = _own_law(law, tokenizer, vocab_size, corpus) if fitted else _published_law(tokenizer, vocab_size)
     if refusal:
-        return Forecast(loss=None, told=refusal)
-    loss = law.law.loss(n_parameters, n_tokens)
+        return Forecast(loss=None, interval=None, told=refusal)
+    loss, interval = law.law.loss(n_parameters, n_tokens), law.loss_interval(n_parameters, n_tokens)
+    between = f" ({interval.low:.3f} to {interval.high:.3f}: nine runs in ten)" if interval else ""
     factor = law.beyond(n_parameters, n_tokens)
     limits = f", {factor:.2g} times outside of the runs it was fitted on" if factor > 1 else ""
     if not fitted:
-        limits += f"; another text and other tokens than {corpus}: a rough guide"
-    return Forecast(loss=loss, told=f"{loss:.3f} nats a token by {law.name}{limits}")
+        limits += f"; another text and other tokens than {corpus}: a rough guide without an interval"
+    return Forecast(loss=loss, interval=interval, told=f"{loss:.3f} nats a token{between} by {law.name}{limits}")
 
 
 def _published_law(tokenizer: str, vocab_size: int) -> str | None:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,15 @@ from minigpt.files import atomic_write
 from minigpt.study.law import FittedLaw, Law
 
 FILE_NAME = "scaling.json"
-FORMAT = 1
+FORMAT = 2
+"""2: with the resampled laws and the noise, from which a forecast has its interval."""
 
 
 def write_law(path: Path, fitted: FittedLaw, more: dict[str, Any] | None = None) -> None:
     """Write `fitted`, and `more` (plain values) beside it for other readers."""
-    content = {"format": FORMAT, **asdict(fitted), **(more or {})}
+    values = asdict(fitted)
+    resampled = values.pop("resampled")  # last: it is long
+    content = {"format": FORMAT, **values, **(more or {}), "resampled": resampled}
     atomic_write(path, json.dumps(content, indent=2) + "\n")
 
 
@@ -33,12 +36,14 @@ def read_law(path: Path) -> FittedLaw:
         raise DataError(f"{path}: its format is {found}, expected {FORMAT}: minigpt scaling SWEEP writes it")
     try:
         return FittedLaw(
-            law=Law(**{name: _positive(content["law"][name]) for name in ("E", "A", "B", "alpha", "beta")}),
+            law=_law(content["law"]),
             **{name: str(content[name]) for name in ("name", "corpus", "tokenizer")},
             vocab_size=int(content["vocab_size"]),
             parameters=_range(content["parameters"]),
             tokens=_range(content["tokens"]),
             flops_per_pair=_positive(content["flops_per_pair"]),
+            resampled=tuple(_law(each) for each in content["resampled"]),
+            noise=_at_least_0(content["noise"]),
         )
     except (LookupError, TypeError, ValueError) as error:
         raise DataError(f"{path}: damaged: {error!r}") from None
@@ -56,10 +61,21 @@ def find_law(root: Path, tokenizer: str, vocab_size: int, corpus: str) -> Fitted
     return None
 
 
+def _law(values: Any) -> Law:
+    return Law(**{field.name: _positive(values[field.name]) for field in fields(Law)})
+
+
 def _positive(value: Any) -> float:
     number = float(value)
     if not 0 < number < math.inf:
         raise ValueError(f"{number} is not a finite number above 0")
+    return number
+
+
+def _at_least_0(value: Any) -> float:
+    number = float(value)
+    if not 0 <= number < math.inf:
+        raise ValueError(f"{number} is not a finite number, 0 or more")
     return number
 
 

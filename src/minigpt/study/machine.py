@@ -27,6 +27,11 @@ class Machine:
     load: float = 0.0
     """Programs that wanted to run in the last minute, where that is known."""
 
+    @property
+    def at_once(self) -> int:
+        """Devices that work at the same time: the processes on a CPU share its cores, of which a peak is of all."""
+        return 1 if self.kind == "cpu" else self.devices
+
 
 def this_machine(device: torch.device, devices: int) -> Machine:
     """The machine that plans."""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from minigpt.hardware.utilisation import utilisation
 from minigpt.model.sizes import flops_per_token, parameters_by_part
 from minigpt.study.law import FittedLaw, Forecast, compute_optimal, forecast
 from minigpt.study.machine import Machine
@@ -81,8 +82,13 @@ class Plan:
 
     @property
     def tokens_per_second(self) -> float:
-        """While it trains."""
+        """While it trains: whole steps, with the update and what the Trainer adds."""
         return self.workload.tokens / self.duration.training
+
+    @property
+    def utilisation(self) -> float:
+        """The share of all devices' peak (MFU) at `tokens_per_second`."""
+        return utilisation(self.flops_per_token, self.tokens_per_second, self.speed.peak * self.machine.at_once)
 
 
 def make_plan(

@@ -26,8 +26,8 @@ LISTED_UTILISATION = 0.35
 nanoGPT's 124M on A100: 0.3 to 0.4); a model much narrower than 768 reaches less."""
 HERE_UTILISATION = 0.5
 """Of the measured peak of this machine, where a single window takes too long to be timed."""
-TRAINER_SECONDS = 0.9e-3
-"""That the Trainer adds to a step: `benchmarks/results/step.md`, 28.6 ms against 27.7 ms."""
+TRAINER_SECONDS = 0.7e-3
+"""That the Trainer adds to a step: `benchmarks/results/step.md`, 20.1 ms against 19.4 ms."""
 _NEAREST = ("16-mixed", "bf16-mixed", "32-true")
 """What to take where a device lacks a precision, the first that it has."""
 _SECONDS = 2.5
@@ -49,17 +49,12 @@ class Speed:
     evaluation_batch: float
     """Forward pass of one batch."""
     sampled_token: float
-    utilisation: float
-    """Share of the peak."""
     peak: float
-    """FLOP/s of one device."""
+    """FLOP/s of one device; of a CPU, of all its cores."""
+    is_measured: bool
+    """Whether a batch of this very model was timed."""
     source: str
     """In words."""
-
-    @property
-    def is_measured(self) -> bool:
-        """Whether a batch of this very model was timed."""
-        return self.source.startswith("measured")
 
 
 def find_speed(workload: Workload, machine: Machine, utilisation: float | None = None) -> Speed:
@@ -100,16 +95,14 @@ def assumed_speed(
 ) -> Speed:
     """Training at a share of the peak; a forward pass is a third of it."""
     share = LISTED_UTILISATION if utilisation is None else utilisation
-    # The processes on a CPU share its cores, and its peak was measured with all of them.
-    rate = share * peak * (1 if machine.kind == "cpu" else machine.devices)
-    batch = workload.tokens_per_batch * flops_per_token(workload.config) / rate
+    batch = workload.tokens_per_batch * flops_per_token(workload.config) / (share * peak * machine.at_once)
     return Speed(
         batch=batch,
         update=0.0,
         evaluation_batch=batch / 3,
         sampled_token=2e-3,
-        utilisation=share,
         peak=peak,
+        is_measured=False,
         source=f"{share:.0%} of {of} of {machine.name}, {peak / 1e12:.3g} TFLOP/s",
     )
 
@@ -140,21 +133,22 @@ def _timed_speed(workload: Workload, machine: Machine, peak: float, windows: int
                 model.loss(tokens, tokens, reduction="none")
 
         batch_seconds, update_seconds = _median_times([batch, update], device, _SECONDS)
+        model.eval()  # as validation and samples run: without dropout
         (evaluation_seconds,) = _median_times([evaluate], device, _SECONDS / 4)
-        token_seconds = _sampling_seconds(model.eval(), device)
+        token_seconds = _sampling_seconds(model, device)
     parts = workload.windows_per_device / windows
-    # Processes that share the cores take turns; devices of their own work at the same time.
-    together = machine.devices if machine.kind == "cpu" else 1
-    rate = windows * config.block_size * flops_per_token(config) / batch_seconds
+    turns = machine.devices // machine.at_once  # of processes that share the cores
     few = "" if windows == workload.windows_per_device else f", with {windows} of {workload.windows_per_device} windows"
+    # Compiling takes longer than all the rest of a plan.
+    plain = ", without run.compile, which makes a step shorter and the first one longer" if workload.compiled else ""
     return Speed(
-        batch=batch_seconds * parts * together,
-        update=update_seconds * together,
-        evaluation_batch=evaluation_seconds * parts * together,
+        batch=batch_seconds * parts * turns,
+        update=update_seconds * turns,
+        evaluation_batch=evaluation_seconds * parts * turns,
         sampled_token=token_seconds,
-        utilisation=rate / peak,
         peak=peak,
-        source=f"measured: this model, timed for {_SECONDS:g} s on {machine.name}{few}",
+        is_measured=True,
+        source=f"measured: this model, timed for {_SECONDS:g} s on {machine.name}{few}{plain}",
     )
 
 

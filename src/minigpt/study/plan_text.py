@@ -26,7 +26,7 @@ def plan_lines(plan: Plan) -> list[tuple[str, str]]:
         ("FLOPs", f"{workload.flops:.3g} to train ({plan.flops_per_token:.3g} a token), "
                   f"{workload.evaluation_flops:.3g} to validate"),
         ("machine", f"{plan.machine.devices} x {plan.machine.name}, {bytes_text(plan.machine.bytes_per_device)} each"),
-        ("speed", f"{plan.tokens_per_second:,.0f} tokens/s, {plan.speed.utilisation:.1%} MFU; {plan.speed.source}"),
+        ("speed", f"{plan.tokens_per_second:,.0f} tokens/s, {plan.utilisation:.1%} MFU; {plan.speed.source}"),
         ("time", f"{seconds_text(times.total)}: training {seconds_text(times.training)}, validation "
                  f"{seconds_text(times.evaluation)}, samples {seconds_text(times.sampling)}, checkpoints "
                  f"{seconds_text(times.saving)}, start {seconds_text(times.startup)}"),

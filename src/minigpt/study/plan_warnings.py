@@ -51,13 +51,16 @@ def _memory(plan: Plan) -> Iterator[Caution]:
     told = (
         f"does not fit: {bytes_text(plan.memory.total)} of memory, and there are {bytes_text(limit)} for each process"
     )
-    batch = largest_batch(workload, plan.machine.kind, limit)
+    batch, devices = largest_batch(workload, plan.machine.kind, limit), workload.devices
     if batch is not None:
-        # As many tokens a step as before, in more and smaller batches: the largest divisor of the old one that fits.
-        size = max(n for n in range(1, batch + 1) if workload.batch_size % n == 0 and n % workload.devices == 0)
-        accumulate = workload.accumulate * workload.batch_size // size
+        # As many tokens a step as before, or the next more that the devices can share, in more and smaller batches:
+        # the largest divisor of each device's windows that fits.
+        windows = workload.windows_per_device
+        share = max(n for n in range(1, batch // devices + 1) if windows % n == 0)
+        accumulate = workload.accumulate * windows // share
         remedy = (
-            f"--data.batch_size {size} --trainer.accumulate_grad_batches {accumulate} (at most {batch} windows fit)"
+            f"--data.batch_size {share * devices} --trainer.accumulate_grad_batches {accumulate} "
+            f"(at most {batch} windows fit)"
         )
         yield Caution(told=told, remedy=remedy)
         return
@@ -67,7 +70,7 @@ def _memory(plan: Plan) -> Iterator[Caution]:
             yield Caution(told=told, remedy=f"--trainer.precision {precision} --data.batch_size {batch}")
             return
     width = _widest(workload, plan.machine.kind, limit)
-    remedy = "no width of this model fits" if width is None else f"--model.n_embd {width} --data.batch_size 1"
+    remedy = "no width of this model fits" if width is None else f"--model.n_embd {width} --data.batch_size {devices}"
     yield Caution(told=f"{told}, not even one window in bf16-true", remedy=remedy)
 
 
@@ -105,7 +108,8 @@ def _devices(plan: Plan) -> Iterator[Caution]:
     batch, devices = plan.workload.batch_size, plan.workload.devices
     if batch % devices:
         told = f"data.batch_size={batch} cannot be shared out among {devices} devices"
-        yield Caution(told=told, remedy=f"--data.batch_size {math.ceil(batch / devices) * devices}")
+        remedy = f"--data.batch_size {math.ceil(batch / devices) * devices}"
+        yield Caution(told=told, remedy=remedy if plan.fits else f"any multiple of {devices} that fits")
 
 
 def _passes(plan: Plan) -> Iterator[Caution]:

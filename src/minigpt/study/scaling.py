@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minigpt.errors import DataError
-from minigpt.study.law import Law
+from minigpt.study.law import Interval, Law
 
 DELTA = 1e-3
 """From which residual of the log of the loss on Huber's loss is linear (Hoffmann et al. 2022, appendix D.3)."""
@@ -33,21 +33,9 @@ class Point:
     """Nats per token, at its end."""
 
 
-@dataclass(frozen=True)
-class Interval:
-    """What nine in ten bootstrap fits lie between."""
-
-    low: float
-    high: float
-
-    def ratio(self) -> float:
-        """high / low: how little is known of a number above 0."""
-        return self.high / self.low if self.low > 0 else float("inf")
-
-
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """A law and how sure it is."""
+    """A law and how sure it is; its intervals are what nine in ten bootstrap fits lie between."""
 
     law: Law
     resampled: tuple[Law, ...]

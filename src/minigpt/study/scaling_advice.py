@@ -1,12 +1,16 @@
 """What to train for a budget: the size and the tokens of a law, as settings of a config."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
 
 from minigpt.errors import ConfigError
+from minigpt.layout import CONFIG
 from minigpt.model.config import GPTConfig
 from minigpt.model.sizes import flops_per_token, parameter_count
-from minigpt.study.scaling import Fit, Interval
+from minigpt.study.law import Interval
+from minigpt.study.scaling import Fit
 from minigpt.study.scaling_isoflop import Frontier
 from minigpt.study.scaling_runs import ScalingRun
 
@@ -32,6 +36,10 @@ class Advice:
     """The nearest model of the runs' proportions."""
     max_steps: int
     """Of the runs' batches, that spend the budget on `config`."""
+    base: Path
+    """config.yaml of the run whose budget is nearest: tokens, batches, rates, and all else that `settings` leaves."""
+    settings: dict[str, Any]
+    """Dotted key -> value, over `base`: so a run of `config` for `max_steps` begins."""
     warnings: tuple[str, ...]
 
 
@@ -53,8 +61,21 @@ def advise(fit: Fit, line: Frontier | None, runs: list[ScalingRun], flops: float
         by_parabolas=line.parameters(flops) if line else None,
         config=config,
         max_steps=steps,
+        base=model.folder / CONFIG,
+        settings=_settings(model, config, steps, f"best-{flops:.3g}"),
         warnings=tuple(_doubts(interval, n_parameters, line, runs, flops)),
     )
+
+
+def _settings(model: ScalingRun, config: GPTConfig, steps: int, name: str) -> dict[str, Any]:
+    """What is other than in the run `model`; its warm-up is the same share of the steps."""
+    names = [field.name for field in fields(config) if getattr(config, field.name) != getattr(model.config, field.name)]
+    return {
+        "run.name": name,
+        **{f"model.{name}": getattr(config, name) for name in names},
+        "optim.warmup_steps": round(model.warmup_steps * steps / model.max_steps),
+        "trainer.max_steps": steps,
+    }
 
 
 def speed_of(runs: list[ScalingRun]) -> float | None:

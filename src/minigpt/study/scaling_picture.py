@@ -84,11 +84,14 @@ def _draw_frontier(axes: Any, result: ScalingResult) -> None:
         axes.plot(span, [line.parameters(flops) for flops in span], "--", color="C1",
                   label=f"parabolas: N ~ C^{line.exponent:.2f}")  # fmt: skip
     inside = [each for each in result.parabolas if each.is_inside]
+    for each in inside:
+        if each.interval.is_bounded:
+            axes.plot([each.flops] * 2, [each.interval.low, each.interval.high], color="C1", linewidth=1)
     axes.plot([p.flops for p in inside], [p.best_parameters for p in inside], "*", color="C1", markersize=12)
     axes.plot([p.flops for p in points], [p.n_parameters for p in points], ".", color="grey", label="runs")
     axes.plot(advice.flops, advice.n_parameters, "D", color="C3", label=f"asked: {count_text(advice.n_parameters)}")
     axes.set_yscale("log")
-    _label(axes, "FLOPs of training", "parameters", "the best size for a budget (band: 90 %)")
+    _label(axes, "FLOPs of training", "parameters", "the best size for a budget (band, bars: 90 %)")
     axes.legend(fontsize=8)
 
 

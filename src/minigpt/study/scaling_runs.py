@@ -4,11 +4,12 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from minigpt.errors import DataError, MinigptError
+from minigpt.errors import DataError, MinigptError, shown
 from minigpt.layout import TOKENIZER
 from minigpt.model.config import GPTConfig
 from minigpt.model.sizes import flops_per_token, parameter_count
-from minigpt.records import find_runs, read_run
+from minigpt.optim.config import OptimConfig
+from minigpt.records import RunRecord, find_runs, read_run
 from minigpt.study.compare_curves import median_speed
 from minigpt.study.scaling import Point
 from minigpt.study.sweep_record import is_sweep, read_cells
@@ -20,8 +21,11 @@ class ScalingRun:
     """A finished run: its point, and what a recommendation is made from."""
 
     point: Point
+    folder: Path
     config: GPTConfig
     tokens_per_step: int
+    max_steps: int
+    warmup_steps: int
     flops_per_second: float | None
     """Of the model, while it trained."""
     corpus: str
@@ -96,10 +100,21 @@ def _read_run(folder: Path) -> ScalingRun:
             flops=flops * n_tokens,
             loss=loss,
         ),
+        folder=folder,
         config=config,
         tokens_per_step=record.tokens_per_step,
+        max_steps=record.max_steps,
+        warmup_steps=_warmup_steps(record),
         flops_per_second=None if speed is None else flops * speed,
         corpus=str(data["corpus"]),
         tokenizer=str(data["tokenizer"]),
         vocab_size=load_tokenizer(folder / TOKENIZER).vocab_size,
     )
+
+
+def _warmup_steps(record: RunRecord) -> int:
+    """Raises DataError for what is no number of steps."""
+    steps = record.config["optim"].get("warmup_steps", OptimConfig.warmup_steps)
+    if type(steps) is not int:
+        raise DataError(f"its optim.warmup_steps={shown(steps)} is not a whole number")
+    return steps

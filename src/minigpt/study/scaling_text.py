@@ -1,6 +1,10 @@
 """A scaling law as text: the runs, the law with its intervals, the budgets, and what to train."""
 
-from minigpt.study.scaling import COEFFICIENTS, Fit, Interval
+import json
+import shlex
+
+from minigpt.study.law import Interval
+from minigpt.study.scaling import COEFFICIENTS, Fit
 from minigpt.study.scaling_advice import Advice
 from minigpt.study.scaling_isoflop import Frontier, Parabola
 from minigpt.study.scaling_result import ScalingResult
@@ -50,17 +54,25 @@ def parabola_lines(found: list[Parabola], line: Frontier | None) -> list[str]:
     lines = []
     for each in found:
         told = f"{each.flops:.3g} FLOPs: the lowest loss, {each.best_loss:.4f}, at {count_text(each.best_parameters)}"
-        low, high = each.interval.low, each.interval.high
-        between = " (three sizes: no interval)" if low == 0 else f" ({count_text(low)} to {count_text(high)})"
-        lines.append(told + between + ("" if each.is_inside else ", beyond the sizes that were tried: no minimum seen"))
+        beyond = "" if each.is_inside else ", beyond the sizes that were tried: no minimum seen"
+        lines.append(f"{told} ({_best_between(each)}){beyond}")
     if line is not None:
-        lines.append(f"the best N grows as C^{line.exponent:.3g}")
+        interval = line.exponent_interval
+        between = "(two budgets: no interval)" if interval is None else _between(interval)
+        lines.append(f"the best N grows as C^{line.exponent:.3g} {between}")
     return lines
+
+
+def _best_between(found: Parabola) -> str:
+    if found.freedom == 0:
+        return "three runs: no interval"
+    if not found.interval.is_bounded:
+        return f"no interval: {len(found.points)} runs that scatter so much may have no minimum"
+    return f"{count_text(found.interval.low)} to {count_text(found.interval.high)}"
 
 
 def advice_lines(advice: Advice, how: str) -> list[str]:
     """What to train, and what to doubt."""
-    config = advice.config
     low, high = advice.interval.low, advice.interval.high
     loss = advice.loss_interval
     lines = [
@@ -68,11 +80,19 @@ def advice_lines(advice: Advice, how: str) -> list[str]:
         f"({count_text(low)} to {count_text(high)}) and {count_text(advice.n_tokens)} tokens, "
         f"{advice.n_tokens / advice.n_parameters:.3g} a parameter; loss {advice.loss:.3f} "
         f"({loss.low:.3f} to {loss.high:.3f})",
-        f"  --model.n_layer {config.n_layer} --model.n_embd {config.n_embd} --trainer.max_steps {advice.max_steps}",
+        f"  {command(advice)}",
     ]
     if advice.by_parabolas is not None:
         lines.append(f"  the parabolas say {count_text(advice.by_parabolas)} parameters")
     return [*lines, *(f"  warning: {each}" for each in advice.warnings)]
+
+
+def command(advice: Advice) -> str:
+    """What trains it, to paste into a shell."""
+    words = ["minigpt", "fit", "--config", str(advice.base)]
+    for key, value in advice.settings.items():
+        words += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
+    return shlex.join(words)
 
 
 def _between(interval: Interval) -> str:
