@@ -261,7 +261,7 @@ def test_logits_are_edited_in_a_trace_alone():
 @pytest.mark.parametrize(
     ("edits", "message"),
     [
-        ({"stream.1": zero_heads(2)}, r"shape \([\d, ]+\) has no heads, as query"),
+        ({"stream.1": zero_heads(2)}, r"shape \([\d, ]+\) has no heads: heads, query"),
         ({"stream.1": patch(torch.zeros(16), [12])}, "no position 12: there are 12, counted from 0"),
         ({"stream.1": patch(torch.zeros(7))}, r"shape \(7,\) does not fit an activation of shape \(3, 12, 16\)"),
         (
