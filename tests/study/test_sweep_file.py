@@ -8,14 +8,14 @@ import pytest
 from minigpt.cli.main import main
 from minigpt.errors import ConfigError
 from minigpt.study.search_space import Choices, Numbers
-from minigpt.study.sweep_file import Sweep, read_sweep, words_of
+from minigpt.study.sweep_file import Sweep, parse_sweep, words_of
 
 from .sweeps import write_sweep
 
 
 def read(folder: Path, **content: Any) -> Sweep:
     (folder / "base.yaml").touch()
-    return read_sweep({"base": "base.yaml", "seeds": [1], **content}, folder / "exp.yaml", changes={})
+    return parse_sweep({"base": "base.yaml", "seeds": [1], **content}, folder / "exp.yaml", changes={})
 
 
 def names(sweep: Sweep) -> list[str]:
@@ -66,12 +66,17 @@ def test_words_are_what_fit_reads() -> None:
 
 
 def test_a_search_has_a_space(tmp_path: Path) -> None:
-    space = {"optim.lr": {"low": "1e-4", "high": 1e-2, "log": True}, "model.n_head": {"choices": [1, 2]}}
+    space = {
+        "optim.lr": {"low": "1e-4", "high": 1e-2, "log": True},
+        "model.n_head": {"choices": [1, 2]},
+        "model.n_embd": {"low": 32, "high": 128, "step": 32},
+    }
     sweep = read(tmp_path, search={"space": space, "trials": 3})
     assert sweep.search is not None
     assert sweep.search.space == {
         "optim.lr": Numbers(low=1e-4, high=1e-2, log=True),
         "model.n_head": Choices(choices=(1, 2)),
+        "model.n_embd": Numbers(low=32, high=128, step=32),
     }
     assert (sweep.search.metric, sweep.search.direction, sweep.cells) == ("val/loss", "minimize", ())
 
@@ -110,6 +115,9 @@ LR = {"optim.lr": {"low": 1e-4, "high": 1e-2}}
         ({"search": {"space": {"optim.lr": {"low": 0, "high": 1, "log": True}}}}, "must be 0 < low < high"),
         ({"search": {"space": {"optim.lr": {"low": "x", "high": 1}}}}, "low='x' must be a number"),
         ({"search": {"space": {"model.n_head": {"choices": []}}}}, "must be choices"),
+        ({"search": {"space": {"optim.lr": {"low": 1.0, "high": 2, "step": 1}}}}, "step=1 is for whole numbers"),
+        ({"search": {"space": {"model.n_head": {"low": 1, "high": 4, "step": 2}}}}, "step=2 must be .* divides .* = 3"),
+        ({"search": {"space": {"model.n_head": {"low": 1, "high": 4, "step": True}}}}, "step=True must be a whole"),
         ({"search": {"space": LR}, "grid": {}}, "search makes its own cells"),
         ({"search": {"space": LR}, "seeds": [1, 2]}, "must be one seed"),
     ],

@@ -16,7 +16,7 @@ from minigpt.study.sweep_engines import ENGINES
 from minigpt.study.sweep_file import Cell, EngineName, Sweep, make_cell
 from minigpt.study.sweep_folder import CellRecord, SweepFolder
 from minigpt.study.sweep_progress import Progress, read_curve, read_progress
-from minigpt.study.sweep_run import Listed, supervise
+from minigpt.study.sweep_run import CellList, supervise
 from minigpt.study.sweep_slots import share_out
 from minigpt.study.sweep_slurm import ranges
 from minigpt.study.sweep_view import LiveView, PlainView, clock
@@ -159,7 +159,7 @@ def test_one_that_fails_does_not_stop_the_rest(tmp_path: Path, monkeypatch: pyte
     with folder.locked():
         view, out = quiet_view(folder)
         wanted = [record.cell for record in folder.current()]
-        assert supervise(folder, Listed(wanted), executor, view, lambda cell: run_of(tmp_path, cell)) == 0
+        assert supervise(folder, CellList(wanted), executor, view, lambda cell: run_of(tmp_path, cell)) == 0
     assert [(record.state, record.reason) for record in folder.current()] == [
         ("finished", None), ("failed", "boom"), ("finished", None),
     ]  # fmt: skip
@@ -190,7 +190,7 @@ def test_cells_share_the_machine(
 ) -> None:
     """`expected`: places, threads of each, GPUs of the last."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr("minigpt.study.sweep_slots._cores", lambda: 8)
+    monkeypatch.setattr("minigpt.study.sweep_slots.usable_cores", lambda: 8)
     slots = share_out(jobs, n_cells=n_cells, gpus=gpus, gpus_per_cell=per_cell)
     last = slots.environment(len(slots) - 1)
     assert (len(slots), slots.threads, last.get("CUDA_VISIBLE_DEVICES")) == expected

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import yaml
 
 from minigpt.errors import ConfigError
-from minigpt.study.sweep_file import EngineName, Sweep, base_of, read_sweep
+from minigpt.study.sweep_file import EngineName, Sweep, base_of, parse_sweep
 
 if TYPE_CHECKING:
     from minigpt.study.sweep_job import Job
@@ -94,7 +94,7 @@ def _read(args: argparse.Namespace) -> Sweep:
     if "seeds" not in content and "base" in content:
         seed = load_yaml(base_of(content, path)).get("seed_everything")
         content["seeds"] = [seed if type(seed) is int else _default_seed()]
-    sweep = read_sweep(content, path, changes=changes)
+    sweep = parse_sweep(content, path, changes=changes)
     for what, is_given in (("--retry", args.retry), ("--cell", args.cell is not None)):
         if sweep.search and is_given:
             raise ConfigError(f"{what} is not for a search: its trials follow from each other")

@@ -124,8 +124,9 @@ def _storage(folder: Path) -> Any:
 
 
 def _numbers(trial: Any, key: str, what: Numbers) -> float:
-    suggest = trial.suggest_int if type(what.low) is type(what.high) is int else trial.suggest_float
-    return suggest(key, what.low, what.high, log=what.log)
+    if what.whole:
+        return trial.suggest_int(key, what.low, what.high, step=what.step, log=what.log)
+    return trial.suggest_float(key, what.low, what.high, log=what.log)
 
 
 def _choices(trial: Any, key: str, what: Choices) -> Any:

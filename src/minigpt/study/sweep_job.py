@@ -13,7 +13,7 @@ from minigpt.study.search import Search, best_trial
 from minigpt.study.sweep_cell import CellRun
 from minigpt.study.sweep_file import Cell, words_of
 from minigpt.study.sweep_folder import State, SweepFolder
-from minigpt.study.sweep_run import Executor, Listed, Source, supervise
+from minigpt.study.sweep_run import CellList, Executor, Source, supervise
 from minigpt.study.sweep_slots import Slots, share_out, visible_gpus
 from minigpt.study.sweep_view import LiveView, PlainView, View
 
@@ -66,7 +66,7 @@ class Job:
 
         The caller holds the folder's lock, or runs a cell that no other process does.
         """
-        source = Listed(cells) if cells is not None else self._source()
+        source = CellList(cells) if cells is not None else self._source()
         with self._view() as view:
             code = supervise(self.folder, source, executor, view, self.make_run)
         if cells is None:
@@ -95,7 +95,7 @@ class Job:
 
     def _source(self) -> Source:
         search = self.folder.sweep.search
-        return Search(search, self.folder) if search else Listed(self.to_do())
+        return Search(search, self.folder) if search else CellList(self.to_do())
 
     @contextmanager
     def _view(self) -> Iterator[View]:

@@ -44,7 +44,7 @@ class Source(Protocol):
         """Learn what became of a cell."""
 
 
-class Listed:
+class CellList:
     """The cells of a list, in its order."""
 
     def __init__(self, cells: Sequence[Cell]) -> None:

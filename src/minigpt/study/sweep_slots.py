@@ -4,6 +4,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from minigpt.hardware.cores import usable_cores
+
 
 @dataclass(frozen=True, kw_only=True)
 class Slots:
@@ -26,7 +28,7 @@ class Slots:
 def share_out(jobs: int | None, *, n_cells: int, gpus: Sequence[str], gpus_per_cell: int) -> Slots:
     """`jobs` places; by default one for each GPU (or each `gpus_per_cell` of them), without any one for each core, or
     for each $OMP_NUM_THREADS of them; never more than cells."""
-    cores = _cores()
+    cores = usable_cores()
     given = os.environ.get("OMP_NUM_THREADS", "")
     threads = int(given) if given.isdecimal() and int(given) > 0 else None
     if gpus:
@@ -47,8 +49,3 @@ def visible_gpus() -> list[str]:
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = chosen.split(",") if chosen else [str(number) for number in range(torch.cuda.device_count())]
     return names[: torch.cuda.device_count()]
-
-
-def _cores() -> int:
-    """Those that this process may use: a batch system gives fewer than there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
