@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from minigpt.cli.main import main
+from minigpt.cli.sweep_cells import SweepCells
 from minigpt.errors import ConfigError
 from minigpt.study.search_space import Choices, Numbers
 from minigpt.study.sweep_file import Sweep, parse_sweep, words_of
@@ -139,6 +141,16 @@ def test_a_mistake_is_one_line(content: dict[str, Any], message: str, tmp_path: 
         ({"cells": [{"trainer.precision": "bf61"}]}, "trainer.precision=bf61 must be one of"),
         ({"seeds": [-1], "cells": [{}]}, "-1 must lie between 0 and 2^32 - 1"),
         ({"search": {"space": {"model.n_head": {"choices": [2, 3]}}}}, "search.space: model.n_head=3: n_embd=16 must"),
+        (
+            {"search": {"space": {"model.n_haed": {"choices": [2]}}}},
+            "key model.n_haed, did you mean model.n_head?",
+        ),
+        (
+            {"search": {"space": {"model.n_head": {"choices": [5]}, "model.n_embd": {"choices": [16, 32]}}}},
+            "search.space: model.n_head=5: n_embd=16 must",
+        ),
+        ({"search": {"space": LR, "metric": "val/los"}}, "search.metric=val/los must be one of train/loss, "),
+        ({"search": {"space": LR, "metric": "val/los"}}, ", did you mean val/loss?"),
     ],
 )
 def test_every_cell_is_checked_before_the_first_is_trained(
@@ -150,6 +162,15 @@ def test_every_cell_is_checked_before_the_first_is_trained(
     assert message in said
     assert said.count("\n") == 1
     assert not (tmp_path / "runs").exists()
+
+
+def test_what_is_wrong_alone_may_be_right_with_another(tmp_path: Path, corpus_file: Path) -> None:
+    """Three heads want a width of 48, which is in the search too; one callback may write a curve of its own."""
+    space = {"model.n_embd": {"choices": [48, 64]}, "model.n_head": {"choices": [3, 4]}}
+    callbacks = {"trainer.callbacks": [{"class_path": "lightning.pytorch.callbacks.RichModelSummary"}]}
+    path = write_sweep(tmp_path, corpus_file, search={"space": space, "metric": "val/mine"}, overrides=callbacks)
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    SweepCells(parse_sweep({"seeds": [1], **content}, path, changes={})).check()
 
 
 @pytest.mark.parametrize(

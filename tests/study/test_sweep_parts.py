@@ -122,6 +122,14 @@ def test_a_process_and_its_last_line(words: list[str], state: str, reason: str, 
     assert (run.path / "config.yaml").read_text() == BASE
 
 
+def test_one_that_was_stopped_after_its_last_step_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for complete, outcome in ((True, Outcome(state="finished")), (False, Outcome(state="waiting", stopped=True))):
+        monkeypatch.setattr(CellRun, "is_complete", lambda _, complete=complete: complete)
+        process = CellProcess(run_of(tmp_path, cells("a")[0], "--version"), {})
+        process.stop()
+        assert process.wait() == outcome
+
+
 class Fake:
     """An executor whose cells end at once, as their names say."""
 
@@ -289,6 +297,68 @@ def test_a_search_finds_prunes_and_goes_on(tmp_path: Path, monkeypatch: pytest.M
         assert Search(replace(SPACE, trials=9), again).next() is not None
     with pytest.raises(ConfigError, match="search was"):
         SweepFolder(tmp_path / "exp", sweep(search=replace(SPACE, seed=5)), BASE)
+
+
+def test_settings_that_do_not_go_together_fail_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a search was killed with such a trial at work; and if there is nothing else, one line says so."""
+    pytest.importorskip("optuna")
+    from minigpt.study.search import Search, best_trial
+
+    monkeypatch.setattr("minigpt.study.sweep_run._POLL_SECONDS", 0)
+    space = replace(SPACE, pruner="none")
+    folder = SweepFolder(tmp_path / "exp", sweep(search=space), BASE)
+    only = 2
+
+    def make_run(cell: Cell) -> CellRun:
+        if cell.overrides["model.n_head"] != only:
+            raise ConfigError(f"{only} heads it must be")
+        return replace(run_of(tmp_path, cell), folder=f"exp/{cell.name}")
+
+    with folder.locked():
+        asked = Search(space, folder).next()
+        assert asked is not None
+        only = 3 - asked.overrides["model.n_head"]  # the first is one of those that cannot be
+        view, out = quiet_view(folder)
+        assert supervise(folder, Search(space, folder), Objective(folder), view, make_run) == 0
+    records = folder.current()
+    assert len(records) == 8
+    for record in records:
+        legal = record.cell.overrides["model.n_head"] == only
+        assert (record.state, record.reason) == (
+            ("finished", None) if legal else ("failed", f"{only} heads it must be")
+        )
+    assert {record.state for record in records} == {"finished", "failed"}
+    assert f"failed    {asked.name}  (1 of 1 done): {only} heads it must be\n" in out.getvalue()
+    assert best_trial(folder.path) is not None
+    screen = Console(file=io.StringIO(), width=120, height=20, force_terminal=True, color_system=None)
+    with LiveView(screen, folder.records, lambda: 8, make_run) as live:
+        live.refresh()
+    assert "heads it must be" in screen.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_the_last_validation_prunes_nothing(tmp_path: Path) -> None:
+    optuna = pytest.importorskip("optuna")
+    from minigpt.study.search import Search
+
+    class Always(optuna.pruners.BasePruner):  # type: ignore[misc, name-defined]
+        def prune(self, study: object, trial: object) -> bool:
+            return True
+
+    folder = SweepFolder(tmp_path / "exp", sweep(search=SPACE), BASE)
+    folder.prepare()
+    search = Search(SPACE, folder)
+    search._study.pruner = Always()
+    cell = search.next()
+    assert cell is not None
+    run = replace(run_of(tmp_path, cell), folder=f"exp/{cell.name}", max_steps=10)
+    write_metrics(run.path, "10,,3.0\n")
+    assert search.hopeless(run) is None
+    run = replace(run, max_steps=11)
+    write_metrics(run.path, "10,,3.0\n11,,2.5\n")
+    assert search.hopeless(run) is None
+    assert search.hopeless(replace(run, max_steps=12)) is None  # it was told already
+    write_metrics(run.path, "10,,3.0\n11,,2.5\n12,,2.0\n")
+    assert str(search.hopeless(replace(run, max_steps=13))).startswith("val/loss 2.0000 at step 12 promises too little")
 
 
 @pytest.mark.parametrize(("module", "words", "extra"), [("ray", ["--engine=ray"], "ray"), ("optuna", [], "search")])

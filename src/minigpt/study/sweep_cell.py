@@ -108,7 +108,8 @@ class CellProcess:
         if self.process.stdin is not None:
             self.process.stdin.close()
         code, said = self.process.returncode, self._last_line()
-        if code == 0 and self.run.is_complete():
+        ended = code == 0 or (code in _STOPPED and self._asked)
+        if ended and self.run.is_complete():  # also one that was asked to stop when it had done its last step
             return Outcome(state="finished")
         if code == 0:
             reason = f"it ended after step {self.run.steps_saved()} of {self.run.max_steps}"

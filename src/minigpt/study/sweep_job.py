@@ -9,7 +9,9 @@ from typing import get_args
 
 from rich.console import Console
 
+from minigpt.errors import TrainingError
 from minigpt.study.search import Search, best_trial
+from minigpt.study.search_space import SearchSpace
 from minigpt.study.sweep_cell import CellRun
 from minigpt.study.sweep_file import Cell, words_of
 from minigpt.study.sweep_folder import State, SweepFolder
@@ -64,24 +66,37 @@ class Job:
     def run(self, executor: Executor, cells: Sequence[Cell] | None = None) -> int:
         """Run the cells (`cells`, or all that are to be run) by `executor`; the exit code.
 
-        The caller holds the folder's lock, or runs a cell that no other process does.
+        The caller holds the folder's lock, or runs one cell. Trials that go wrong are part of a search; TrainingError
+        if every one did.
         """
         source = CellList(cells) if cells is not None else self._source()
         with self._view() as view:
             code = supervise(self.folder, source, executor, view, self.make_run)
+        search = self.folder.sweep.search
+        best = best_trial(self.folder.path) if search else None
         if cells is None:
-            self._tell(stopped=code != 0)
+            self._tell(best, stopped=code != 0)
+        if search:
+            if best is None and not code:
+                raise TrainingError(self._no_trial(search))
+            return code
         names = (
             {cell.name for cell in cells} if cells is not None else {each.cell.name for each in self.folder.current()}
         )
         return code or int(any(self.folder.records[name].state in _AGAIN for name in names))
 
-    def _tell(self, *, stopped: bool) -> None:
+    def _no_trial(self, search: SearchSpace) -> str:
+        """That a search has found nothing, and why as far as its last trials say."""
+        records = self.folder.current()
+        reason = next((record.reason for record in reversed(records) if record.reason), None)
+        told = f"; {reason}" if reason else ""
+        return f"{self.folder.path}: none of the {len(records)} trials came to a {search.metric}{told}"
+
+    def _tell(self, best: tuple[str, float] | None, *, stopped: bool) -> None:
         """What came of it, and what to type next."""
         counts = Counter(record.state for record in self.folder.current())
         words = [f"{counts[state]} {state}" for state in get_args(State) if counts[state]]
         lines = [f"{self.folder.path}: {', '.join(words)}"]
-        best = best_trial(self.folder.path) if self.folder.sweep.search else None
         if best is not None:
             name, value = best
             overrides = next(each.cell for each in self.folder.records.values() if each.cell.group == name).overrides
