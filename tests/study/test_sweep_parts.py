@@ -2,24 +2,30 @@
 
 import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
+from filelock import FileLock, Timeout
 from rich.console import Console
 
 from minigpt.errors import ConfigError
 from minigpt.study.search_space import Choices, Numbers, SearchSpace
-from minigpt.study.sweep_cell import CellProcess, CellRun, Outcome
+from minigpt.study.sweep_cell import BUSY, CellProcess, CellRun, Outcome
 from minigpt.study.sweep_engines import ENGINES
 from minigpt.study.sweep_file import Cell, EngineName, Sweep, make_cell
 from minigpt.study.sweep_folder import CellRecord, SweepFolder
+from minigpt.study.sweep_job import Job
+from minigpt.study.sweep_local import LocalExecutor, run_local, run_one
 from minigpt.study.sweep_progress import Progress, read_curve, read_progress
 from minigpt.study.sweep_run import CellList, supervise
-from minigpt.study.sweep_slots import share_out
-from minigpt.study.sweep_slurm import ranges
+from minigpt.study.sweep_slots import Slots, share_out
+from minigpt.study.sweep_slurm import ranges, write_script
 from minigpt.study.sweep_view import LiveView, PlainView, clock
+
+from .sweeps import wait_for
 
 BASE = "run: {name: x}\n"
 
@@ -77,6 +83,23 @@ def test_two_processes_record_at_the_same_time(tmp_path: Path) -> None:
     assert [record.state for record in read.current()] == ["finished", "finished"]
 
 
+def test_leftovers_go_when_nobody_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task of an array writes sweep.json by a temporary file without the sweep's lock, but under the record's."""
+    held = []
+
+    def look(path: Path) -> None:
+        try:
+            with FileLock(path / ".record.lock", timeout=0):
+                held.append(False)
+        except Timeout:
+            held.append(True)
+
+    monkeypatch.setattr("minigpt.study.sweep_folder.remove_leftovers", look)
+    with SweepFolder(tmp_path / "exp", sweep("a"), BASE).locked():
+        look(tmp_path / "exp")
+    assert held == [True, False]
+
+
 def test_a_changed_sweep_is_refused_in_one_line(tmp_path: Path) -> None:
     with SweepFolder(tmp_path / "exp", sweep("a"), BASE).locked():
         pass
@@ -128,6 +151,59 @@ def test_one_that_was_stopped_after_its_last_step_is_finished(tmp_path: Path, mo
         process = CellProcess(run_of(tmp_path, cells("a")[0], "--version"), {})
         process.stop()
         assert process.wait() == outcome
+
+
+def ended(executor: LocalExecutor) -> list[tuple[str, Outcome]]:
+    found: list[tuple[str, Outcome]] = []
+    wait_for(lambda: bool(found.extend(executor.ended()) or found))
+    return found
+
+
+def test_a_folder_in_which_another_process_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for it with the sweep's loop; it is gone on with when it is free, and never called failed."""
+    run = run_of(tmp_path, cells("a")[0], "--version")
+    run.path.mkdir(parents=True)
+    executor = LocalExecutor(Slots(threads=1, gpus=((),)))
+    lock = FileLock(run.path / ".lock")
+    with lock:
+        executor.start(run)
+        assert executor.ended() == []
+        assert not executor.has_room()
+        executor.stop(run.name)  # a Ctrl-C meanwhile
+        assert executor.ended() == [(run.name, Outcome(state="waiting", stopped=True))]
+        executor.start(run)
+        assert not (run.path / "stdout.log").exists()
+    assert ended(executor) == [(run.name, Outcome(state="failed", reason="it ended after step 0 of 12"))]  # it began
+
+    monkeypatch.setattr("minigpt.study.sweep_cell._PATIENCE", 0.0)
+    with lock:
+        executor.start(run)
+        assert ended(executor) == [(run.name, BUSY)]
+        process = CellProcess(replace(run, words=("fitt",)), {})  # as if it had lost the folder while it started
+        assert process.wait() == BUSY
+        killed = CellProcess(run, {})
+        killed.process.kill()
+        assert killed.wait().state == "failed"
+    monkeypatch.setattr(CellRun, "is_complete", lambda _: True)
+    executor.start(run)
+    assert executor.ended() == [(run.name, Outcome(state="finished"))]
+
+
+def test_a_busy_cell_is_left_for_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minigpt.study.sweep_cell._PATIENCE", 0.0)
+    monkeypatch.setattr("minigpt.study.sweep_run._POLL_SECONDS", 0)
+    todo = job(tmp_path, folder=SweepFolder(tmp_path / "exp", sweep("a"), BASE))
+    folder = run_of(tmp_path, cells("a")[0]).path
+    folder.mkdir(parents=True)
+    for only in (None, 0):  # the whole sweep; a task of an array
+        with FileLock(folder / ".lock"):
+            assert (run_local(todo) if only is None else run_one(todo, only)) == 1
+        [record] = todo.folder.current()
+        assert (record.state, record.reason) == ("waiting", BUSY.reason)
+        assert [cell.name for cell in todo.to_do()] == ["a,seed=1"]
+    said = todo.console.file.getvalue()  # type: ignore[attr-defined]
+    assert "(0 of 1 done): busy elsewhere: another process is training in its folder\n" in said
+    assert "1 busy elsewhere: the same command looks again\n" in said
 
 
 class Fake:
@@ -203,8 +279,65 @@ def test_cells_share_the_machine(
     last = slots.environment(len(slots) - 1)
     assert (len(slots), slots.threads, last.get("CUDA_VISIBLE_DEVICES")) == expected
     assert last["OMP_NUM_THREADS"] == str(slots.threads)
+    assert share_out(None, n_cells=9, gpus=[], gpus_per_cell=1, threads=4).environment(1) == {"OMP_NUM_THREADS": "4"}
+
+
+def job(root: Path, **changes: Any) -> Job:
+    given: dict[str, Any] = {
+        "folder": SweepFolder(root / "exp", sweep("a", "b", "c"), BASE), "make_run": lambda cell: run_of(root, cell),
+        "console": Console(file=io.StringIO(), width=200), "command": ["sweep", "exp.yaml"], "jobs": None,
+        "gpus_per_cell": None, "cpus_per_cell": None, "accelerator": "cpu", "devices": 1, "retry": False,
+        "address": None,
+    }  # fmt: skip
+    return Job(**{**given, **changes})
+
+
+def test_a_task_has_all_of_its_machine_and_a_mac_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("minigpt.study.sweep_slots.usable_cores", lambda: 8)
+    monkeypatch.setattr("minigpt.study.sweep_job.visible_gpus", lambda: ["0", "1"])
+    assert job(tmp_path).whole() == Slots(threads=8, gpus=((),))
+    assert job(tmp_path, accelerator="auto", cpus_per_cell=3).whole() == Slots(threads=3, gpus=(("0", "1"),))
+    assert job(tmp_path, accelerator="auto").slots() == Slots(threads=4, gpus=(("0",), ("1",)))
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
-    assert share_out(None, n_cells=9, gpus=[], gpus_per_cell=1).environment(1) == {"OMP_NUM_THREADS": "4"}
+    assert len(job(tmp_path).slots()) == 2
+    assert job(tmp_path).whole().threads == 4
+    assert job(tmp_path, cpus_per_cell=3).whole().threads == 3
+    monkeypatch.delenv("OMP_NUM_THREADS")
+
+    monkeypatch.setattr("minigpt.study.sweep_job.visible_gpus", list)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    for accelerator in ("auto", "gpu", "mps"):
+        assert job(tmp_path, accelerator=accelerator).slots() == Slots(threads=8, gpus=((),))
+    assert len(job(tmp_path, accelerator="mps", jobs=2).slots()) == 2  # whoever says so
+    assert len(job(tmp_path).slots()) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "gpus", "cpus"),
+    [
+        ({"accelerator": "gpu", "devices": 2}, 2, 4),
+        ({"accelerator": "auto"}, 0, 4),
+        ({"accelerator": "auto", "gpus_per_cell": 1}, 1, 4),
+        ({"accelerator": "cuda", "gpus_per_cell": 0, "cpus_per_cell": 6}, 0, 6),
+        ({"accelerator": "cpu"}, 0, 4),
+    ],
+)
+def test_a_slurm_script_asks_for_what_the_config_wants(
+    changes: dict[str, Any], gpus: int, cpus: int, *, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever GPUs and cores the machine has on which it is written."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("minigpt.study.sweep_slots.usable_cores", lambda: 64)
+    monkeypatch.setattr("minigpt.study.sweep_job.visible_gpus", lambda: [] if gpus else ["0"])
+    task = job(tmp_path, **changes)
+    assert write_script(task) == 0
+    script = (tmp_path / "exp" / "slurm.sh").read_text()
+    assert re.findall(r"gres=gpu:(\d+)", script) == ([str(gpus)] if gpus else [])
+    assert f"#SBATCH --cpus-per-task={cpus}\n" in script
+    assert f'--cpus_per_cell "${{SLURM_CPUS_PER_TASK:-{cpus}}}" --cell "$SLURM_ARRAY_TASK_ID"\n' in script
+    told = "trainer.accelerator=auto asks for no GPU: --gpus_per_cell 1 does\n"
+    assert (told in task.console.file.getvalue()) == (changes == {"accelerator": "auto"})  # type: ignore[attr-defined]
 
 
 def test_ranges() -> None:

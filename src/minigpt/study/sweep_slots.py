@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 from minigpt.hardware.cores import usable_cores
 
+TASK_CPUS = 4
+"""Cores of a batch system's task where nobody says: the machine that submits it tells nothing about the one that runs
+it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Slots:
@@ -25,12 +29,12 @@ class Slots:
         return {"OMP_NUM_THREADS": str(self.threads), **visible}
 
 
-def share_out(jobs: int | None, *, n_cells: int, gpus: Sequence[str], gpus_per_cell: int) -> Slots:
+def share_out(
+    jobs: int | None, *, n_cells: int, gpus: Sequence[str], gpus_per_cell: int, threads: int | None = None
+) -> Slots:
     """`jobs` places; by default one for each GPU (or each `gpus_per_cell` of them), without any one for each core, or
-    for each $OMP_NUM_THREADS of them; never more than cells."""
+    for each `threads` of them; never more than cells. Without `threads` the places share the cores."""
     cores = usable_cores()
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    threads = int(given) if given.isdecimal() and int(given) > 0 else None
     if gpus:
         groups = [tuple(gpus[i : i + gpus_per_cell]) for i in range(0, len(gpus), gpus_per_cell)]
         groups = [group for group in groups if len(group) == gpus_per_cell] or [tuple(gpus)]
@@ -40,6 +44,24 @@ def share_out(jobs: int | None, *, n_cells: int, gpus: Sequence[str], gpus_per_c
     return Slots(
         threads=threads or max(1, cores // n_slots), gpus=tuple(groups[slot % len(groups)] for slot in range(n_slots))
     )
+
+
+def undivided(gpus: Sequence[str], threads: int | None = None) -> Slots:
+    """One place that has all there is; `threads` of the cores, if given."""
+    return Slots(threads=threads or usable_cores(), gpus=(tuple(gpus),))
+
+
+def threads_wanted() -> int | None:
+    """$OMP_NUM_THREADS, where it is a number."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdecimal() and int(given) > 0 else None
+
+
+def has_apple_gpu() -> bool:
+    """Whether Lightning would take this machine's one GPU by Metal. Imports torch."""
+    import torch
+
+    return torch.backends.mps.is_available()
 
 
 def visible_gpus() -> list[str]:
