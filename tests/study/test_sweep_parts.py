@@ -1,50 +1,27 @@
-"""The record, the processes, the places, the view and the search of a sweep, each alone and without a training."""
+"""The record, the processes and the view of a sweep, each alone and without a training."""
 
 import io
 import json
-import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 from filelock import FileLock, Timeout
 from rich.console import Console
 
 from minigpt.errors import ConfigError
-from minigpt.study.search_space import Choices, Numbers, SearchSpace
 from minigpt.study.sweep_cell import BUSY, CellProcess, CellRun, Outcome
 from minigpt.study.sweep_engines import ENGINES
-from minigpt.study.sweep_file import Cell, EngineName, Sweep, make_cell
+from minigpt.study.sweep_file import EngineName
 from minigpt.study.sweep_folder import CellRecord, SweepFolder
-from minigpt.study.sweep_job import Job
 from minigpt.study.sweep_local import LocalExecutor, run_local, run_one
 from minigpt.study.sweep_progress import Progress, read_curve, read_progress
 from minigpt.study.sweep_run import CellList, supervise
-from minigpt.study.sweep_slots import Slots, share_out
-from minigpt.study.sweep_slurm import ranges, write_script
-from minigpt.study.sweep_view import LiveView, PlainView, clock
+from minigpt.study.sweep_slots import Slots
+from minigpt.study.sweep_view import LiveView, clock
 
-from .sweeps import wait_for
-
-BASE = "run: {name: x}\n"
-
-
-def cells(*groups: str) -> tuple[Cell, ...]:
-    return tuple(make_cell(group, {"data.corpus": group}, 1, Path("exp.yaml")) for group in groups)
-
-
-def sweep(*groups: str, search: SearchSpace | None = None) -> Sweep:
-    return Sweep(
-        path=Path("exp.yaml"), name="exp", base="base.yaml", base_path=Path("base.yaml"), seeds=(1,), overrides={},
-        cells=cells(*groups), search=search,
-    )  # fmt: skip
-
-
-def run_of(folder: Path, cell: Cell, *words: str) -> CellRun:
-    return CellRun(
-        name=cell.name, workplace=str(folder), folder=f"runs/{cell.name}", words=words, max_steps=12, config_yaml=BASE
-    )
+from .sweeps import BASE, Fake, cells, job, quiet_view, run_of, sweep, wait_for, write_metrics
 
 
 def test_engines_are_the_ones_with_a_name() -> None:
@@ -206,37 +183,6 @@ def test_a_busy_cell_is_left_for_later(tmp_path: Path, monkeypatch: pytest.Monke
     assert "1 busy elsewhere: the same command looks again\n" in said
 
 
-class Fake:
-    """An executor whose cells end at once, as their names say."""
-
-    def __init__(self, room: int) -> None:
-        self.room, self.running, self.most, self.stopped = room, list[str](), 0, list[str]()
-
-    def has_room(self) -> bool:
-        return len(self.running) < self.room
-
-    def start(self, run: CellRun) -> None:
-        self.running.append(run.name)
-        self.most = max(self.most, len(self.running))
-
-    def ended(self) -> list[tuple[str, Outcome]]:
-        ended, self.running = self.running, []
-        return [(name, self.outcome(name)) for name in ended]
-
-    def outcome(self, name: str) -> Outcome:
-        if name in self.stopped:
-            return Outcome(state="waiting", stopped=True)
-        return Outcome(state="failed", reason="boom") if name.startswith("bad") else Outcome(state="finished")
-
-    def stop(self, name: str) -> None:
-        self.stopped.append(name)
-
-
-def quiet_view(folder: SweepFolder) -> tuple[PlainView, io.StringIO]:
-    out = io.StringIO()
-    return PlainView(Console(file=out, width=200), folder.records, lambda: len(folder.records)), out
-
-
 def test_one_that_fails_does_not_stop_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("minigpt.study.sweep_run._POLL_SECONDS", 0)
     folder, executor = SweepFolder(tmp_path / "exp", sweep("a", "bad", "c"), BASE), Fake(2)
@@ -249,104 +195,6 @@ def test_one_that_fails_does_not_stop_the_rest(tmp_path: Path, monkeypatch: pyte
     ]  # fmt: skip
     assert executor.most == 2
     assert "failed    bad,seed=1  step 0, 0:00  (2 of 3 done): boom\n" in out.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("jobs", "n_cells", "gpus", "per_cell", "expected"),
-    [
-        (None, 50, [], 1, (8, 1, None)),
-        (None, 3, [], 1, (3, 2, None)),
-        (2, 50, [], 1, (2, 4, None)),
-        (None, 50, ["0", "1", "2", "3"], 1, (4, 2, "3")),
-        (None, 50, ["0", "1", "2", "3"], 2, (2, 4, "2,3")),
-        (4, 50, ["0", "1"], 1, (4, 2, "1")),
-        (None, 50, ["0"], 2, (1, 8, "0")),
-    ],
-)
-def test_cells_share_the_machine(
-    jobs: int | None,
-    n_cells: int,
-    gpus: list[str],
-    per_cell: int,
-    expected: tuple[int, int, str | None],
-    *,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """`expected`: places, threads of each, GPUs of the last."""
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr("minigpt.study.sweep_slots.usable_cores", lambda: 8)
-    slots = share_out(jobs, n_cells=n_cells, gpus=gpus, gpus_per_cell=per_cell)
-    last = slots.environment(len(slots) - 1)
-    assert (len(slots), slots.threads, last.get("CUDA_VISIBLE_DEVICES")) == expected
-    assert last["OMP_NUM_THREADS"] == str(slots.threads)
-    assert share_out(None, n_cells=9, gpus=[], gpus_per_cell=1, threads=4).environment(1) == {"OMP_NUM_THREADS": "4"}
-
-
-def job(root: Path, **changes: Any) -> Job:
-    given: dict[str, Any] = {
-        "folder": SweepFolder(root / "exp", sweep("a", "b", "c"), BASE), "make_run": lambda cell: run_of(root, cell),
-        "console": Console(file=io.StringIO(), width=200), "command": ["sweep", "exp.yaml"], "jobs": None,
-        "gpus_per_cell": None, "cpus_per_cell": None, "accelerator": "cpu", "devices": 1, "retry": False,
-        "address": None,
-    }  # fmt: skip
-    return Job(**{**given, **changes})
-
-
-def test_a_task_has_all_of_its_machine_and_a_mac_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr("minigpt.study.sweep_slots.usable_cores", lambda: 8)
-    monkeypatch.setattr("minigpt.study.sweep_job.visible_gpus", lambda: ["0", "1"])
-    assert job(tmp_path).whole() == Slots(threads=8, gpus=((),))
-    assert job(tmp_path, accelerator="auto", cpus_per_cell=3).whole() == Slots(threads=3, gpus=(("0", "1"),))
-    assert job(tmp_path, accelerator="auto").slots() == Slots(threads=4, gpus=(("0",), ("1",)))
-    monkeypatch.setenv("OMP_NUM_THREADS", "4")
-    assert len(job(tmp_path).slots()) == 2
-    assert job(tmp_path).whole().threads == 4
-    assert job(tmp_path, cpus_per_cell=3).whole().threads == 3
-    monkeypatch.delenv("OMP_NUM_THREADS")
-
-    monkeypatch.setattr("minigpt.study.sweep_job.visible_gpus", list)
-    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
-    for accelerator in ("auto", "gpu", "mps"):
-        assert job(tmp_path, accelerator=accelerator).slots() == Slots(threads=8, gpus=((),))
-    assert len(job(tmp_path, accelerator="mps", jobs=2).slots()) == 2  # whoever says so
-    assert len(job(tmp_path).slots()) == 3
-
-
-@pytest.mark.parametrize(
-    ("changes", "gpus", "cpus"),
-    [
-        ({"accelerator": "gpu", "devices": 2}, 2, 4),
-        ({"accelerator": "auto"}, 0, 4),
-        ({"accelerator": "auto", "gpus_per_cell": 1}, 1, 4),
-        ({"accelerator": "cuda", "gpus_per_cell": 0, "cpus_per_cell": 6}, 0, 6),
-        ({"accelerator": "cpu"}, 0, 4),
-    ],
-)
-def test_a_slurm_script_asks_for_what_the_config_wants(
-    changes: dict[str, Any], gpus: int, cpus: int, *, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever GPUs and cores the machine has on which it is written."""
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr("minigpt.study.sweep_slots.usable_cores", lambda: 64)
-    monkeypatch.setattr("minigpt.study.sweep_job.visible_gpus", lambda: [] if gpus else ["0"])
-    task = job(tmp_path, **changes)
-    assert write_script(task) == 0
-    script = (tmp_path / "exp" / "slurm.sh").read_text()
-    assert re.findall(r"gres=gpu:(\d+)", script) == ([str(gpus)] if gpus else [])
-    assert f"#SBATCH --cpus-per-task={cpus}\n" in script
-    assert f'--cpus_per_cell "${{SLURM_CPUS_PER_TASK:-{cpus}}}" --cell "$SLURM_ARRAY_TASK_ID"\n' in script
-    told = "trainer.accelerator=auto asks for no GPU: --gpus_per_cell 1 does\n"
-    assert (told in task.console.file.getvalue()) == (changes == {"accelerator": "auto"})  # type: ignore[attr-defined]
-
-
-def test_ranges() -> None:
-    assert ranges([0, 1, 2, 5, 7, 8]) == "0-2,5,7-8"
-
-
-def write_metrics(run: Path, rows: str) -> None:
-    run.mkdir(parents=True, exist_ok=True)
-    (run / "metrics.csv").write_text(f"step,train/loss,val/loss\n{rows}")
 
 
 def test_progress_is_read_from_a_file_that_is_being_written(tmp_path: Path) -> None:
@@ -373,125 +221,6 @@ def test_live_table_shows_what_is_at_work_and_counts_the_rest(tmp_path: Path) ->
     assert "and 15 more: 15 waiting" in screen
     assert "20 cells: 1 running, 1 failed, 18 waiting" in screen
     assert [clock(seconds) for seconds in (41, 725, 3750)] == ["0:41", "12:05", "1:02:30"]
-
-
-SPACE = SearchSpace(
-    space={"optim.lr": Numbers(low=0.1, high=10.0, log=True), "model.n_head": Choices(choices=(1, 2))}, trials=8
-)
-
-
-class Objective(Fake):
-    """Cells whose loss is their learning rate, told in two validations."""
-
-    def __init__(self, folder: SweepFolder) -> None:
-        super().__init__(1)
-        self.folder, self.looked = folder, 0
-
-    def start(self, run: CellRun) -> None:
-        super().start(run)
-        loss = self.folder.records[run.name].cell.overrides["optim.lr"]
-        write_metrics(self.folder.path / run.name, f"5,,{loss + 1}\n10,,{loss}\n")
-
-    def ended(self) -> list[tuple[str, Outcome]]:
-        self.looked += 1  # each is looked at once while it runs
-        return super().ended() if self.looked % 2 == 0 else []
-
-
-def test_a_search_finds_prunes_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("optuna")
-    from minigpt.study.search import Search, best_trial
-
-    monkeypatch.setattr("minigpt.study.sweep_run._POLL_SECONDS", 0)
-    folder = SweepFolder(tmp_path / "exp", sweep(search=SPACE), BASE)
-
-    def make_run(cell: Cell) -> CellRun:
-        return replace(run_of(tmp_path, cell), folder=f"exp/{cell.name}")
-
-    with folder.locked():
-        first = Search(SPACE, folder)
-        asked = first.next()  # and then the power goes
-        assert asked is not None
-        view, _ = quiet_view(folder)
-        assert supervise(folder, Search(SPACE, folder), Objective(folder), view, make_run) == 0
-    records = folder.current()
-    assert [record.cell.name for record in records] == [f"trial={n:03},seed=1" for n in range(8)]
-    assert records[0].cell == asked
-    rates = [record.cell.overrides["optim.lr"] for record in records]
-    assert len(set(rates)) == 8  # no trial was drawn a second time
-    found = {record.state for record in records}
-    assert found == {"finished", "pruned"}, "the seed is to be chosen so that one of the last trials is pruned"
-    pruned = next(record for record in records if record.state == "pruned")
-    assert "promises too little (median)" in str(pruned.reason)
-    done = [rate for rate, record in zip(rates, records, strict=True) if record.state == "finished"]
-    assert best_trial(folder.path) == (f"trial={rates.index(min(done)):03}", min(done))
-    again = SweepFolder(tmp_path / "exp", sweep(search=replace(SPACE, trials=9)), BASE)  # more of them are no change
-    with again.locked():
-        assert Search(SPACE, again).next() is None
-        assert Search(replace(SPACE, trials=9), again).next() is not None
-    with pytest.raises(ConfigError, match="search was"):
-        SweepFolder(tmp_path / "exp", sweep(search=replace(SPACE, seed=5)), BASE)
-
-
-def test_settings_that_do_not_go_together_fail_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where a search was killed with such a trial at work; and if there is nothing else, one line says so."""
-    pytest.importorskip("optuna")
-    from minigpt.study.search import Search, best_trial
-
-    monkeypatch.setattr("minigpt.study.sweep_run._POLL_SECONDS", 0)
-    space = replace(SPACE, pruner="none")
-    folder = SweepFolder(tmp_path / "exp", sweep(search=space), BASE)
-    only = 2
-
-    def make_run(cell: Cell) -> CellRun:
-        if cell.overrides["model.n_head"] != only:
-            raise ConfigError(f"{only} heads it must be")
-        return replace(run_of(tmp_path, cell), folder=f"exp/{cell.name}")
-
-    with folder.locked():
-        asked = Search(space, folder).next()
-        assert asked is not None
-        only = 3 - asked.overrides["model.n_head"]  # the first is one of those that cannot be
-        view, out = quiet_view(folder)
-        assert supervise(folder, Search(space, folder), Objective(folder), view, make_run) == 0
-    records = folder.current()
-    assert len(records) == 8
-    for record in records:
-        legal = record.cell.overrides["model.n_head"] == only
-        assert (record.state, record.reason) == (
-            ("finished", None) if legal else ("failed", f"{only} heads it must be")
-        )
-    assert {record.state for record in records} == {"finished", "failed"}
-    assert f"failed    {asked.name}  (1 of 1 done): {only} heads it must be\n" in out.getvalue()
-    assert best_trial(folder.path) is not None
-    screen = Console(file=io.StringIO(), width=120, height=20, force_terminal=True, color_system=None)
-    with LiveView(screen, folder.records, lambda: 8, make_run) as live:
-        live.refresh()
-    assert "heads it must be" in screen.file.getvalue()  # type: ignore[attr-defined]
-
-
-def test_the_last_validation_prunes_nothing(tmp_path: Path) -> None:
-    optuna = pytest.importorskip("optuna")
-    from minigpt.study.search import Search
-
-    class Always(optuna.pruners.BasePruner):  # type: ignore[misc, name-defined]
-        def prune(self, study: object, trial: object) -> bool:
-            return True
-
-    folder = SweepFolder(tmp_path / "exp", sweep(search=SPACE), BASE)
-    folder.prepare()
-    search = Search(SPACE, folder)
-    search._study.pruner = Always()
-    cell = search.next()
-    assert cell is not None
-    run = replace(run_of(tmp_path, cell), folder=f"exp/{cell.name}", max_steps=10)
-    write_metrics(run.path, "10,,3.0\n")
-    assert search.hopeless(run) is None
-    run = replace(run, max_steps=11)
-    write_metrics(run.path, "10,,3.0\n11,,2.5\n")
-    assert search.hopeless(run) is None
-    assert search.hopeless(replace(run, max_steps=12)) is None  # it was told already
-    write_metrics(run.path, "10,,3.0\n11,,2.5\n12,,2.0\n")
-    assert str(search.hopeless(replace(run, max_steps=13))).startswith("val/loss 2.0000 at step 12 promises too little")
 
 
 @pytest.mark.parametrize(("module", "words", "extra"), [("ray", ["--engine=ray"], "ray"), ("optuna", [], "search")])
