@@ -112,7 +112,8 @@ def run_of(folder: Path, cell: Cell, *words: str) -> CellRun:
 def job(root: Path, folder: SweepFolder | None = None, **changes: Any) -> Job:
     """A sweep of three cells under `root`, as the command line would give it to an engine."""
     given: dict[str, Any] = {
-        "folder": folder or SweepFolder(root / "exp", sweep("a", "b", "c"), BASE), "make_run": lambda cell: run_of(root, cell),
+        "folder": folder or SweepFolder(root / "exp", sweep("a", "b", "c"), BASE),
+        "make_run": lambda cell: run_of(root, cell),
         "console": Console(file=io.StringIO(), width=200), "command": ["sweep", "exp.yaml"], "jobs": None,
         "gpus_per_cell": None, "cpus_per_cell": None, "accelerator": "cpu", "devices": 1, "retry": False,
         "address": None,

@@ -103,7 +103,7 @@ def test_settings_that_do_not_go_together_fail_alone(tmp_path: Path, monkeypatch
             ("finished", None) if legal else ("failed", f"{only} heads it must be")
         )
     assert {record.state for record in records} == {"finished", "failed"}
-    assert f"failed    {asked.name}  (1 of 1 done): {only} heads it must be\n" in whole.console.file.getvalue()  # type: ignore[attr-defined]
+    assert f"failed    {asked.name}  (1 of 8 done): {only} heads it must be\n" in whole.console.file.getvalue()  # type: ignore[attr-defined]
     assert best_trial(folder.path) is not None
     screen = Console(file=io.StringIO(), width=120, height=20, force_terminal=True, color_system=None)
     with LiveView(screen, folder.records, lambda: 8, make_run) as live:
