@@ -27,6 +27,7 @@ SAME_FLOOR = {
     ("divergence", "restorable"),
     ("replay", "divergence"),
     ("settings", "errors"),
+    ("text", "hardware"),
     ("inspection", "batches"),
     ("inspection", "sampling"),
     ("inspection", "sampling_options"),
@@ -36,7 +37,7 @@ SAME_FLOOR = {
     ("records", "checkpoint"),
     ("__main__", "cli"),
 }
-"""One idea in two files: the options are apart because they need no torch."""
+"""One idea in two files, apart because one of them needs no torch; or a fact of the machine that a worker asks for."""
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 
 

@@ -12,7 +12,7 @@ from minigpt.cli.main import main
 from minigpt.cli.parsing import check
 from minigpt.cli.sweep_cells import SweepCells
 from minigpt.metrics_csv import read_metrics
-from minigpt.study.sweep_file import read_sweep
+from minigpt.study.sweep_file import parse_sweep
 from minigpt.training.config import TRAINER_DEFAULTS
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -42,13 +42,13 @@ def test_sweeps_can_be_run(path: Path) -> None:
     first = path.read_text(encoding="utf-8").splitlines()[0]
     assert first.startswith("# minigpt s")
     assert first.split()[3] == f"configs/{path.relative_to(CONFIGS)}"
-    SweepCells(read_sweep(content, path, changes={})).check()
+    SweepCells(parse_sweep(content, path, changes={})).check()
 
 
 def test_ablation_changes_one_thing_at_a_time() -> None:
     """The components of issue 5, each against the same base, three seeds."""
     path = CONFIGS / "sweeps" / "ablation.yaml"
-    sweep = read_sweep(yaml.safe_load(path.read_text(encoding="utf-8")), path, changes={})
+    sweep = parse_sweep(yaml.safe_load(path.read_text(encoding="utf-8")), path, changes={})
     assert len(sweep.seeds) == 3
     groups = {cell.group: cell.overrides for cell in sweep.cells}
     assert groups.pop("base") == {}

@@ -5,10 +5,13 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 
 from minigpt.cli import bench, plan
 from minigpt.cli.main import COMMANDS, module_name
 from minigpt.cli.parsing import check
+from minigpt.cli.sweep_cells import SweepCells
+from minigpt.study.sweep_file import parse_sweep
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -74,6 +77,21 @@ def test_other_commands_are_valid(line: str) -> None:
     parser = argparse.ArgumentParser(exit_on_error=False)
     importlib.import_module(module_name(name)).add_arguments(parser)
     parser.parse_args(words)
+
+
+SWEEPS = [block for block in re.findall(r"^```yaml\n(.*?)^```", README, re.MULTILINE | re.DOTALL) if "base:" in block]
+
+
+@pytest.mark.parametrize("block", SWEEPS)
+def test_sweeps_can_be_run(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if it stood beside the shipped ones."""
+    monkeypatch.chdir(ROOT)
+    content = {"seeds": [1], **yaml.safe_load(block)}
+    SweepCells(parse_sweep(content, Path("configs/sweeps/readme.yaml"), changes={})).check()
+
+
+def test_there_is_a_search() -> None:
+    assert any("search:" in block for block in SWEEPS)
 
 
 def test_links_lead_somewhere() -> None:

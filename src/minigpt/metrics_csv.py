@@ -6,6 +6,12 @@ from pathlib import Path
 
 from minigpt.errors import CheckpointError
 
+CURVES = (
+    "train/loss", "train/grad_norm", "train/learning_rate", "train/tokens_per_second", "train/ms_per_step", "train/mfu",
+    "val/loss", "val/perplexity", "val/bits_per_byte",
+)  # fmt: skip
+"""The columns of every run, beside step; panels and callbacks of the config's add theirs."""
+
 
 def read_metrics(path: Path, up_to: int | None = None) -> dict[int, dict[str, float]]:
     """The rows of a metrics.csv by step, without its empty cells.

@@ -1,6 +1,7 @@
-"""A sweep of runs of a second each, and what its tests ask about it."""
+"""Sweeps for tests: real ones of runs of a second each, and their parts without a training."""
 
 import csv
+import io
 import json
 import os
 import signal
@@ -12,6 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from rich.console import Console
+
+from minigpt.study.search_space import SearchSpace
+from minigpt.study.sweep_cell import CellRun, Outcome
+from minigpt.study.sweep_file import Cell, Sweep, make_cell
+from minigpt.study.sweep_folder import SweepFolder
+from minigpt.study.sweep_job import Job
+from minigpt.study.sweep_view import PlainView
 
 SETTINGS = {
     "run": {"log_every": 2, "eval_every": 5, "eval_batches": 2, "save_every": 4, "sample_every": 0},
@@ -75,3 +84,76 @@ def kill(process: "subprocess.Popen[str]") -> None:
     """As a power cut would."""
     process.send_signal(signal.SIGKILL)
     process.communicate()
+
+
+BASE = "run: {name: x}\n"
+
+
+def cells(*groups: str) -> tuple[Cell, ...]:
+    """One a group."""
+    return tuple(make_cell(group, {"data.corpus": group}, 1, Path("exp.yaml")) for group in groups)
+
+
+def sweep(*groups: str, search: SearchSpace | None = None) -> Sweep:
+    """A sweep as its file would say it."""
+    return Sweep(
+        path=Path("exp.yaml"), name="exp", base="base.yaml", base_path=Path("base.yaml"), seeds=(1,), overrides={},
+        cells=cells(*groups), search=search,
+    )  # fmt: skip
+
+
+def run_of(folder: Path, cell: Cell, *words: str) -> CellRun:
+    """A cell's run in a folder below `folder`."""
+    return CellRun(
+        name=cell.name, workplace=str(folder), folder=f"runs/{cell.name}", words=words, max_steps=12, config_yaml=BASE
+    )
+
+
+def job(root: Path, folder: SweepFolder | None = None, **changes: Any) -> Job:
+    """A sweep of three cells under `root`, as the command line would give it to an engine."""
+    given: dict[str, Any] = {
+        "folder": folder or SweepFolder(root / "exp", sweep("a", "b", "c"), BASE),
+        "make_run": lambda cell: run_of(root, cell),
+        "console": Console(file=io.StringIO(), width=200), "command": ["sweep", "exp.yaml"], "jobs": None,
+        "gpus_per_cell": None, "cpus_per_cell": None, "accelerator": "cpu", "devices": 1, "retry": False,
+        "address": None,
+    }  # fmt: skip
+    return Job(**{**given, **changes})
+
+
+class Fake:
+    """An executor whose cells end at once, as their names say."""
+
+    def __init__(self, room: int) -> None:
+        self.room, self.running, self.most, self.stopped = room, list[str](), 0, list[str]()
+
+    def has_room(self) -> bool:
+        return len(self.running) < self.room
+
+    def start(self, run: CellRun) -> None:
+        self.running.append(run.name)
+        self.most = max(self.most, len(self.running))
+
+    def ended(self) -> list[tuple[str, Outcome]]:
+        ended, self.running = self.running, []
+        return [(name, self.outcome(name)) for name in ended]
+
+    def outcome(self, name: str) -> Outcome:
+        if name in self.stopped:
+            return Outcome(state="waiting", stopped=True)
+        return Outcome(state="failed", reason="boom") if name.startswith("bad") else Outcome(state="finished")
+
+    def stop(self, name: str) -> None:
+        self.stopped.append(name)
+
+
+def quiet_view(folder: SweepFolder) -> tuple[PlainView, io.StringIO]:
+    """A view and what it says."""
+    out = io.StringIO()
+    return PlainView(Console(file=out, width=200), folder.records, lambda: len(folder.records)), out
+
+
+def write_metrics(run: Path, rows: str) -> None:
+    """The curves of a run so far."""
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "metrics.csv").write_text(f"step,train/loss,val/loss\n{rows}")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from minigpt.cli.main import main
+from minigpt.metrics_csv import CURVES, read_metrics
 
 from .sweeps import kill, losses, processes_of, start, states, wait_for, write_sweep
 
@@ -98,5 +99,20 @@ def test_a_search(tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixtu
     assert states(path) == {"trial=000,seed=3": "finished"}
     final = losses(tmp_path / "runs" / "exp" / "trial=000,seed=3")[-1][2]
     assert f"best: trial=000, {float(final):.4f}, --optim.lr=" in out
+    assert set(read_metrics(tmp_path / "runs" / "exp" / "trial=000,seed=3" / "metrics.csv")[10]) == set(CURVES)
     assert main(["sweep", str(path)]) == 0  # all its trials are there
     assert "running" not in capsys.readouterr().out
+
+
+def test_a_search_without_a_single_trial(tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("optuna")
+    space = {"model.n_head": {"choices": [3, 5]}, "model.n_embd": {"choices": [18, 20]}}  # the seed draws 5 and 18
+    path = write_sweep(tmp_path, corpus_file, seeds=[3], search={"trials": 1, "seed": 0, "space": space})
+    for _ in range(2):  # what is recorded is no better the second time
+        assert main(["sweep", str(path)]) == 1
+        out, err = capsys.readouterr()
+        assert states(path) == {"trial=000,seed=3": "failed"}
+        assert err.startswith(f"minigpt: error: {tmp_path}/runs/exp: none of the 1 trials came to a val/loss; ")
+        assert "must be divisible by n_head" in err
+        assert err.count("\n") == 1
+    assert "best" not in out

@@ -4,18 +4,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from minigpt.cli.main import main
+from minigpt.cli.sweep_cells import SweepCells
 from minigpt.errors import ConfigError
 from minigpt.study.search_space import Choices, Numbers
-from minigpt.study.sweep_file import Sweep, read_sweep, words_of
+from minigpt.study.sweep_file import Sweep, parse_sweep, words_of
 
 from .sweeps import write_sweep
 
 
 def read(folder: Path, **content: Any) -> Sweep:
     (folder / "base.yaml").touch()
-    return read_sweep({"base": "base.yaml", "seeds": [1], **content}, folder / "exp.yaml", changes={})
+    return parse_sweep({"base": "base.yaml", "seeds": [1], **content}, folder / "exp.yaml", changes={})
 
 
 def names(sweep: Sweep) -> list[str]:
@@ -66,12 +68,17 @@ def test_words_are_what_fit_reads() -> None:
 
 
 def test_a_search_has_a_space(tmp_path: Path) -> None:
-    space = {"optim.lr": {"low": "1e-4", "high": 1e-2, "log": True}, "model.n_head": {"choices": [1, 2]}}
+    space = {
+        "optim.lr": {"low": "1e-4", "high": 1e-2, "log": True},
+        "model.n_head": {"choices": [1, 2]},
+        "model.n_embd": {"low": 32, "high": 128, "step": 32},
+    }
     sweep = read(tmp_path, search={"space": space, "trials": 3})
     assert sweep.search is not None
     assert sweep.search.space == {
         "optim.lr": Numbers(low=1e-4, high=1e-2, log=True),
         "model.n_head": Choices(choices=(1, 2)),
+        "model.n_embd": Numbers(low=32, high=128, step=32),
     }
     assert (sweep.search.metric, sweep.search.direction, sweep.cells) == ("val/loss", "minimize", ())
 
@@ -110,6 +117,9 @@ LR = {"optim.lr": {"low": 1e-4, "high": 1e-2}}
         ({"search": {"space": {"optim.lr": {"low": 0, "high": 1, "log": True}}}}, "must be 0 < low < high"),
         ({"search": {"space": {"optim.lr": {"low": "x", "high": 1}}}}, "low='x' must be a number"),
         ({"search": {"space": {"model.n_head": {"choices": []}}}}, "must be choices"),
+        ({"search": {"space": {"optim.lr": {"low": 1.0, "high": 2, "step": 1}}}}, "step=1 is for whole numbers"),
+        ({"search": {"space": {"model.n_head": {"low": 1, "high": 4, "step": 2}}}}, "step=2 must be .* divides .* = 3"),
+        ({"search": {"space": {"model.n_head": {"low": 1, "high": 4, "step": True}}}}, "step=True must be a whole"),
         ({"search": {"space": LR}, "grid": {}}, "search makes its own cells"),
         ({"search": {"space": LR}, "seeds": [1, 2]}, "must be one seed"),
     ],
@@ -131,6 +141,16 @@ def test_a_mistake_is_one_line(content: dict[str, Any], message: str, tmp_path: 
         ({"cells": [{"trainer.precision": "bf61"}]}, "trainer.precision=bf61 must be one of"),
         ({"seeds": [-1], "cells": [{}]}, "-1 must lie between 0 and 2^32 - 1"),
         ({"search": {"space": {"model.n_head": {"choices": [2, 3]}}}}, "search.space: model.n_head=3: n_embd=16 must"),
+        (
+            {"search": {"space": {"model.n_haed": {"choices": [2]}}}},
+            "key model.n_haed, did you mean model.n_head?",
+        ),
+        (
+            {"search": {"space": {"model.n_head": {"choices": [5]}, "model.n_embd": {"choices": [16, 32]}}}},
+            "search.space: model.n_head=5: n_embd=16 must",
+        ),
+        ({"search": {"space": LR, "metric": "val/los"}}, "search.metric=val/los must be one of train/loss, "),
+        ({"search": {"space": LR, "metric": "val/los"}}, ", did you mean val/loss?"),
     ],
 )
 def test_every_cell_is_checked_before_the_first_is_trained(
@@ -142,6 +162,15 @@ def test_every_cell_is_checked_before_the_first_is_trained(
     assert message in said
     assert said.count("\n") == 1
     assert not (tmp_path / "runs").exists()
+
+
+def test_what_is_wrong_alone_may_be_right_with_another(tmp_path: Path, corpus_file: Path) -> None:
+    """Three heads want a width of 48, which is in the search too; one callback may write a curve of its own."""
+    space = {"model.n_embd": {"choices": [48, 64]}, "model.n_head": {"choices": [3, 4]}}
+    callbacks = {"trainer.callbacks": [{"class_path": "lightning.pytorch.callbacks.RichModelSummary"}]}
+    path = write_sweep(tmp_path, corpus_file, search={"space": space, "metric": "val/mine"}, overrides=callbacks)
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    SweepCells(parse_sweep({"seeds": [1], **content}, path, changes={})).check()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The record, the processes, the places, the view and the search of a sweep, each alone and without a training."""
+"""The record, the processes and the view of a sweep, each alone and without a training."""
 
 import io
 import json
@@ -7,38 +7,21 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from filelock import FileLock, Timeout
 from rich.console import Console
 
 from minigpt.errors import ConfigError
-from minigpt.study.search_space import Choices, Numbers, SearchSpace
-from minigpt.study.sweep_cell import CellProcess, CellRun, Outcome
+from minigpt.study.sweep_cell import BUSY, CellProcess, CellRun, Outcome
 from minigpt.study.sweep_engines import ENGINES
-from minigpt.study.sweep_file import Cell, EngineName, Sweep, make_cell
+from minigpt.study.sweep_file import EngineName
 from minigpt.study.sweep_folder import CellRecord, SweepFolder
+from minigpt.study.sweep_local import LocalExecutor, run_local, run_one
 from minigpt.study.sweep_progress import Progress, read_curve, read_progress
-from minigpt.study.sweep_run import Listed, supervise
-from minigpt.study.sweep_slots import share_out
-from minigpt.study.sweep_slurm import ranges
-from minigpt.study.sweep_view import LiveView, PlainView, clock
+from minigpt.study.sweep_run import CellList, supervise
+from minigpt.study.sweep_slots import Slots
+from minigpt.study.sweep_view import LiveView, clock
 
-BASE = "run: {name: x}\n"
-
-
-def cells(*groups: str) -> tuple[Cell, ...]:
-    return tuple(make_cell(group, {"data.corpus": group}, 1, Path("exp.yaml")) for group in groups)
-
-
-def sweep(*groups: str, search: SearchSpace | None = None) -> Sweep:
-    return Sweep(
-        path=Path("exp.yaml"), name="exp", base="base.yaml", base_path=Path("base.yaml"), seeds=(1,), overrides={},
-        cells=cells(*groups), search=search,
-    )  # fmt: skip
-
-
-def run_of(folder: Path, cell: Cell, *words: str) -> CellRun:
-    return CellRun(
-        name=cell.name, workplace=str(folder), folder=f"runs/{cell.name}", words=words, max_steps=12, config_yaml=BASE
-    )
+from .sweeps import BASE, Fake, cells, job, quiet_view, run_of, sweep, wait_for, write_metrics
 
 
 def test_engines_are_the_ones_with_a_name() -> None:
@@ -75,6 +58,23 @@ def test_two_processes_record_at_the_same_time(tmp_path: Path) -> None:
     other.set_state("b,seed=1", "finished")
     read = SweepFolder(tmp_path / "exp", sweep("a", "b"), BASE)
     assert [record.state for record in read.current()] == ["finished", "finished"]
+
+
+def test_leftovers_go_when_nobody_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task of an array writes sweep.json by a temporary file without the sweep's lock, but under the record's."""
+    held = []
+
+    def look(path: Path) -> None:
+        try:
+            with FileLock(path / ".record.lock", timeout=0):
+                held.append(False)
+        except Timeout:
+            held.append(True)
+
+    monkeypatch.setattr("minigpt.study.sweep_folder.remove_leftovers", look)
+    with SweepFolder(tmp_path / "exp", sweep("a"), BASE).locked():
+        look(tmp_path / "exp")
+    assert held == [True, False]
 
 
 def test_a_changed_sweep_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -122,35 +122,65 @@ def test_a_process_and_its_last_line(words: list[str], state: str, reason: str, 
     assert (run.path / "config.yaml").read_text() == BASE
 
 
-class Fake:
-    """An executor whose cells end at once, as their names say."""
-
-    def __init__(self, room: int) -> None:
-        self.room, self.running, self.most, self.stopped = room, list[str](), 0, list[str]()
-
-    def has_room(self) -> bool:
-        return len(self.running) < self.room
-
-    def start(self, run: CellRun) -> None:
-        self.running.append(run.name)
-        self.most = max(self.most, len(self.running))
-
-    def ended(self) -> list[tuple[str, Outcome]]:
-        ended, self.running = self.running, []
-        return [(name, self.outcome(name)) for name in ended]
-
-    def outcome(self, name: str) -> Outcome:
-        if name in self.stopped:
-            return Outcome(state="waiting", stopped=True)
-        return Outcome(state="failed", reason="boom") if name.startswith("bad") else Outcome(state="finished")
-
-    def stop(self, name: str) -> None:
-        self.stopped.append(name)
+def test_one_that_was_stopped_after_its_last_step_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for complete, outcome in ((True, Outcome(state="finished")), (False, Outcome(state="waiting", stopped=True))):
+        monkeypatch.setattr(CellRun, "is_complete", lambda _, complete=complete: complete)
+        process = CellProcess(run_of(tmp_path, cells("a")[0], "--version"), {})
+        process.stop()
+        assert process.wait() == outcome
 
 
-def quiet_view(folder: SweepFolder) -> tuple[PlainView, io.StringIO]:
-    out = io.StringIO()
-    return PlainView(Console(file=out, width=200), folder.records, lambda: len(folder.records)), out
+def ended(executor: LocalExecutor) -> list[tuple[str, Outcome]]:
+    found: list[tuple[str, Outcome]] = []
+    wait_for(lambda: bool(found.extend(executor.ended()) or found))
+    return found
+
+
+def test_a_folder_in_which_another_process_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for it with the sweep's loop; it is gone on with when it is free, and never called failed."""
+    run = run_of(tmp_path, cells("a")[0], "--version")
+    run.path.mkdir(parents=True)
+    executor = LocalExecutor(Slots(threads=1, gpus=((),)))
+    lock = FileLock(run.path / ".lock")
+    with lock:
+        executor.start(run)
+        assert executor.ended() == []
+        assert not executor.has_room()
+        executor.stop(run.name)  # a Ctrl-C meanwhile
+        assert executor.ended() == [(run.name, Outcome(state="waiting", stopped=True))]
+        executor.start(run)
+        assert not (run.path / "stdout.log").exists()
+    assert ended(executor) == [(run.name, Outcome(state="failed", reason="it ended after step 0 of 12"))]  # it began
+
+    monkeypatch.setattr("minigpt.study.sweep_cell._PATIENCE", 0.0)
+    with lock:
+        executor.start(run)
+        assert ended(executor) == [(run.name, BUSY)]
+        process = CellProcess(replace(run, words=("fitt",)), {})  # as if it had lost the folder while it started
+        assert process.wait() == BUSY
+        killed = CellProcess(run, {})
+        killed.process.kill()
+        assert killed.wait().state == "failed"
+    monkeypatch.setattr(CellRun, "is_complete", lambda _: True)
+    executor.start(run)
+    assert executor.ended() == [(run.name, Outcome(state="finished"))]
+
+
+def test_a_busy_cell_is_left_for_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minigpt.study.sweep_cell._PATIENCE", 0.0)
+    monkeypatch.setattr("minigpt.study.sweep_run._POLL_SECONDS", 0)
+    todo = job(tmp_path, folder=SweepFolder(tmp_path / "exp", sweep("a"), BASE))
+    folder = run_of(tmp_path, cells("a")[0]).path
+    folder.mkdir(parents=True)
+    for only in (None, 0):  # the whole sweep; a task of an array
+        with FileLock(folder / ".lock"):
+            assert (run_local(todo) if only is None else run_one(todo, only)) == 1
+        [record] = todo.folder.current()
+        assert (record.state, record.reason) == ("waiting", BUSY.reason)
+        assert [cell.name for cell in todo.to_do()] == ["a,seed=1"]
+    said = todo.console.file.getvalue()  # type: ignore[attr-defined]
+    assert "(0 of 1 done): busy elsewhere: another process is training in its folder\n" in said
+    assert "1 busy elsewhere: the same command looks again\n" in said
 
 
 def test_one_that_fails_does_not_stop_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,53 +189,12 @@ def test_one_that_fails_does_not_stop_the_rest(tmp_path: Path, monkeypatch: pyte
     with folder.locked():
         view, out = quiet_view(folder)
         wanted = [record.cell for record in folder.current()]
-        assert supervise(folder, Listed(wanted), executor, view, lambda cell: run_of(tmp_path, cell)) == 0
+        assert supervise(folder, CellList(wanted), executor, view, lambda cell: run_of(tmp_path, cell)) == 0
     assert [(record.state, record.reason) for record in folder.current()] == [
         ("finished", None), ("failed", "boom"), ("finished", None),
     ]  # fmt: skip
     assert executor.most == 2
     assert "failed    bad,seed=1  step 0, 0:00  (2 of 3 done): boom\n" in out.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("jobs", "n_cells", "gpus", "per_cell", "expected"),
-    [
-        (None, 50, [], 1, (8, 1, None)),
-        (None, 3, [], 1, (3, 2, None)),
-        (2, 50, [], 1, (2, 4, None)),
-        (None, 50, ["0", "1", "2", "3"], 1, (4, 2, "3")),
-        (None, 50, ["0", "1", "2", "3"], 2, (2, 4, "2,3")),
-        (4, 50, ["0", "1"], 1, (4, 2, "1")),
-        (None, 50, ["0"], 2, (1, 8, "0")),
-    ],
-)
-def test_cells_share_the_machine(
-    jobs: int | None,
-    n_cells: int,
-    gpus: list[str],
-    per_cell: int,
-    expected: tuple[int, int, str | None],
-    *,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """`expected`: places, threads of each, GPUs of the last."""
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr("minigpt.study.sweep_slots._cores", lambda: 8)
-    slots = share_out(jobs, n_cells=n_cells, gpus=gpus, gpus_per_cell=per_cell)
-    last = slots.environment(len(slots) - 1)
-    assert (len(slots), slots.threads, last.get("CUDA_VISIBLE_DEVICES")) == expected
-    assert last["OMP_NUM_THREADS"] == str(slots.threads)
-    monkeypatch.setenv("OMP_NUM_THREADS", "4")
-    assert share_out(None, n_cells=9, gpus=[], gpus_per_cell=1).environment(1) == {"OMP_NUM_THREADS": "4"}
-
-
-def test_ranges() -> None:
-    assert ranges([0, 1, 2, 5, 7, 8]) == "0-2,5,7-8"
-
-
-def write_metrics(run: Path, rows: str) -> None:
-    run.mkdir(parents=True, exist_ok=True)
-    (run / "metrics.csv").write_text(f"step,train/loss,val/loss\n{rows}")
 
 
 def test_progress_is_read_from_a_file_that_is_being_written(tmp_path: Path) -> None:
@@ -232,63 +221,6 @@ def test_live_table_shows_what_is_at_work_and_counts_the_rest(tmp_path: Path) ->
     assert "and 15 more: 15 waiting" in screen
     assert "20 cells: 1 running, 1 failed, 18 waiting" in screen
     assert [clock(seconds) for seconds in (41, 725, 3750)] == ["0:41", "12:05", "1:02:30"]
-
-
-SPACE = SearchSpace(
-    space={"optim.lr": Numbers(low=0.1, high=10.0, log=True), "model.n_head": Choices(choices=(1, 2))}, trials=8
-)
-
-
-class Objective(Fake):
-    """Cells whose loss is their learning rate, told in two validations."""
-
-    def __init__(self, folder: SweepFolder) -> None:
-        super().__init__(1)
-        self.folder, self.looked = folder, 0
-
-    def start(self, run: CellRun) -> None:
-        super().start(run)
-        loss = self.folder.records[run.name].cell.overrides["optim.lr"]
-        write_metrics(self.folder.path / run.name, f"5,,{loss + 1}\n10,,{loss}\n")
-
-    def ended(self) -> list[tuple[str, Outcome]]:
-        self.looked += 1  # each is looked at once while it runs
-        return super().ended() if self.looked % 2 == 0 else []
-
-
-def test_a_search_finds_prunes_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("optuna")
-    from minigpt.study.search import Search, best_trial
-
-    monkeypatch.setattr("minigpt.study.sweep_run._POLL_SECONDS", 0)
-    folder = SweepFolder(tmp_path / "exp", sweep(search=SPACE), BASE)
-
-    def make_run(cell: Cell) -> CellRun:
-        return replace(run_of(tmp_path, cell), folder=f"exp/{cell.name}")
-
-    with folder.locked():
-        first = Search(SPACE, folder)
-        asked = first.next()  # and then the power goes
-        assert asked is not None
-        view, _ = quiet_view(folder)
-        assert supervise(folder, Search(SPACE, folder), Objective(folder), view, make_run) == 0
-    records = folder.current()
-    assert [record.cell.name for record in records] == [f"trial={n:03},seed=1" for n in range(8)]
-    assert records[0].cell == asked
-    rates = [record.cell.overrides["optim.lr"] for record in records]
-    assert len(set(rates)) == 8  # no trial was drawn a second time
-    found = {record.state for record in records}
-    assert found == {"finished", "pruned"}, "the seed is to be chosen so that one of the last trials is pruned"
-    pruned = next(record for record in records if record.state == "pruned")
-    assert "promises too little (median)" in str(pruned.reason)
-    done = [rate for rate, record in zip(rates, records, strict=True) if record.state == "finished"]
-    assert best_trial(folder.path) == (f"trial={rates.index(min(done)):03}", min(done))
-    again = SweepFolder(tmp_path / "exp", sweep(search=replace(SPACE, trials=9)), BASE)  # more of them are no change
-    with again.locked():
-        assert Search(SPACE, again).next() is None
-        assert Search(replace(SPACE, trials=9), again).next() is not None
-    with pytest.raises(ConfigError, match="search was"):
-        SweepFolder(tmp_path / "exp", sweep(search=replace(SPACE, seed=5)), BASE)
 
 
 @pytest.mark.parametrize(("module", "words", "extra"), [("ray", ["--engine=ray"], "ray"), ("optuna", [], "search")])

@@ -121,7 +121,7 @@ def test_an_interrupt_is_for_the_parent_to_judge() -> None:
 def test_workers_share_the_cores_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RAYON_NUM_THREADS", "TOKENIZERS_PARALLELISM"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr("minigpt.text.processes.usable_cores", lambda: 8)
     for n_workers, threads, parallel in ((2, "4", "true"), (8, "1", "false")):
         with WorkerPool(n_workers) as pool:
             [found] = pool.map(environment, [(1,)])

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, get_args
 import yaml
 
 from minigpt.errors import ConfigError
-from minigpt.study.sweep_file import EngineName, Sweep, base_of, read_sweep
+from minigpt.study.sweep_file import EngineName, Sweep, base_of, parse_sweep
+from minigpt.study.sweep_slots import TASK_CPUS
 
 if TYPE_CHECKING:
     from minigpt.study.sweep_job import Job
 
-_ABSENT: dict[str, Any] = {"name": None, "jobs": None, "address": None, "gpus_per_cell": None, "cell": None}
+_ABSENT: dict[str, Any] = dict.fromkeys(("name", "jobs", "address", "gpus_per_cell", "cpus_per_cell", "cell"))
 """Options without a default: argparse's help is to show none."""
 
 
@@ -52,6 +53,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="GPUs that a cell has to itself (default: trainer.devices where it is a number, or 1; none on a CPU)",
     )
     parser.add_argument(
+        "--cpus_per_cell",
+        type=int,
+        metavar="N",
+        default=absent,
+        help="cores of a cell, and its threads (default: $OMP_NUM_THREADS, or a share of this machine's; "
+        f"slurm: {TASK_CPUS})",
+    )
+    parser.add_argument(
         "--cell",
         type=int,
         metavar="I",
@@ -72,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_options(args: argparse.Namespace) -> None:
-    for name, least in (("jobs", 1), ("gpus_per_cell", 0), ("cell", 0)):
+    for name, least in (("jobs", 1), ("gpus_per_cell", 0), ("cpus_per_cell", 1), ("cell", 0)):
         value = getattr(args, name)
         if value is not None and value < least:
             raise ConfigError(f"--{name} {value} must be at least {least}")
@@ -94,7 +103,7 @@ def _read(args: argparse.Namespace) -> Sweep:
     if "seeds" not in content and "base" in content:
         seed = load_yaml(base_of(content, path)).get("seed_everything")
         content["seeds"] = [seed if type(seed) is int else _default_seed()]
-    sweep = read_sweep(content, path, changes=changes)
+    sweep = parse_sweep(content, path, changes=changes)
     for what, is_given in (("--retry", args.retry), ("--cell", args.cell is not None)):
         if sweep.search and is_given:
             raise ConfigError(f"{what} is not for a search: its trials follow from each other")
@@ -142,7 +151,8 @@ def _job(args: argparse.Namespace, sweep: Sweep) -> "Job":
         command=["sweep", args.sweep, *named, *(part for word in args.set for part in ("--set", word))],
         jobs=args.jobs,
         gpus_per_cell=args.gpus_per_cell,
-        wants_gpu=trainer["accelerator"] != "cpu",
+        cpus_per_cell=args.cpus_per_cell,
+        accelerator=trainer["accelerator"],
         devices=trainer["devices"] if type(trainer["devices"]) is int and trainer["devices"] > 0 else 1,
         retry=args.retry,
         address=args.address,

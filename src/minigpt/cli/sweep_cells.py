@@ -1,17 +1,24 @@
 """The cells of a sweep as command lines of `minigpt fit`, each checked by the parser that will read it."""
 
+import contextlib
+import itertools
 import json
-from collections.abc import Mapping
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minigpt.errors import ConfigError
-from minigpt.study.search_space import Choices
+from minigpt.cli.keys import check_names
+from minigpt.errors import ConfigError, did_you_mean
+from minigpt.metrics_csv import CURVES
+from minigpt.study.search_space import Choices, Numbers, SearchSpace
 from minigpt.study.sweep_file import Cell, Sweep, words_of
 
 if TYPE_CHECKING:
     from minigpt.study.sweep_cell import CellRun
 
+_MOST_COMBINATIONS = 32
 _ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 
 
@@ -33,13 +40,42 @@ class SweepCells:
             if not 0 <= seed < 2**32:
                 raise ConfigError(f"{self.sweep.path}: seeds: {seed} must lie between 0 and 2^32 - 1")
         if self.sweep.search:
-            for key, what in self.sweep.search.space.items():
-                for value in what.choices if isinstance(what, Choices) else (what.low, what.high):
-                    self._resolve({key: value}, f"search.space: {key}={value}: ")
+            self._check_search(self.sweep.search)
         self._check_trainers()
 
+    def _check_search(self, search: SearchSpace) -> None:
+        """Raise ConfigError for a metric that no run writes, and for a choice or a bound that no trial could have."""
+        metric = search.metric
+        if metric not in CURVES and not self.base["trainer"].get("callbacks"):  # which may write what they like
+            near = did_you_mean(metric, CURVES)
+            raise ConfigError(f"{self.sweep.path}: search.metric={metric} must be one of {', '.join(CURVES)}{near}")
+        tried = {key: _tried(what) for key, what in search.space.items()}
+        for key, values in tried.items():
+            where = f"search.space: {key}"
+            try:
+                check_names(words_of({key: values[0]}))
+            except ConfigError as error:  # which no other setting can put right
+                raise ConfigError(f"{self.sweep.path}: {where}: {error}") from None
+            others = {other: tried[other] for other in tried if other != key}
+            for value in values:
+                self._check_value(key, value, others)
+
+    def _check_value(self, key: str, value: Any, others: Mapping[str, Sequence[Any]]) -> None:
+        """Raise ConfigError if the base is no config with `value`, nor is it with any of `others` beside.
+
+        Three heads may be wrong alone, and right with a width that is in the search as well.
+        """
+        try:
+            self._resolve({key: value}, f"search.space: {key}={value}: ")
+        except ConfigError:
+            for beside in _combinations(others):
+                with contextlib.suppress(ConfigError):
+                    self._resolve({**beside, key: value}, "")
+                    return
+            raise
+
     def make_run(self, cell: Cell) -> "CellRun":
-        """How the cell is trained."""
+        """How the cell is trained; raises ConfigError for settings of a search that do not go together."""
         from minigpt.cli.parsing import dump
         from minigpt.study.sweep_cell import CellRun
         from minigpt.study.sweep_folder import BASE
@@ -90,6 +126,21 @@ class SweepCells:
                 check_trainer(self._words(self.sweep.base_path, json.loads(overrides)))
             except ConfigError as error:
                 raise ConfigError(f"{self.sweep.path}: {overrides}: {error}") from None
+
+
+def _tried(what: Numbers | Choices) -> Sequence[Any]:
+    """The values of a dimension that are checked beforehand."""
+    return what.choices if isinstance(what, Choices) else (what.low, what.high)
+
+
+def _combinations(dimensions: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
+    """All combinations, or where there are many, some of them drawn: one takes a tenth of a second to check."""
+    if math.prod(len(values) for values in dimensions.values()) <= _MOST_COMBINATIONS:
+        yield from (dict(zip(dimensions, values, strict=True)) for values in itertools.product(*dimensions.values()))
+        return
+    draw = random.Random(0)
+    for _ in range(_MOST_COMBINATIONS):
+        yield {key: draw.choice(values) for key, values in dimensions.items()}
 
 
 def _is_plain(trainer: Mapping[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from minigpt.errors import ConfigError
 from minigpt.study.search_space import Choices, Numbers, PrunerName, SearchSpace
-from minigpt.study.sweep_cell import Outcome
+from minigpt.study.sweep_cell import CellRun, Outcome
 from minigpt.study.sweep_file import Cell, make_cell
 from minigpt.study.sweep_folder import SweepFolder
 from minigpt.study.sweep_progress import read_curve
@@ -71,15 +71,15 @@ class Search:
         self._trials[cell.name], self._reported[cell.name] = trial, reported
         return cell
 
-    def hopeless(self, cell: Cell) -> str | None:
-        """Tell Optuna the validations that are new, and ask it."""
-        trial, metric = self._trials[cell.name], self._space.metric
-        for step, value in read_curve(self._folder.path / cell.name, metric):
-            if step <= self._reported[cell.name]:
+    def hopeless(self, run: CellRun) -> str | None:
+        """Tell Optuna the validations that are new, and ask it; not about the last step, which saves nothing."""
+        trial, metric = self._trials[run.name], self._space.metric
+        for step, value in read_curve(run.path, metric):
+            if step <= self._reported[run.name]:
                 continue
-            self._reported[cell.name] = step
+            self._reported[run.name] = step
             trial.report(value, step)
-            if trial.should_prune():
+            if step < run.max_steps and trial.should_prune():
                 return f"{metric} {value:.4f} at step {step} promises too little ({self._space.pruner})"
         return None
 
@@ -124,8 +124,9 @@ def _storage(folder: Path) -> Any:
 
 
 def _numbers(trial: Any, key: str, what: Numbers) -> float:
-    suggest = trial.suggest_int if type(what.low) is type(what.high) is int else trial.suggest_float
-    return suggest(key, what.low, what.high, log=what.log)
+    if what.whole:
+        return trial.suggest_int(key, what.low, what.high, step=what.step, log=what.log)
+    return trial.suggest_float(key, what.low, what.high, log=what.log)
 
 
 def _choices(trial: Any, key: str, what: Choices) -> Any:

@@ -1,6 +1,6 @@
 """The `search` part of a sweep file: how many trials, what is tried, what is measured. No optuna yet."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -19,6 +19,13 @@ class Numbers:
     high: float
     log: bool = False
     """Drawn evenly on a logarithmic scale."""
+    step: int = 1
+    """Of whole numbers alone: low, low + step, ... up to high."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether only whole numbers are meant."""
+        return type(self.low) is type(self.high) is int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +53,9 @@ class SearchSpace:
         return asdict(self)
 
 
-def read_search(content: Any, path: Path) -> SearchSpace:
+def parse_search(content: Any, path: Path) -> SearchSpace:
     """The checked `search` of the sweep file `path`; raises ConfigError, one line."""
-    values = _mapping(content, "search", [field.name for field in fields(SearchSpace)], path)
+    values = _fields(content, "search", [field.name for field in fields(SearchSpace)], path)
     space = values.get("space")
     if not isinstance(space, dict) or not space:
         raise ConfigError(f"{path}: search.space={shown(space)} must say what is tried: {{KEY: {{low, high}}}}")
@@ -70,7 +77,7 @@ def read_search(content: Any, path: Path) -> SearchSpace:
 
 def _dimension(key: str, content: Any, path: Path) -> Numbers | Choices:
     where = f"search.space: {key}"
-    values = _mapping(content, where, ["low", "high", "log", "choices"], path)
+    values = _fields(content, where, ["low", "high", "log", "step", "choices"], path)
     if "choices" in values:
         choices = values["choices"]
         if len(values) > 1 or not isinstance(choices, list) or not choices:
@@ -79,13 +86,28 @@ def _dimension(key: str, content: Any, path: Path) -> Numbers | Choices:
             raise ConfigError(f"{path}: {where}: choices={shown(choices)} must be numbers, texts, true, false or null")
         return Choices(choices=tuple(choices))
     bounds = [_number(values.get(name), f"{where}: {name}", path) for name in ("low", "high")]
-    numbers = Numbers(low=bounds[0], high=bounds[1], log=values.get("log", False))
+    given = {name: values[name] for name in ("log", "step") if name in values}
+    numbers = Numbers(low=bounds[0], high=bounds[1], **given)
     if type(numbers.log) is not bool:
         raise ConfigError(f"{path}: {where}: log={shown(numbers.log)} must be true or false")
     if not numbers.low < numbers.high or (numbers.log and numbers.low <= 0):
         rule = "0 < low < high" if numbers.log else "low < high"
         raise ConfigError(f"{path}: {where}: low={numbers.low:g}, high={numbers.high:g} must be {rule}")
+    if "step" in given:
+        _check_step(numbers, f"{path}: {where}")
     return numbers
+
+
+def _check_step(numbers: Numbers, where: str) -> None:
+    """Raise ConfigError, which begins with `where`, unless the steps lead from the one bound to the other."""
+    step = numbers.step
+    if not numbers.whole or numbers.log:
+        raise ConfigError(f"{where}: step={shown(step)} is for whole numbers: low and high without a point, and no log")
+    if type(step) is not int or step < 1 or (numbers.high - numbers.low) % step:
+        raise ConfigError(
+            f"{where}: step={shown(step)} must be a whole number that divides high - low = "
+            f"{numbers.high - numbers.low:g}, at least 1"
+        )
 
 
 def _number(value: Any, what: str, path: Path) -> float:
@@ -96,10 +118,15 @@ def _number(value: Any, what: str, path: Path) -> float:
         raise ConfigError(f"{path}: {what}={shown(value)} must be a number") from None
 
 
-def _mapping(content: Any, what: str, keys: list[str], path: Path) -> Mapping[str, Any]:
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: {what}={shown(content)} must be a mapping of {', '.join(keys)}")
+def check_keys(content: Mapping[str, Any], keys: Sequence[str], where: str) -> None:
+    """Raise ConfigError, which begins with `where`, for the first key that is none of `keys`."""
     for key in content:
         if key not in keys:
-            raise ConfigError(f"{path}: {what}: unknown key {key}{did_you_mean(str(key), keys)}")
+            raise ConfigError(f"{where}: unknown key {key}{did_you_mean(str(key), keys) or ': ' + ', '.join(keys)}")
+
+
+def _fields(content: Any, what: str, keys: list[str], path: Path) -> Mapping[str, Any]:
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: {what}={shown(content)} must be a mapping of {', '.join(keys)}")
+    check_keys(content, keys, f"{path}: {what}")
     return content

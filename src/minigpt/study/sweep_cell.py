@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from minigpt.checkpoint import last_checkpoint
+from minigpt.errors import ConfigError
 from minigpt.files import atomic_write
-from minigpt.layout import CHECKPOINTS, CONFIG, DIVERGENCES, LOCK, step_paths
+from minigpt.layout import CHECKPOINTS, CONFIG, DIVERGENCES, step_paths
+from minigpt.records import is_locked
 from minigpt.study.sweep_folder import State
 
 OUT, ERRORS = "stdout.log", "stderr.log"
@@ -65,12 +65,51 @@ class Outcome:
     """By a SIGTERM, its checkpoint written: what that means is known to whoever sent it."""
 
 
+BUSY = Outcome(state="waiting", reason="busy elsewhere: another process is training in its folder")
+"""Nothing is wrong with such a cell: whoever trains it will record how it ends, or a later sweep goes on with it."""
+
+
+class CellSession:
+    """A cell's process from when its folder is free: a process that a killed sweep left there may still be saving."""
+
+    def __init__(self, run: CellRun, environment: Mapping[str, str]) -> None:
+        """Begins at once where nobody is at work there. Never waits: each `poll` looks again."""
+        self.run = run
+        self._environment = environment
+        self._patient_until = time.monotonic() + _PATIENCE
+        self._process: CellProcess | None = None
+        self._outcome: Outcome | None = None
+        self._begin()
+
+    def stop(self) -> None:
+        """Ask it to save and end; a second time: to end at once."""
+        if self._process is None:
+            self._outcome = Outcome(state="waiting", stopped=True)
+        else:
+            self._process.stop()
+
+    def poll(self) -> Outcome | None:
+        """What became of it; None: it is at work, or waits for the folder, as long as a run has to save."""
+        if self._process is None and self._outcome is None:
+            self._begin()
+        return self._outcome if self._process is None else self._process.poll()
+
+    def _begin(self) -> None:
+        if is_locked(self.run.path):
+            if time.monotonic() > self._patient_until:
+                self._outcome = BUSY
+        elif self.run.is_complete():  # the other one has done it
+            self._outcome = Outcome(state="finished")
+        else:
+            self._process = CellProcess(self.run, self._environment)
+
+
 class CellProcess:
     """A `minigpt fit` in a process group of its own: a Ctrl-C in the terminal reaches the sweep alone, which then sends
     each cell one SIGTERM. Two signals would end a cell without its checkpoint."""
 
     def __init__(self, run: CellRun, environment: Mapping[str, str]) -> None:
-        """Begins, or goes on; waits first for a process of a killed sweep that is still saving there."""
+        """Begins, or goes on."""
         self.run = run
         self._asked = False
         folder = run.path
@@ -108,13 +147,16 @@ class CellProcess:
         if self.process.stdin is not None:
             self.process.stdin.close()
         code, said = self.process.returncode, self._last_line()
-        if code == 0 and self.run.is_complete():
+        ended = code == 0 or (code in _STOPPED and self._asked)
+        if ended and self.run.is_complete():  # also one that was asked to stop when it had done its last step
             return Outcome(state="finished")
         if code == 0:
             reason = f"it ended after step {self.run.steps_saved()} of {self.run.max_steps}"
             return Outcome(state="failed", reason=reason)
         if code in _STOPPED and self._asked:
             return Outcome(state="waiting", stopped=True)
+        if code == ConfigError.exit_code and is_locked(self.run.path):  # another took the folder while it started
+            return BUSY
         return Outcome(state="diverged" if self._diverged() else "failed", reason=said or _how(code))
 
     def _last_line(self) -> str:
@@ -128,17 +170,6 @@ class CellProcess:
         """Whether this session kept the step that it ended at (a run that skips such steps ends at none)."""
         bundles = (self.run.path / DIVERGENCES).glob("step=*.pt")
         return self.process.returncode == 1 and any(path.stat().st_mtime >= self._began - 1 for path in bundles)
-
-
-def is_free(run: CellRun) -> bool:
-    """Whether no process trains in the folder, once one that a killed sweep left has saved; waits for it."""
-    if not (run.path / LOCK).exists():
-        return True
-    try:
-        with FileLock(run.path / LOCK, timeout=_PATIENCE):
-            return True
-    except Timeout:
-        return False
 
 
 def _how(code: int) -> str:

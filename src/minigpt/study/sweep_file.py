@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
-from minigpt.errors import ConfigError, did_you_mean, shown
-from minigpt.study.search_space import SearchSpace, read_search
+from minigpt.errors import ConfigError, shown
+from minigpt.study.search_space import SearchSpace, check_keys, parse_search
 from minigpt.study.sweep_record import BASE_GROUP
 
 EngineName = Literal["local", "ray", "slurm"]
@@ -57,23 +57,21 @@ class Sweep:
     search: SearchSpace | None = None
 
 
-def read_sweep(content: Mapping[str, Any], path: Path, *, changes: Mapping[str, Any]) -> Sweep:
+def parse_sweep(content: Mapping[str, Any], path: Path, *, changes: Mapping[str, Any]) -> Sweep:
     """The sweep in the YAML mapping of the file `path`, `seeds` among it, with `changes` over its `overrides`.
 
     Raises ConfigError, one line, for what cannot be a sweep, whatever the keys of the config are.
     """
-    for key in content:
-        if key not in KEYS:
-            raise ConfigError(f"{path}: unknown key {key}{did_you_mean(str(key), KEYS) or ': ' + ', '.join(KEYS)}")
+    check_keys(content, KEYS, str(path))
     base = base_of(content, path)
     name = str(content.get("name", path.stem))
     if not _is_plain(name):
         raise ConfigError(f"{path}: name={name!r} must be a plain folder name")
     seeds = _seeds(content["seeds"], path)
-    overrides = {**_mapping(content.get("overrides", {}), "overrides", path), **changes}
+    overrides = {**_dotted(content.get("overrides", {}), "overrides", path), **changes}
     for key in ("seed_everything", "run.name"):
         _refuse_owned(key, overrides, path)
-    search = read_search(content["search"], path) if "search" in content else None
+    search = parse_search(content["search"], path) if "search" in content else None
     if search is not None:
         if "grid" in content or "cells" in content:
             raise ConfigError(f"{path}: search makes its own cells: leave out grid and cells")
@@ -170,7 +168,7 @@ def _text(value: Any) -> str:
 def _changed(content: Mapping[str, Any], path: Path) -> Iterator[dict[str, Any]]:
     """The overrides of `grid`, all combinations, and of `cells`, one after another."""
     if "grid" in content:
-        grid = _mapping(content["grid"], "grid", path)
+        grid = _dotted(content["grid"], "grid", path)
         for key, values in grid.items():
             if not isinstance(values, list) or not values:
                 raise ConfigError(f"{path}: grid: {key}={shown(values)} must be a list of values, at least one")
@@ -183,10 +181,10 @@ def _changed(content: Mapping[str, Any], path: Path) -> Iterator[dict[str, Any]]
             raise ConfigError(
                 f"{path}: cells={shown(cells)} must be a list of overrides, at least one; {{}} is the base"
             )
-        yield from (_mapping(values, "cells", path) for values in cells)
+        yield from (_dotted(values, "cells", path) for values in cells)
 
 
-def _mapping(values: Any, what: str, path: Path) -> dict[str, Any]:
+def _dotted(values: Any, what: str, path: Path) -> dict[str, Any]:
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ConfigError(f"{path}: {what}: {shown(values)} must be a mapping of dotted keys, as {{optim.lr: 1.0e-3}}")
     for key, value in values.items():

@@ -51,7 +51,8 @@ class SweepFolder:
         self.prepare()
         try:
             with FileLock(self.path / LOCK, timeout=0):
-                remove_leftovers(self.path)
+                with self._record_lock():  # under it alone no task of an array is writing
+                    remove_leftovers(self.path)
                 yield
         except Timeout as error:
             raise ConfigError(f"{self.path}: another process is running this sweep") from error

@@ -9,15 +9,19 @@ from typing import get_args
 
 from rich.console import Console
 
+from minigpt.errors import TrainingError
 from minigpt.study.search import Search, best_trial
+from minigpt.study.search_space import SearchSpace
 from minigpt.study.sweep_cell import CellRun
 from minigpt.study.sweep_file import Cell, words_of
 from minigpt.study.sweep_folder import State, SweepFolder
-from minigpt.study.sweep_run import Executor, Listed, Source, supervise
-from minigpt.study.sweep_slots import Slots, share_out, visible_gpus
+from minigpt.study.sweep_run import CellList, Executor, Source, supervise
+from minigpt.study.sweep_slots import Slots, has_apple_gpu, share_out, threads_wanted, undivided, visible_gpus
 from minigpt.study.sweep_view import LiveView, PlainView, View
 
 _AGAIN = {"diverged", "failed"}
+_BUSY = {"waiting"}
+"""What still waits when nobody stopped the sweep: another process trains it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +37,10 @@ class Job:
     """Cells at a time; None: as many as there is room for."""
     gpus_per_cell: int | None
     """None: what the config says, where there are GPUs."""
-    wants_gpu: bool
-    """Whether the config leaves it to the machine, or asks for one."""
+    cpus_per_cell: int | None
+    """Cores; None: $OMP_NUM_THREADS, or what the engine thinks."""
+    accelerator: str
+    """trainer.accelerator."""
     devices: int
     """trainer.devices, where it is a number."""
     retry: bool
@@ -56,38 +62,74 @@ class Job:
         search = self.folder.sweep.search
         return max(search.trials if search else 0, len(self.folder.records))
 
+    @property
+    def wants_gpu(self) -> bool:
+        """Whether the config leaves it to the machine, or asks for one."""
+        return self.accelerator != "cpu"
+
+    @property
+    def threads(self) -> int | None:
+        """Of a cell, where somebody has said it."""
+        return self.cpus_per_cell or threads_wanted()
+
     def slots(self) -> Slots:
-        """What a cell may use of this machine."""
-        gpus = visible_gpus() if self.wants_gpu and self.gpus_per_cell != 0 else []
-        return share_out(self.jobs, n_cells=self.n_cells(), gpus=gpus, gpus_per_cell=self.gpus_per_cell or self.devices)
+        """What a cell may use of this machine. One GPU that CUDA has no name for is no more than one place."""
+        gpus = self._gpus()
+        alone = self.wants_gpu and not gpus and has_apple_gpu()
+        return share_out(
+            self.jobs or (1 if alone else None),
+            n_cells=self.n_cells(),
+            gpus=gpus,
+            gpus_per_cell=self.gpus_per_cell or self.devices,
+            threads=self.threads,
+        )
+
+    def whole(self) -> Slots:
+        """What a cell may use of a machine, or of a batch system's share of one, that it has to itself."""
+        return undivided(self._gpus(), self.threads)
+
+    def _gpus(self) -> list[str]:
+        return visible_gpus() if self.wants_gpu and self.gpus_per_cell != 0 else []
 
     def run(self, executor: Executor, cells: Sequence[Cell] | None = None) -> int:
         """Run the cells (`cells`, or all that are to be run) by `executor`; the exit code.
 
-        The caller holds the folder's lock, or runs a cell that no other process does.
+        The caller holds the folder's lock, or runs one cell. Trials that go wrong are part of a search; TrainingError
+        if every one did.
         """
-        source = Listed(cells) if cells is not None else self._source()
+        source = CellList(cells) if cells is not None else self._source()
         with self._view() as view:
             code = supervise(self.folder, source, executor, view, self.make_run)
+        search = self.folder.sweep.search
+        best = best_trial(self.folder.path) if search else None
         if cells is None:
-            self._tell(stopped=code != 0)
-        names = (
-            {cell.name for cell in cells} if cells is not None else {each.cell.name for each in self.folder.current()}
-        )
-        return code or int(any(self.folder.records[name].state in _AGAIN for name in names))
+            self._tell(best, stopped=code != 0)
+        if search and best is None and not code:
+            raise TrainingError(self._no_trial(search))
+        names = [cell.name for cell in cells] if cells is not None else [r.cell.name for r in self.folder.current()]
+        wrong = _BUSY if search else _BUSY | _AGAIN
+        return code or int(any(self.folder.records[name].state in wrong for name in names))
 
-    def _tell(self, *, stopped: bool) -> None:
+    def _no_trial(self, search: SearchSpace) -> str:
+        """That a search has found nothing, and why as far as its last trials say."""
+        records = self.folder.current()
+        reason = next((record.reason for record in reversed(records) if record.reason), None)
+        told = f"; {reason}" if reason else ""
+        return f"{self.folder.path}: none of the {len(records)} trials came to a {search.metric}{told}"
+
+    def _tell(self, best: tuple[str, float] | None, *, stopped: bool) -> None:
         """What came of it, and what to type next."""
         counts = Counter(record.state for record in self.folder.current())
         words = [f"{counts[state]} {state}" for state in get_args(State) if counts[state]]
         lines = [f"{self.folder.path}: {', '.join(words)}"]
-        best = best_trial(self.folder.path) if self.folder.sweep.search else None
         if best is not None:
             name, value = best
             overrides = next(each.cell for each in self.folder.records.values() if each.cell.group == name).overrides
             lines.append(f"best: {name}, {value:.4f}, {shlex.join(words_of(overrides))}")
         if stopped:
             lines.append("stopped: the same command goes on")
+        elif counts["waiting"]:
+            lines.append(f"{counts['waiting']} busy elsewhere: the same command looks again")
         if counts.keys() & _AGAIN and not self.folder.sweep.search:
             lines.append("--retry runs again what went wrong")
         for line in lines:
@@ -95,7 +137,7 @@ class Job:
 
     def _source(self) -> Source:
         search = self.folder.sweep.search
-        return Search(search, self.folder) if search else Listed(self.to_do())
+        return Search(search, self.folder) if search else CellList(self.to_do())
 
     @contextmanager
     def _view(self) -> Iterator[View]:

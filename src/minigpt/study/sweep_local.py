@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from minigpt.errors import ConfigError
-from minigpt.study.sweep_cell import CellProcess, CellRun, Outcome, is_free
+from minigpt.study.sweep_cell import CellRun, CellSession, Outcome
 from minigpt.study.sweep_job import Job
 from minigpt.study.sweep_slots import Slots
 
@@ -13,33 +13,32 @@ class LocalExecutor:
 
     def __init__(self, slots: Slots) -> None:
         self._slots = slots
-        self._taken: dict[int, CellProcess] = {}
+        self._taken: dict[int, CellSession] = {}
 
     def has_room(self) -> bool:
         """Whether a place is free."""
         return len(self._taken) < len(self._slots)
 
     def start(self, run: CellRun) -> None:
-        """Take the first free place."""
+        """Take the first free place, in which the cell may have to wait for its folder."""
         slot = next(slot for slot in range(len(self._slots)) if slot not in self._taken)
-        is_free(run)  # if it is not, fit says so
-        self._taken[slot] = CellProcess(run, self._slots.environment(slot))
+        self._taken[slot] = CellSession(run, self._slots.environment(slot))
 
     def ended(self) -> Sequence[tuple[str, Outcome]]:
-        """Those whose process is gone; their places are free."""
+        """Those whose process is gone, or whose folder another process keeps; their places are free."""
         found = []
-        for slot, process in list(self._taken.items()):
-            outcome = process.poll()
+        for slot, session in list(self._taken.items()):
+            outcome = session.poll()
             if outcome is not None:
-                found.append((process.run.name, outcome))
+                found.append((session.run.name, outcome))
                 del self._taken[slot]
         return found
 
     def stop(self, name: str) -> None:
         """By SIGTERM."""
-        for process in self._taken.values():
-            if process.run.name == name:
-                process.stop()
+        for session in self._taken.values():
+            if session.run.name == name:
+                session.stop()
 
 
 def run_local(job: Job) -> int:
@@ -51,19 +50,18 @@ def run_local(job: Job) -> int:
 def run_one(job: Job, number: int) -> int:
     """Run one cell, by its place in sweep.json, as a task of a job array does; the exit code.
 
-    Other processes may be running other cells of the sweep. Raises ConfigError if one is running this cell.
+    Other processes may be running other cells of the sweep; if one is running this cell, that is said. The cell has
+    all the cores and GPUs that this process may use.
     """
     job.folder.prepare()
     records = list(job.folder.records.values())
     if not 0 <= number < len(records):
         raise ConfigError(f"--cell {number}: {job.folder.path} has cells 0 to {len(records) - 1}")
     record = records[number]
-    cell, run = record.cell, job.make_run(record.cell)
+    cell = record.cell
     if cell not in job.to_do():
         job.console.print(
             f"{record.state:<9} {cell.name}  {record.reason or ''}".rstrip(), highlight=False, markup=False
         )
         return int(record.state in {"failed", "diverged"})
-    if not is_free(run):
-        raise ConfigError(f"{run.folder}: another process is training in this folder")
-    return job.run(LocalExecutor(job.slots()), [cell])
+    return job.run(LocalExecutor(job.whole()), [cell])

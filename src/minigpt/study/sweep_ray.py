@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from minigpt.errors import ConfigError
-from minigpt.study.sweep_cell import CellProcess, CellRun, Outcome, is_free
+from minigpt.study.sweep_cell import CellRun, CellSession, Outcome
 from minigpt.study.sweep_job import Job
 
 _STOP = ".stop"
@@ -107,14 +107,12 @@ class RayExecutor:
 
 def train(run: CellRun, environment: Mapping[str, str]) -> Outcome:
     """The task: a cell's process on the machine where Ray put it."""
-    if not is_free(run):
-        return Outcome(state="failed", reason=f"another process is training in {run.path}")
-    process, told = CellProcess(run, environment), 0
+    session, told = CellSession(run, environment), 0
     stop = run.path / _STOP
-    while (outcome := process.poll()) is None:
+    while (outcome := session.poll()) is None:
         asked = stop.stat().st_size if stop.exists() else 0
         for _ in range(told, asked):
-            process.stop()
+            session.stop()
         told = max(told, asked)
         time.sleep(_POLL_SECONDS)
     stop.unlink(missing_ok=True)

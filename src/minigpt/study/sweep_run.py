@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Protocol
 
+from minigpt.errors import ConfigError
 from minigpt.study.sweep_cell import CellRun, Outcome
 from minigpt.study.sweep_file import Cell
 from minigpt.study.sweep_folder import SweepFolder
@@ -37,14 +38,14 @@ class Source(Protocol):
     def next(self) -> Cell | None:
         """The cell to run next; None: there is none for now."""
 
-    def hopeless(self, cell: Cell) -> str | None:
+    def hopeless(self, run: CellRun) -> str | None:
         """Why a running cell is not worth going on with, judged by what it has written; None: it is."""
 
     def end(self, cell: Cell, outcome: Outcome) -> None:
         """Learn what became of a cell."""
 
 
-class Listed:
+class CellList:
     """The cells of a list, in its order."""
 
     def __init__(self, cells: Sequence[Cell]) -> None:
@@ -54,7 +55,7 @@ class Listed:
         """The next of the list."""
         return self._waiting.pop() if self._waiting else None
 
-    def hopeless(self, cell: Cell) -> str | None:  # noqa: ARG002
+    def hopeless(self, run: CellRun) -> str | None:  # noqa: ARG002
         """Each cell is run to its end."""
         return None
 
@@ -69,14 +70,21 @@ def supervise(
     view: View,
     make_run: Callable[[Cell], CellRun],
 ) -> int:
-    """Run what `source` gives; 0, or 128 + the signal that stopped the sweep."""
+    """Run what `source` gives; 0, or 128 + the signal that stopped the sweep.
+
+    A cell for which `make_run` raises ConfigError is recorded as failed, and the rest goes on.
+    """
     running: dict[str, CellRun] = {}
     pruned: dict[str, str] = {}
     with _listening() as received:
         told = 0
         while True:
             while not received and executor.has_room() and (cell := source.next()) is not None:
-                run = make_run(cell)
+                try:
+                    run = make_run(cell)
+                except ConfigError as error:  # a search may draw settings that do not go together
+                    source.end(cell, _refuse(folder, view, cell, str(error)))
+                    continue
                 if run.is_complete():
                     source.end(cell, _record(folder, view, run, Outcome(state="finished")))
                     continue
@@ -93,7 +101,7 @@ def supervise(
                 outcome = _record(folder, view, running.pop(name), outcome)  # noqa: PLW2901
                 source.end(cell, outcome)
             for name in running.keys() - pruned.keys():
-                reason = source.hopeless(folder.records[name].cell)
+                reason = source.hopeless(running[name])
                 if reason is not None:
                     pruned[name] = reason
                     executor.stop(name)
@@ -110,6 +118,13 @@ def _record(folder: SweepFolder, view: View, run: CellRun, outcome: Outcome) -> 
     folder.set_state(run.name, outcome.state, outcome.reason)
     view.ended(run, outcome)
     return outcome
+
+
+def _refuse(folder: SweepFolder, view: View, cell: Cell, reason: str) -> Outcome:
+    """Record a cell that no run can be made of."""
+    folder.set_state(cell.name, "failed", reason)
+    view.refused(cell, reason)
+    return Outcome(state="failed", reason=reason)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from minigpt.hardware.cores import usable_cores
+
+TASK_CPUS = 4
+"""Cores of a batch system's task where nobody says: the machine that submits it tells nothing about the one that runs
+it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Slots:
@@ -23,12 +29,12 @@ class Slots:
         return {"OMP_NUM_THREADS": str(self.threads), **visible}
 
 
-def share_out(jobs: int | None, *, n_cells: int, gpus: Sequence[str], gpus_per_cell: int) -> Slots:
+def share_out(
+    jobs: int | None, *, n_cells: int, gpus: Sequence[str], gpus_per_cell: int, threads: int | None = None
+) -> Slots:
     """`jobs` places; by default one for each GPU (or each `gpus_per_cell` of them), without any one for each core, or
-    for each $OMP_NUM_THREADS of them; never more than cells."""
-    cores = _cores()
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    threads = int(given) if given.isdecimal() and int(given) > 0 else None
+    for each `threads` of them; never more than cells. Without `threads` the places share the cores."""
+    cores = usable_cores()
     if gpus:
         groups = [tuple(gpus[i : i + gpus_per_cell]) for i in range(0, len(gpus), gpus_per_cell)]
         groups = [group for group in groups if len(group) == gpus_per_cell] or [tuple(gpus)]
@@ -40,6 +46,24 @@ def share_out(jobs: int | None, *, n_cells: int, gpus: Sequence[str], gpus_per_c
     )
 
 
+def undivided(gpus: Sequence[str], threads: int | None = None) -> Slots:
+    """One place that has all there is; `threads` of the cores, if given."""
+    return Slots(threads=threads or usable_cores(), gpus=(tuple(gpus),))
+
+
+def threads_wanted() -> int | None:
+    """$OMP_NUM_THREADS, where it is a number."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdecimal() and int(given) > 0 else None
+
+
+def has_apple_gpu() -> bool:
+    """Whether Lightning would take this machine's one GPU by Metal. Imports torch."""
+    import torch
+
+    return torch.backends.mps.is_available()
+
+
 def visible_gpus() -> list[str]:
     """The GPUs of this machine, as CUDA_VISIBLE_DEVICES names them. Imports torch."""
     import torch
@@ -47,8 +71,3 @@ def visible_gpus() -> list[str]:
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = chosen.split(",") if chosen else [str(number) for number in range(torch.cuda.device_count())]
     return names[: torch.cuda.device_count()]
-
-
-def _cores() -> int:
-    """Those that this process may use: a batch system gives fewer than there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -9,10 +9,12 @@ from pathlib import Path
 from minigpt.errors import ConfigError
 from minigpt.files import atomic_write
 from minigpt.study.sweep_job import Job
+from minigpt.study.sweep_slots import TASK_CPUS
 
 SCRIPT = "slurm.sh"
 _SAVE_SECONDS = 120
 """Between SLURM's warning and the end of a job's time."""
+_GPU_ACCELERATORS = {"gpu", "cuda"}
 
 
 def write_script(job: Job) -> int:
@@ -33,19 +35,23 @@ def write_script(job: Job) -> int:
         path = job.folder.path / SCRIPT
         atomic_write(path, _script(job, numbers))
     job.console.print(f"{path}: {len(numbers)} cells; submit it with", highlight=False)
+    if job.wants_gpu and not _gpus(job):
+        job.console.print(
+            f"trainer.accelerator={job.accelerator} asks for no GPU: --gpus_per_cell 1 does", highlight=False
+        )
     job.console.print(f"sbatch {shlex.quote(str(path))}", highlight=False, soft_wrap=True)
     return 0
 
 
 def _script(job: Job, numbers: Sequence[int]) -> str:
     at_a_time = f"%{job.jobs}" if job.jobs else ""
-    gpus = job.devices if job.gpus_per_cell is None and job.slots().gpus[0] else job.gpus_per_cell or 0
+    gpus, cpus = _gpus(job), job.threads or TASK_CPUS
     output = job.folder.path / "slurm-%A_%a.out"
     options = {
         "job-name": job.folder.sweep.name,
         "array": f"{ranges(numbers)}{at_a_time}",
         "output": str(output),
-        "cpus-per-task": str(job.slots().threads),
+        "cpus-per-task": str(cpus),
         **({"gres": f"gpu:{gpus}"} if gpus else {}),
         # To the script itself, which is the sweep by then: its cell saves and ends.
         "signal": f"B:TERM@{_SAVE_SECONDS}",
@@ -61,10 +67,18 @@ def _script(job: Job, numbers: Sequence[int]) -> str:
             "# Partition, account, time and memory are your cluster's: give them to sbatch, or add them here.",
             f"cd {shlex.quote(str(Path.cwd()))} || exit 1",
             *([f"export PYTHONPATH={shlex.quote(os.environ['PYTHONPATH'])}"] if os.environ.get("PYTHONPATH") else []),
-            f'exec {command} --cell "$SLURM_ARRAY_TASK_ID"',
+            # What sbatch was told on its command line counts; not every cluster confines a task to what it has.
+            f'exec {command} --cpus_per_cell "${{SLURM_CPUS_PER_TASK:-{cpus}}}" --cell "$SLURM_ARRAY_TASK_ID"',
             "",
         ]
     )
+
+
+def _gpus(job: Job) -> int:
+    """Of a task: what is asked for, or what the config cannot do without, wherever the script is written."""
+    if job.gpus_per_cell is not None:
+        return job.gpus_per_cell
+    return job.devices if job.accelerator in _GPU_ACCELERATORS else 0
 
 
 def ranges(numbers: Sequence[int]) -> str:

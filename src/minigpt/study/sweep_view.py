@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from minigpt.errors import printable
+from minigpt.errors import ConfigError, printable
 from minigpt.study.sweep_cell import CellRun, Outcome
 from minigpt.study.sweep_file import Cell
 from minigpt.study.sweep_folder import CellRecord, State
@@ -35,6 +35,9 @@ class View(Protocol):
 
     def ended(self, run: CellRun, outcome: Outcome) -> None:
         """A cell has ended."""
+
+    def refused(self, cell: Cell, reason: str) -> None:
+        """No run can be made of a cell."""
 
     def refresh(self) -> None:
         """Time has passed."""
@@ -90,13 +93,20 @@ class PlainView:
     def ended(self, run: CellRun, outcome: Outcome) -> None:
         """`finished  position=rotary,seed=1 step 600, val 3.4120, 0:21  (4 of 54 done)`."""
         progress = read_progress(run.path)
-        done = sum(record.state not in {"waiting", "running"} for record in self._records.values())
         numbers = [f"step {progress.step:,}", *_losses(progress), clock(self._clock.elapsed(run.name))]
         reason = f": {printable(outcome.reason)}" if outcome.reason else ""
-        self._say(outcome.state, run.name, f"{', '.join(numbers)}  ({done} of {self._planned()} done){reason}")
+        self._say(outcome.state, run.name, f"{', '.join(numbers)}  {self._done()}{reason}")
+
+    def refused(self, cell: Cell, reason: str) -> None:
+        """`failed    trial=003,seed=1  (4 of 20 done): n_embd=48 must be divisible by n_head=5`."""
+        self._say("failed", cell.name, f"{self._done()}: {printable(reason)}")
 
     def refresh(self) -> None:
         """Nothing has changed."""
+
+    def _done(self) -> str:
+        done = sum(record.state not in {"waiting", "running"} for record in self._records.values())
+        return f"({done} of {self._planned()} done)"
 
     def _say(self, state: str, name: str, rest: str) -> None:
         self._console.print(Text(f"{state:<9} {name}  {rest}".rstrip()), soft_wrap=True)
@@ -117,6 +127,8 @@ class LiveView:
         self._planned = planned
         self._make_run = make_run
         self._clock = Clock()
+        self._runs: dict[str, CellRun | None] = {}
+        """By cell; None: no run can be made of it."""
         self._last: dict[str, Progress] = {}
         self._shown = 0.0
         self._live = Live(console=console, auto_refresh=False)
@@ -142,6 +154,11 @@ class LiveView:
         if outcome.state == "finished":
             self._clock.end(run)
         self._last[run.name] = read_progress(run.path)
+        self._shown = 0.0
+        self.refresh()
+
+    def refused(self, cell: Cell, reason: str) -> None:  # noqa: ARG002
+        """The record has it."""
         self._shown = 0.0
         self.refresh()
 
@@ -171,7 +188,9 @@ class LiveView:
 
     def _row(self, record: CellRecord) -> list[RenderableType]:
         name, state = record.cell.name, Text(record.state, style=_COLOURS.get(record.state, ""))
-        run = self._make_run(record.cell)
+        run = self._run(record.cell)
+        if run is None:
+            return [name, state, "", "", "", "", Text(printable(record.reason or ""))]
         if record.state == "running" or name not in self._last:
             self._last[name] = read_progress(run.path)
         progress = self._last[name]
@@ -179,6 +198,15 @@ class LiveView:
         losses = ["" if loss is None else f"{loss:.4f}" for loss in (progress.train_loss, progress.val_loss)]
         step = "" if record.state == "waiting" and not progress.step else f"{progress.step:,}/{run.max_steps:,}"
         return [name, state, step, *losses, "" if left is None else clock(left), Text(printable(record.reason or ""))]
+
+    def _run(self, cell: Cell) -> CellRun | None:
+        """Made once: each is asked for at every refresh."""
+        if cell.name not in self._runs:
+            try:
+                self._runs[cell.name] = self._make_run(cell)
+            except ConfigError:
+                self._runs[cell.name] = None
+        return self._runs[cell.name]
 
     def _summary(self) -> str:
         counts = Counter(record.state for record in self._records.values())
@@ -193,7 +221,8 @@ class LiveView:
         at_work = [record.cell for record in self._records.values() if record.state == "running"]
         lefts = {}
         for cell in at_work:
-            left = self._clock.left(self._make_run(cell), self._last.get(cell.name, Progress()).step)
+            run = self._run(cell)
+            left = self._clock.left(run, self._last.get(cell.name, Progress()).step) if run else None
             if left is not None:
                 lefts[cell.name] = left
         if not lefts:

@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from minigpt.errors import DataError, MinigptError
+from minigpt.hardware.cores import usable_cores
 
 
 class WorkerPool:
@@ -110,7 +111,7 @@ class WorkerPool:
 
 def _start_worker(n_workers: int) -> "subprocess.Popen[bytes]":
     """A worker that finds the same modules as this process and shares the processor's cores with the other workers."""
-    threads = max(1, (os.cpu_count() or 1) // n_workers)
+    threads = max(1, usable_cores() // n_workers)
     defaults = {
         "RAYON_NUM_THREADS": str(threads),
         "TOKENIZERS_PARALLELISM": "true" if threads > 1 else "false",

@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch import Trainer
 
 import minigpt
+from minigpt.hardware.cores import usable_cores
 
 _PACKAGES = ("torch", "lightning", "torchmetrics", "numpy", "tokenizers", "jsonargparse", "omegaconf")
 
@@ -30,7 +31,7 @@ def describe(command: Sequence[str]) -> dict[str, Any]:
         "machine": {
             "system": platform.platform(),
             "processor": _processor(),
-            "cores": os.cpu_count(),
+            "cores": usable_cores(),
             "threads": torch.get_num_threads(),
             "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         },
