@@ -4,7 +4,8 @@
     python notebooks/build.py 2_model          only those whose names begin so
     python notebooks/build.py --check          execute without writing; fail where an .ipynb is not its .py
 
-A notebook takes the run `runs/base` where there is one and trains a small one otherwise.
+A notebook takes the run `runs/base`, or the sweep `runs/ablation` or `runs/scaling`, where there is one, and trains a small
+one otherwise.
 """
 
 import argparse

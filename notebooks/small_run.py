@@ -6,6 +6,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -29,8 +30,12 @@ SETTINGS = (
 
 def find_run(name: str) -> Path | None:
     """The folder `name`, from here or from the repository, if it is a run with a checkpoint; else None."""
-    folders = (Path(name), REPOSITORY / name)
-    return next((folder for folder in folders if any(folder.glob("checkpoints/*.ckpt"))), None)
+    return find_folder(name, lambda folder: any(folder.glob("checkpoints/*.ckpt")))
+
+
+def find_folder(name: str, is_wanted: Callable[[Path], bool]) -> Path | None:
+    """The folder `name`, from here or from the repository, where it is what is wanted; else None."""
+    return next((folder for folder in (Path(name), REPOSITORY / name) if is_wanted(folder)), None)
 
 
 @functools.cache
@@ -39,7 +44,7 @@ def small_run(name: str = "small", *settings: str, steps: int = 300) -> Path:
 
     `settings` go over SETTINGS. The variable MINIGPT_NOTEBOOK_STEPS overrides `steps`: the tests have little time.
     """
-    steps = int(os.environ.get("MINIGPT_NOTEBOOK_STEPS", steps))
+    steps = wanted_steps(steps)
     every = max(3, steps // 10)
     cadence = (
         f"--trainer.max_steps={steps}",
@@ -48,13 +53,28 @@ def small_run(name: str = "small", *settings: str, steps: int = 300) -> Path:
         f"--run.sample_every={max(1, steps // 2)}",
         f"--run.save_every={steps}",
     )
-    root = tempfile.mkdtemp(dir=_scratch().name)
-    command = ["fit", f"--run.root={root}", f"--run.name={name}", *SETTINGS, *cadence, *settings]
+    root = scratch_folder()
+    minigpt(["fit", f"--run.root={root}", f"--run.name={name}", *SETTINGS, *cadence, *settings])
+    return root / name
+
+
+def wanted_steps(steps: int) -> int:
+    """`steps`, or what the variable MINIGPT_NOTEBOOK_STEPS says."""
+    return int(os.environ.get("MINIGPT_NOTEBOOK_STEPS", steps))
+
+
+def scratch_folder() -> Path:
+    """A new folder, which is removed when Python ends."""
+    return Path(tempfile.mkdtemp(dir=_scratch().name))
+
+
+def minigpt(words: Sequence[str], folder: Path | None = None) -> None:
+    """The command `minigpt WORDS` in `folder` (none: here), without its output; raises RuntimeError with its error."""
     # A process of its own: the seeds, signals and terminal of a training are none of the notebook's.
-    done = subprocess.run([sys.executable, "-m", "minigpt", *command], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "minigpt", *words]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"minigpt fit ended with {done.returncode}: {done.stderr.strip()}")
-    return Path(root, name)
+        raise RuntimeError(f"minigpt {words[0]} ended with {done.returncode}: {done.stderr.strip()}")
 
 
 @functools.cache

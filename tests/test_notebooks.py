@@ -18,6 +18,16 @@ pytest.importorskip("nbclient")
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 SOURCES = sorted(NOTEBOOKS.glob("[0-9]_*.py"))
+SWEEPS = {"6": "small_ablation", "7": "small_scaling"}
+TINY_SWEEP = """
+base: configs/sweeps/ablation_base.yaml
+name: tiny
+seeds: [1]
+overrides: {trainer.max_steps: 40, optim.warmup_steps: 8, run.eval_every: 20, run.eval_batches: 1, model.n_embd: 8}
+cells:
+  - {}
+  - {name: longer, trainer.max_steps: 80, optim.warmup_steps: 4}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +54,14 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     plt.switch_backend(backend)
 
 
-def test_there_are_six() -> None:
-    assert [path.stem[0] for path in SOURCES] == ["1", "2", "3", "4", "5", "8"]
+def test_there_are_eight() -> None:
+    assert [path.stem[0] for path in SOURCES] == list("12345678")
 
 
 @pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive")
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 def test_runs(path: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """2 and 4 begin from `runs/base`, which is there; the others on a clean clone."""
+    """2 and 4 begin from `runs/base`, which is there; the others on a clean clone, 6 and 7 with a sweep."""
     import matplotlib.pyplot as plt
     from small_run import small_run
 
@@ -59,7 +69,8 @@ def test_runs(path: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> No
         (place / "runs").mkdir()
         shutil.copytree(small_run(), place / "runs" / "base")
     names = runpy.run_path(str(path), run_name="__main__")
-    assert names["run"].name == ("base" if path.stem[0] in "24" else "small")
+    begun = names["sweep"] if path.stem[0] in SWEEPS else names["run"]
+    assert begun.name == SWEEPS.get(path.stem[0], "base" if path.stem[0] in "24" else "small")
     assert len(plt.get_fignums()) >= 4, "its pictures"
     assert str(place) not in capsys.readouterr().out
 
@@ -79,6 +90,34 @@ def test_a_failed_run_says_why(place: Path) -> None:
 
     with pytest.raises(RuntimeError, match=r"ended with 2: minigpt: error: .*model\.n_head"):
         small_run("broken", "--model.n_heads=4")
+
+
+def test_small_sweep_is_found_and_short(place: Path) -> None:
+    """MINIGPT_NOTEBOOK_STEPS is 10 here: for the shortest cell, the others in proportion."""
+    from small_sweep import find_sweep, small_sweep
+
+    from minigpt.records import read_run
+
+    sweep = small_sweep(TINY_SWEEP)
+    records = [read_run(sweep / f"{name},seed=1") for name in ("base", "longer")]
+    assert [(record.max_steps, record.config["optim"]["warmup_steps"]) for record in records] == [(10, 2), (20, 1)]
+    assert [record.config["run"]["eval_every"] for record in records] == [5, 5]
+    assert [record.state for record in records] == ["finished", "finished"]
+
+    assert find_sweep("runs/tiny") is None
+    (place / "runs").mkdir()
+    shutil.copytree(sweep, place / "runs" / "tiny")
+    assert find_sweep("runs/tiny") == Path("runs/tiny")
+    record = place / "runs" / "tiny" / "sweep.json"
+    record.write_text(record.read_text(encoding="utf-8").replace("finished", "waiting"), encoding="utf-8")
+    assert find_sweep("runs/tiny") is None, "nothing of it is done"
+
+
+def test_a_failed_sweep_says_why(place: Path) -> None:
+    from small_sweep import small_sweep
+
+    with pytest.raises(RuntimeError, match=r"minigpt sweep ended with 2: minigpt: error: .*model\.n_heads"):
+        small_sweep(TINY_SWEEP.replace("model.n_embd", "model.n_heads"))
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
