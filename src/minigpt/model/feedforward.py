@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minigpt.model.config import ActivationName, GPTConfig
+from minigpt.model.gradients import on_cpu, squared_relu
 from minigpt.model.linear import Linear
 
 Activation = Callable[[Tensor], Tensor]
@@ -44,7 +45,7 @@ def gelu_tanh(x: Tensor) -> Tensor:
 
 def relu2(x: Tensor) -> Tensor:
     """relu(x)^2 (Primer; So et al. 2021, section 4.2)."""
-    return F.relu(x).square()
+    return squared_relu(x) if on_cpu(x) else F.relu(x).square()
 
 
 FEEDFORWARDS: dict[ActivationName, tuple[type[FeedForward], Activation]] = {

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minigpt.model.config import GPTConfig, NormName
+from minigpt.model.gradients import on_cpu, unit_rms
 
 
 class LayerNorm(nn.Module):
@@ -39,6 +40,9 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., width) -> (..., width)."""
+        if on_cpu(x):
+            unit = unit_rms(x, self.epsilon)
+            return unit if self.weight is None else unit * self.weight
         # Under autocast x may be bfloat16: torch's one-pass kernel wants the weight in the same dtype.
         return F.rms_norm(x, self.width, None if self.weight is None else self.weight.to(x.dtype), self.epsilon)
 
