@@ -86,7 +86,7 @@ class DivergenceGuard(Callback):
             return self._judge(trainer, module, seen)
         self.settle(trainer)
         # What GradScaler sets as well: the optimizer's kernels leave the update out where this is 1.
-        trainer.optimizers[0].found_inf = seen.bad  # type: ignore[attr-defined]
+        trainer.optimizers[0].found_inf = seen.bad()  # type: ignore[attr-defined]
         self._pending = seen
         return True
 

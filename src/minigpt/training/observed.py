@@ -52,10 +52,14 @@ class Observed:
     """Of each tensor, before clipping, on the device."""
     numbers: Underway
     """Mean loss, norm of the gradient."""
-    bad: Tensor
-    """On the device, () float32: 1 where either is not finite, else 0."""
+    judged: Tensor
+    """Those of them that are the same on all processes, on the device."""
     settings: list[dict[str, Any]]
     """Of the optimizer's groups, what belongs to this step."""
+
+    def bad(self) -> Tensor:
+        """On the device, () float32: 1 where a judged number is not finite, else 0."""
+        return (~torch.isfinite(self.judged)).any().float()
 
 
 def observe(trainer: Trainer, module: GPTModule) -> Observed:
@@ -65,8 +69,6 @@ def observe(trainer: Trainer, module: GPTModule) -> Observed:
     loss = module.step_loss
     norm = loss.new_zeros(()) if module.grad_norm is None else module.grad_norm
     numbers = torch.stack([loss, norm])
-    # A loss is this process's own; the gradient is that of all, so that all leave the same steps out.
-    judged = numbers if trainer.world_size == 1 else numbers[1:]
     return Observed(
         step=trainer.global_step + 1,
         batch=batches_done(trainer) - len(batches) + 1,  # the last of them is not counted as done yet
@@ -74,7 +76,8 @@ def observe(trainer: Trainer, module: GPTModule) -> Observed:
         losses=losses,
         grad_norms=module.grad_norms,
         numbers=Underway(numbers),
-        bad=(~torch.isfinite(judged)).any().float(),
+        # A loss is this process's own; the gradient is that of all, so that all leave the same steps out.
+        judged=numbers if trainer.world_size == 1 else numbers[1:],
         settings=[{name: group[name] for name in _OF_THE_STEP if name in group} for group in groups],
     )
 
