@@ -22,6 +22,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from loss_memory import loss_memory
+from muon import muon
 from report import machine
 
 from minigpt.cli.keys import load_yaml
@@ -111,11 +112,24 @@ def loss(plan: Plan) -> str:
     return loss_memory(device="cpu" if plan.toy else "cuda", **size)
 
 
+def optimizer(plan: Plan) -> str:
+    """Our Muon against torch's."""
+    configs, rounds = (["shakespeare_cpu_fast"], 1) if plan.toy else (["shakespeare_fast", "gpt2_fast"], 20)
+    return muon(configs, rounds, "cpu" if plan.toy else "cuda")
+
+
+def foretold(plan: Plan) -> str:
+    """What `minigpt plan` foretells of memory and speed; `step` says what came."""
+    return _each(STEPS, lambda config: f"```\n{_minigpt('plan', *plan.settings(config)[1:]).rstrip()}\n```")
+
+
 PARTS: dict[str, Callable[[Plan], str]] = {
     "tests": run_tests,
     "step": step,
     "profile": profile,
     "loss": loss,
+    "optimizer": optimizer,
+    "foretold": foretold,
     "decode": decode,
     "train": train,
 }

@@ -14,7 +14,7 @@ def test_every_part_of_the_gpu_benchmark(tmp_path: Path) -> None:
     )
     assert done.returncode == 1, done.stderr
     outcomes = dict(line.strip("| ").split(" | ")[:2] for line in done.stdout.splitlines()[2:])
-    parts = {"tests", "step", "profile", "loss", "decode", "train"}
+    parts = {"tests", "step", "profile", "loss", "optimizer", "foretold", "decode", "train"}
     assert outcomes == {**dict.fromkeys(parts, "done"), "train": "failed in part"}
     tables = {part: (tmp_path / "tables" / f"gpu_{part}.md").read_text(encoding="utf-8") for part in parts}
     assert all("these numbers mean nothing" in table for table in tables.values())
@@ -22,3 +22,5 @@ def test_every_part_of_the_gpu_benchmark(tmp_path: Path) -> None:
     assert "| best | 3 |" in tables["train"]
     assert "FAILED: --config configs/no_such.yaml: there is no such file" in tables["train"]
     assert "| GPT.loss |" in tables["loss"]
+    assert "| shakespeare_cpu_fast | 24 |" in tables["optimizer"]
+    assert "tokens/s" in tables["foretold"]
