@@ -68,12 +68,13 @@ def test_a_missing_corpus_is_noted_in_one_line(tmp_path: Path, capsys: pytest.Ca
         (["--config", BASE, "--steps", "0"], "--steps 0 must be a whole number, 1 or more"),
         (["--config", BASE, "--steps", "many"], "argument --steps: invalid int value: 'many'"),
         (["--config", BASE, "--rounds", "-1"], "--rounds -1 must be a whole number, 1 or more"),
+        (["--config", BASE, "--rounds", "20", "--steps", "4"], "--rounds 20 must be at most --steps 4"),
         (["--config", BASE, "--generate", "--batch_sizes", "0"], "--batch_sizes 0 must be"),
         (["--config", BASE, "--generate", "--profile"], "not allowed with argument"),
         (["--config", BASE, "--out", "no/such/x.md"], "--out no/such/x.md: there is no folder no/such"),
         (["--config", BASE, "--ckpt_path", "last"], "--ckpt_path is for minigpt fit"),
         (["--config", BASE, "--model.n_heads", "4"], "unknown key model.n_heads, did you mean model.n_head?"),
-        (["--config", BASE, "--model.n_embd=65"], "n_embd=65 must be divisible by n_head=8"),
+        (["--config", BASE, "--model.n_embd=65"], "model.n_embd=65 must be divisible by model.n_head=8"),
     ],
 )
 def test_bad_input_is_one_line(words: list[object], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -288,14 +288,17 @@ def test_probabilities_stand_behind_the_tokens_in_a_pipe(alphabet, capsys):
 def test_probabilities_are_colours_in_a_terminal(alphabet, capsys, monkeypatch):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
     words = ["generate", alphabet, "--prompt", "a", "--max_new_tokens", "2", "--greedy", "--show_probabilities"]
     assert main(words) == 0
     captured = capsys.readouterr()
     assert captured.out == "a\x1b[32mb\x1b[0m\x1b[32mc\x1b[0m\n"
     assert "from 50 %" in captured.err
-    monkeypatch.setenv("NO_COLOR", "1")
-    assert main(words) == 0
-    assert "\x1b" not in capsys.readouterr().out
+    for name, value in (("TERM", "dumb"), ("NO_COLOR", "1")):
+        monkeypatch.setenv(name, value)
+        assert main(words) == 0
+        assert "\x1b" not in capsys.readouterr().out
+        monkeypatch.setenv("TERM", "xterm")
 
 
 def test_several_texts_with_probabilities(run, capsys):

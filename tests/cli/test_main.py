@@ -48,7 +48,7 @@ def test_help_of_a_command_reads_well_and_loads_nothing_heavy(command: str) -> N
         (["fti"], "unknown command fti, did you mean fit?", 2),
         (["xyzzy"], "unknown command xyzzy: plan, fit, validate, generate, verify", 2),
         (["fit", "--model.n_heads", "4"], "unknown key model.n_heads, did you mean model.n_head?", 2),
-        (["fit", "--model.n_embd=65"], "n_embd=65 must be divisible by n_head=8", 2),
+        (["fit", "--model.n_embd=65"], "model.n_embd=65 must be divisible by model.n_head=8", 2),
         (["generate", "no/such/run"], "no/such/run", 1),
         (["generate", "x", "--promt", "a"], "unknown option --promt, did you mean --prompt?", 2),
         (["validate", "no/such/run"], "no/such/run", 1),

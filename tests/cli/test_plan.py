@@ -126,6 +126,61 @@ def test_the_config_comes_first(capsys: pytest.CaptureFixture[str]) -> None:
     assert "configs/bas.yaml: there is no such file, did you mean configs/base.yaml?" in capsys.readouterr().err
 
 
+def test_what_is_no_config_is_said_without_an_option_that_nobody_gave(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "base.yaml").write_text("{}", encoding="utf-8")
+    (tmp_path / "sweep.yaml").write_text("base: base.yaml\nseeds: [1]\ncells: [{}]\n", encoding="utf-8")
+    (tmp_path / "runs" / "small").mkdir(parents=True)
+    (tmp_path / "runs" / "small" / "config.yaml").write_text("{}", encoding="utf-8")
+    nosuch, sweep, smal = tmp_path / "nosuch.yaml", tmp_path / "sweep.yaml", tmp_path / "runs" / "smal"
+    for given, told in {
+        nosuch: f"{nosuch}: there is no such file",
+        smal: f"{smal}: there is no such run, and no such file, did you mean {tmp_path / 'runs' / 'small'}?",
+        tmp_path / "runs" / "other": f"{tmp_path / 'runs' / 'other'}: there is no such run, and no such file",
+        tmp_path / "runs": f"{tmp_path / 'runs'}: a folder without config.yaml, so no run's: plan takes a run's, or a "
+        "YAML file",
+        sweep: f"{sweep}: is a sweep file, the config of no single run: minigpt sweep {sweep} trains its runs, and its "
+        "base='base.yaml' is a config",
+    }.items():
+        assert main(["plan", str(given)]) == 2
+        assert capsys.readouterr().err == f"minigpt: error: {told}\n"
+
+
+def test_a_terminal_gets_lines_that_it_need_not_break(
+    corpus_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("--device", "l4", "--optim.warmup_steps=50")
+    assert plan(corpus_file, *words) == 0
+    piped = capsys.readouterr().out.splitlines()
+    assert max(map(len, piped)) > 120
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert plan(corpus_file, *words) == 0
+    shown = capsys.readouterr().out.splitlines()
+    whole = {str(corpus_file)}  # what has no spaces is not broken
+    assert [line for line in shown if len(line) > 80 and not any(word in line for word in whole)] == []
+    steps = next(place for place, line in enumerate(shown) if line.startswith("ratio "))
+    assert shown[steps + 1].startswith(" " * 11)
+    assert sum(line.startswith("strategy ") for line in shown) == 2
+    folded = " ".join(" ".join(shown).split())
+    facts = [line for line in piped if line.startswith(("parameters", "ratio", "loss", "time", "warning"))]
+    assert all(" ".join(line.split()) in folded for line in facts)
+
+
+def test_one_of_a_thing_is_said_so(
+    corpus_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    monkeypatch.setenv("MINIGPT_CACHE", str(corpus_file.parent / "nothing prepared"))
+    assert plan(corpus_file, "--device", "cpu") == 0
+    out = capsys.readouterr().out
+    assert ", 1 thread), " in out
+    assert "estimated at 1 byte a token from " in out
+
+
 def test_a_batch_that_neither_fits_nor_can_be_shared_out(corpus_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--device", "rtx4090", "--devices", "3", "--memory_gb", "4", "--data.tokenizer", "byte"]
     assert main(["plan", str(CONFIGS / "gpt2.yaml"), *words, f"--data.corpus={corpus_file}"]) == 0

@@ -163,7 +163,7 @@ def test_plan_reads_the_law(tmp_path: Path, corpus_file: Path, capsys: pytest.Ca
 
 def test_a_yaml_without_runs_names_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sweep = tmp_path / "s.yaml"
-    sweep.write_text("name: big\n", encoding="utf-8")
+    sweep.write_text("name: big\nbase: base.yaml\n", encoding="utf-8")
     assert scaling(sweep, "--root", str(tmp_path)) == 1
     assert f"the sweep {sweep} has no runs yet: minigpt sweep {sweep}" in capsys.readouterr().err
     write_sweep(tmp_path / "big")
@@ -194,6 +194,10 @@ def test_bad_sweeps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert not captured.out
         return captured.err
 
+    (tmp_path / "one.yaml").write_text("model: {n_layer: 1}\n", encoding="utf-8")
+    assert f"error: {tmp_path / 'one.yaml'}: is no sweep file, which has a base: a law" in said(tmp_path / "one.yaml")
+    write_run(tmp_path / "one", 1, 16, 1e11)
+    assert f"error: {tmp_path / 'one'}: is a single run, and a law needs several: give" in said(tmp_path / "one")
     (tmp_path / "empty").mkdir()
     assert "holds no finished run; minigpt sweep makes some" in said(tmp_path / "empty")
     assert "no such folder of a sweep, and no YAML file of one, did you mean empty?" in said(tmp_path / "empt")

@@ -109,6 +109,20 @@ def test_a_vocabulary_that_the_text_does_not_use() -> None:
     assert "--data.vocab_size 9000" in line
 
 
+@pytest.mark.parametrize(("vocab_size", "used"), [(257, 65), (514, 200)])
+def test_bytes_that_do_not_occur_are_no_reason_for_another_tokenizer(vocab_size: int, used: int) -> None:
+    """Every byte-level tokenizer has them, and a BPE as small has no room for merges."""
+    assert "occur in the text" not in told(plan(workload(text=text(vocab_size=vocab_size, used_vocabulary=used))))
+
+
+def test_the_advised_vocabulary_is_not_advised_again() -> None:
+    """Of a BPE nearly all merges occur, and of the 256 bytes as few as there are in tiny Shakespeare."""
+    line = told(plan(workload(text=text(vocab_size=50_257, used_vocabulary=65))))
+    size = int(options(line)["vocab_size"])
+    followed = workload(text=text(vocab_size=size, used_vocabulary=size - 257 + 65))
+    assert "occur in the text" not in told(plan(followed))
+
+
 @pytest.mark.parametrize(
     ("changes", "where", "line"),
     [

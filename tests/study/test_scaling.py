@@ -183,3 +183,12 @@ def test_losses_that_scatter_too_much_for_a_minimum_are_said_to() -> None:
 
 def test_a_budget_of_two_sizes_has_no_parabola() -> None:
     assert parabolas(grid(SMALL, sizes=2)) == []
+
+
+def test_a_parabola_without_a_minimum_states_no_lowest_loss() -> None:
+    falling = [
+        Point(name=str(n), n_parameters=n, n_tokens=1e12 / 6 / n, flops=1e12, loss=loss)
+        for n, loss in ((1e5, 3.0), (2e5, 2.5), (4e5, 2.2))
+    ]
+    (line,) = parabola_lines(parabolas(falling), None)
+    assert line == "1e+12 FLOPs: no minimum seen between the sizes that were tried"

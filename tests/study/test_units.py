@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from minigpt.study.units import bytes_text, count_text, seconds_text
+from minigpt.study.units import bytes_text, count_text, seconds_text, times_text
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,11 @@ def test_seconds(seconds: float, told: str) -> None:
 )
 def test_bytes(n_bytes: float, told: str) -> None:
     assert bytes_text(n_bytes) == told
+
+
+@pytest.mark.parametrize(
+    ("factor", "told"),
+    [(1.44, "1.4"), (9.96, "10"), (25.4, "25"), (171.2, "170"), (512, "510"), (1.34e6, "1,300,000"), (math.inf, "inf")],
+)
+def test_factors_have_no_exponent(factor: float, told: str) -> None:
+    assert times_text(factor) == told

@@ -1,5 +1,6 @@
 """How many tokens a corpus will have, before anything is prepared; nothing is written or downloaded."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ def test_an_estimate_first_and_a_count_once_it_is_prepared(tokenizer: str, corpu
     options = PrepareOptions(corpus=str(corpus_file), tokenizer=tokenizer, vocab_size=300)
     guess = look_ahead(options)
     assert not guess.is_exact
-    assert guess.source.startswith("estimated: 0.02 MB at ")
+    assert re.fullmatch(r"estimated at [\d.]+ bytes? a token from 0.02 MB", guess.source)
     assert not (tmp_path / "cache").exists()
     prepared = prepare_cached(options)
     count = look_ahead(options)
@@ -73,6 +74,17 @@ def test_an_edited_text_is_another_one(tmp_path: Path) -> None:
     assert find_prepared(options) == prepared.folder
     path.write_text("one two four " * 50, encoding="utf-8")
     assert find_prepared(options) is None
+
+
+def test_without_merges_a_token_is_a_byte() -> None:
+    assert bytes_per_token("bpe", 257) == 1.0
+    sizes = [bytes_per_token("bpe", vocab_size) for vocab_size in range(257, 520)]
+    assert sizes == sorted(sizes)
+
+
+@pytest.mark.parametrize(("vocab_size", "counted"), [(264, 1.16), (288, 1.38), (384, 1.80)])
+def test_the_first_merges_weigh_most(vocab_size: int, counted: float) -> None:
+    assert bytes_per_token("bpe", vocab_size) == pytest.approx(counted, rel=0.1)
 
 
 @pytest.mark.parametrize(("vocab_size", "counted"), [(512, 2.15), (1024, 2.71), (4096, 3.60), (16384, 4.15)])

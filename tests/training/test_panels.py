@@ -35,8 +35,10 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 
 def paneled(root: Path, corpus: Path, **changes: Any):
-    settings = {"run__panels": ALL, "run__panel_every": 3, "run__panel_heads": ((0, 1),), "run__sample_prompt": "line"}
-    return tiny_experiment(root, corpus, **settings | changes)
+    settings: dict[str, Any] = {"run__panels": ALL, "run__panel_every": 3, "run__sample_prompt": "line"} | changes
+    if "attention" in settings["run__panels"]:
+        settings = {"run__panel_heads": ((0, 1),)} | settings
+    return tiny_experiment(root, corpus, **settings)
 
 
 class RandomStates(Callback):
@@ -168,6 +170,11 @@ def test_off_nothing_of_them_is_imported(tmp_path: Path, corpus_file: Path) -> N
         ({"panels": ("ratios", "ratios:5")}, "run.panels names ratios twice"),
         ({"panel_every": 0}, "run.panel_every=0 must be at least 1"),
         ({"panel_heads": ((0, -1),)}, r"run.panel_heads=\[\[0, -1\]\] must count from 0"),
+        ({"panel_heads": ((0, 1),)}, r"run.panel_heads=\[\[0, 1\]\] has no effect without attention in run.panels"),
+        (
+            {"panels": ("attention:5",), "panel_heads": ((0, 1), (2, 0), (0, 1))},
+            r"run.panel_heads=\[\[0, 1\], \[2, 0\], \[0, 1\]\] names the head \[0, 1\] twice",
+        ),
         ({"panel_sentence": ""}, "run.panel_sentence='' must hold a text"),
         ({"panel_temperatures": (0.5, 0.0)}, r"run.panel_temperatures=\[0.5, 0.0\] must be finite and above 0"),
     ],

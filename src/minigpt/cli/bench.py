@@ -20,6 +20,8 @@ AGAINST = ("transformers",)
 _EPILOG = (
     "Every key of a config is an option too, as in minigpt fit: --model.n_layer 6, --trainer.precision bf16-mixed."
 )
+_ROUNDS, _DECODINGS = 10, 3
+"""Turns of each contender, of training and of decoding."""
 _QUIET = {"KINETO_LOG_LEVEL": "99", "TORCH_CPP_LOG_LEVEL": "ERROR"}
 """torch's profiler says on stderr when it starts and stops."""
 
@@ -59,7 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--steps", type=int, metavar="N", default=100, help="training steps of each contender")
     parser.add_argument(
-        "--rounds", type=int, metavar="N", default=SUPPRESS, help="turns of each contender (default: 10; --generate: 3)"
+        "--rounds",
+        type=int,
+        metavar="N",
+        default=SUPPRESS,
+        help=f"turns of each contender (default: {_ROUNDS}, or --steps where they are fewer; --generate: {_DECODINGS})",
     )
     parser.add_argument(
         "--batch_sizes", type=int, nargs="+", metavar="N", default=[1, 4], help="--generate: prompts at a time"
@@ -121,7 +127,7 @@ def read(argv: Sequence[str]) -> Request:
     given, rest = parser.parse_known_args(list(argv))
     options = argparse.Namespace(**_ABSENT | vars(given))
     if options.rounds is None:
-        options.rounds = 3 if options.generate else 10
+        options.rounds = _DECODINGS if options.generate else min(_ROUNDS, max(1, options.steps))
     _check(options)
     from minigpt.cli.keys import check_names
     from minigpt.cli.parsing import check
@@ -144,6 +150,10 @@ def _check(options: argparse.Namespace) -> None:
     for name in ("steps", "rounds"):
         if getattr(options, name) < 1:
             raise ConfigError(f"--{name} {getattr(options, name)} must be a whole number, 1 or more")
+    if not (options.generate or options.profile) and options.rounds > options.steps:
+        raise ConfigError(
+            f"--rounds {options.rounds} must be at most --steps {options.steps}: a turn is a step or more"
+        )
     if min(options.batch_sizes) < 1:
         raise ConfigError(f"--batch_sizes {min(options.batch_sizes)} must be a whole number, 1 or more")
     if options.out is not None and not Path(options.out).parent.is_dir():
@@ -160,9 +170,8 @@ def _race(setting: "Setting", options: argparse.Namespace) -> "Report":
     from minigpt.bench.reports import race_report
     from minigpt.bench.training import race
 
-    n_rounds = min(options.rounds, options.steps)
-    steps = -(-options.steps // n_rounds)
-    return race_report(setting, race(setting, against=options.against, steps=steps, n_rounds=n_rounds), steps)
+    steps = -(-options.steps // options.rounds)
+    return race_report(setting, race(setting, against=options.against, steps=steps, n_rounds=options.rounds), steps)
 
 
 def _decode(setting: "Setting", options: argparse.Namespace) -> "Report":

@@ -68,8 +68,8 @@ def _add_how_much(add: Callable[..., object]) -> None:
     add(
         "--show_probabilities",
         action="store_true",
-        help="colour each token by the probability that the model gave it; where stdout is no terminal, or NO_COLOR is "
-        "set, write it in percent behind the token: class{93}",
+        help="colour each token by the probability that the model gave it; where stdout is no terminal, TERM is "
+        "dumb or NO_COLOR set, write it in percent behind the token: class{93}",
     )
 
 
@@ -162,7 +162,7 @@ def with_probabilities(
     """The texts of the prompts, prompt first, each piece of a continuation shown with its probability."""
     from minigpt.inspection.coloured import in_terminal, legend, marked
 
-    in_colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    in_colour = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("NO_COLOR")
     show = in_terminal if in_colour else marked
     if in_colour:
         note(f"colours say how likely a token was: {legend()}")

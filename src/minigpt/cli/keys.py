@@ -2,15 +2,16 @@
 one."""
 
 import ast
+import difflib
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from minigpt.errors import ConfigError, did_you_mean
+from minigpt.errors import ConfigError, did_you_mean, shown
 from minigpt.model.config import GPTConfig
 from minigpt.optim.config import OptimConfig
 from minigpt.training.config import TRAINER_OWNED, DataConfig, RunConfig
@@ -82,7 +83,13 @@ def check_names(argv: Sequence[str], also: Sequence[str] = ()) -> None:
         if option not in _COMMAND_LINE:
             _check(option, [*known, *also], where="")
     for path in config_files(argv):
-        for key in _yaml_keys(load_yaml(path), path):
+        content = load_yaml(path)
+        if is_sweep_file(content):
+            raise ConfigError(
+                f"{path}: is a sweep file, the config of no single run: minigpt sweep {path} trains its runs, and its "
+                f"base={shown(content['base'])} is a config"
+            )
+        for key in _yaml_keys(content, path):
             _check(key, known, where=f"{path}: ")
 
 
@@ -95,14 +102,19 @@ def config_files(argv: Sequence[str]) -> Iterator[Path]:
             yield Path(word.removeprefix("--config="))
 
 
+def is_sweep_file(content: dict[str, Any]) -> bool:
+    """Whether the mapping of a YAML file says what runs have in common, and not what one of them is."""
+    return "base" in content and not {*GROUPS, "trainer"} & content.keys()
+
+
 def load_yaml(path: Path, named: str = "--config ") -> dict[str, Any]:
     """The mapping in a YAML file; a file that is missing, broken or holds something else is a ConfigError with file
     and line. `named` is what stands before the file's name on the command line."""
     try:
         content = _UniqueKeys(path.read_text(encoding="utf-8")).get_single_data()
     except FileNotFoundError as error:
-        names = [str(near) for near in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
-        raise ConfigError(f"{named}{path}: there is no such file{did_you_mean(str(path), names)}") from error
+        near = near_path(path, path.parent.glob("*.yaml"))
+        raise ConfigError(f"{named}{path}: there is no such file{near}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{named}{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     except yaml.MarkedYAMLError as error:
@@ -122,6 +134,13 @@ def load_yaml(path: Path, named: str = "--config ") -> dict[str, Any]:
             f"{path}: holds a {type(content).__name__}, and a config is a mapping of groups: model, data, ..."
         )
     return content
+
+
+def near_path(path: Path, there: Iterable[Path]) -> str:
+    """`, did you mean PATH?`, by the stems: a folder and a suffix that they share would make all of them alike."""
+    stems = {found.stem: found for found in sorted(there)}
+    near = difflib.get_close_matches(path.stem, stems, n=1)
+    return f", did you mean {stems[near[0]]}?" if near else ""
 
 
 class _UniqueKeys(yaml.SafeLoader):

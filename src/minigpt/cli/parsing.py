@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from enum import Enum
 from types import NoneType
 from typing import Any, get_args, get_type_hints
@@ -206,9 +206,22 @@ def _groups(values: Namespace) -> dict[str, Any]:
         group: config(**vars(values[group])) for group, config in GROUPS.items() if group != "model"
     }
     # Any vocabulary will do for the check: the tokenizer's is not known yet.
-    model = asdict(GPTConfig(vocab_size=256, **vars(values["model"])))
+    try:
+        model = asdict(GPTConfig(vocab_size=256, **vars(values["model"])))
+    except ConfigError as error:
+        raise ConfigError(_with_model_prefix(str(error))) from error
     del model["vocab_size"]
     return {**built, "model": model}
+
+
+def _with_model_prefix(message: str) -> str:
+    """GPTConfig names its fields, as Python does: here they are keys, `model.n_head`.
+
+    A name is one where a value follows, or where it is no English word (`n_ff`, not `bias`).
+    """
+    names = [field.name for field in fields(GPTConfig)]
+    spelt = "|".join(f"{name}(?==)" if "_" not in name else rf"{name}\b" for name in names)
+    return re.sub(rf"(?<![\w.'])(?:{spelt})", r"model.\g<0>", message)
 
 
 def _refuse_null(group: str, config: type, values: dict[str, Any]) -> None:
@@ -247,7 +260,17 @@ def one_line(message: str) -> str:
     if literal:
         choices = re.findall(r"'([^']*)'", literal[1])
         return f"{key[1]}={value[1]} must be one of {', '.join(choices)}{did_you_mean(value[1], choices)}"
-    return f"{key[1]}={value[1]} must be {' or '.join(_TYPES.get(kind, kind) for kind in kinds)}"
+    if kinds == ["<class 'tuple'>"] and value[1].startswith("["):
+        return (
+            f"{key[1]}={value[1]} cannot be read as a list, as in [a, b]: a bracket, a comma or a colon is out of place"
+        )
+    return f"{key[1]}={value[1]} must be {' or '.join(_in_words(kind) for kind in kinds)}"
+
+
+def _in_words(kind: str) -> str:
+    """A type, as jsonargparse writes it, as a reader of YAML knows it."""
+    length = re.fullmatch(r"tuple with (\d+) elements?", kind)
+    return f"a list of {length[1]} values" if length else _TYPES.get(kind, kind)
 
 
 _TYPES = {

@@ -3,6 +3,7 @@
 import argparse
 import json
 import shutil
+import sys
 from argparse import SUPPRESS
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minigpt.errors import ConfigError, did_you_mean
+from minigpt.layout import CONFIG
 
 if TYPE_CHECKING:
     from minigpt.study.machine import Machine
@@ -94,7 +96,8 @@ def main(argv: Sequence[str]) -> int:
         }
         print(json.dumps(content, indent=1, default=str))
     else:
-        print(plan_text(plan, warnings))
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        print(plan_text(plan, warnings, width))
     return 0
 
 
@@ -114,11 +117,23 @@ def read(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     _check(options)
     own = [name.removeprefix("--") for name in parser.option_names()]
     check_names(rest, also=own)
-    config = Path(options.config)
-    config = config / "config.yaml" if config.is_dir() else config
-    words = ["--config", str(config), *rest]
+    words = ["--config", str(_config_file(Path(options.config))), *rest]
     check_names(words, also=own)
     return options, words
+
+
+def _config_file(given: Path) -> Path:
+    """The YAML file `given`, or the one of the run in that folder; what is wrong is said without a `--config`."""
+    from minigpt.cli.keys import load_yaml, near_path
+
+    if given.is_dir() and not (given / CONFIG).is_file():
+        raise ConfigError(f"{given}: a folder without {CONFIG}, so no run's: plan takes a run's, or a YAML file")
+    if not given.exists() and given.suffix not in {".yaml", ".yml"}:
+        near = near_path(given, (found.parent for found in given.parent.glob(f"*/{CONFIG}")))
+        raise ConfigError(f"{given}: there is no such run, and no such file{near}")
+    path = given / CONFIG if given.is_dir() else given
+    load_yaml(path, named="")
+    return path
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -2,9 +2,11 @@
 
 import argparse
 import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from minigpt.cli.threads import one_thread_of_algebra
 from minigpt.errors import ConfigError, DataError, did_you_mean
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Read, fit, print, draw and save; gives 0."""
+    with one_thread_of_algebra(os.environ):
+        import scipy.optimize  # noqa: F401  numpy comes with it, and whoever imports either later gets these
     _check(options)
     folder = find_folder(options.sweep, Path(options.root))
     from minigpt.study.law_file import FILE_NAME, write_law
@@ -76,9 +80,14 @@ def find_folder(sweep: str, root: Path) -> Path:
     if path.suffix not in {".yaml", ".yml"}:
         near = did_you_mean(path.name, [found.name for found in path.parent.glob("*") if found.is_dir()])
         raise DataError(f"{sweep}: no such folder of a sweep, and no YAML file of one{near}")
-    from minigpt.cli.keys import load_yaml
+    from minigpt.cli.keys import is_sweep_file, load_yaml
 
-    folder = root / str(load_yaml(path).get("name") or path.stem)
+    content = load_yaml(path, named="")
+    if not is_sweep_file(content):
+        raise DataError(
+            f"{sweep}: is no sweep file, which has a base: a law needs the runs of a sweep, or a folder of runs"
+        )
+    folder = root / str(content.get("name") or path.stem)
     if not folder.is_dir():
         raise DataError(f"{folder}: the sweep {sweep} has no runs yet: minigpt sweep {sweep}")
     return folder

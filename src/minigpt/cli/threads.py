@@ -1,15 +1,34 @@
-"""How torch's threads wait for each other, which the library that starts them reads once, when it is loaded."""
+"""How many threads there are and how they wait for each other, which a library reads once, when it is loaded."""
 
-from collections.abc import MutableMapping
+import contextlib
+from collections.abc import Iterator, MutableMapping
 
 SPINS = 10_000
 """How often a waiting thread looks again before it sleeps. libgomp's own 300,000 keep a core from whoever else wants
 it, the thread that is waited for above all: on two busy cores two threads are then many times slower than one. On two
 quiet ones 10,000 are as fast; see `benchmarks/results/step.md`."""
 _POLICIES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+_ALGEBRA = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+"""What the libraries of linear algebra below numpy and scipy read: OpenBLAS, Intel's MKL, Apple's Accelerate."""
 
 
 def wait_briefly(environment: MutableMapping[str, str]) -> None:
     """Set the wait in `environment`, before torch is imported, unless its owner has chosen one."""
     if not any(name in environment for name in _POLICIES):
         environment["GOMP_SPINCOUNT"] = str(SPINS)
+
+
+@contextlib.contextmanager
+def one_thread_of_algebra(environment: MutableMapping[str, str]) -> Iterator[None]:
+    """Import numpy and scipy within the block: their linear algebra then has one thread, unless its owner has chosen.
+
+    For arrays of a few numbers, whose threads would only wait for each other. Afterwards the environment is as before:
+    what is started later is none of our business.
+    """
+    ours = [name for name in _ALGEBRA if name not in environment]
+    environment.update(dict.fromkeys(ours, "1"))
+    try:
+        yield
+    finally:
+        for name in ours:
+            environment.pop(name, None)

@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
+from minigpt.study.units import times_text
+
 TOKENS_PER_PARAMETER = 20
 """Of a compute-optimal run (Hoffmann et al. 2022, table 3: 67B parameters and 1.5T tokens, 1B and 20B; about the same
 ratio at every size)."""
@@ -144,7 +146,7 @@ def forecast(
     loss, interval = law.law.loss(n_parameters, n_tokens), law.loss_interval(n_parameters, n_tokens)
     between = f" ({interval.low:.3f} to {interval.high:.3f}: nine runs in ten)" if interval else ""
     factor = law.beyond(n_parameters, n_tokens)
-    limits = f", {factor:.2g} times outside of the runs it was fitted on" if factor > 1 else ""
+    limits = f", {times_text(factor)} times outside of the runs it was fitted on" if factor > 1 else ""
     if not fitted:
         limits += f"; another text and other tokens than {corpus}: a rough guide without an interval"
     return Forecast(loss=loss, interval=interval, told=f"{loss:.3f} nats a token{between} by {law.name}{limits}")

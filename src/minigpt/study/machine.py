@@ -40,7 +40,8 @@ def this_machine(device: torch.device, devices: int) -> Machine:
         memory = torch.cuda.get_device_properties(device).total_memory
     if device.type == "cpu":
         memory /= devices
-    name = f"this machine ({device_name(device)}, {torch.get_num_threads()} threads)"
+    threads = torch.get_num_threads()
+    name = f"this machine ({device_name(device)}, {threads} thread{'' if threads == 1 else 's'})"
     return Machine(
         name=name if device.type == "cpu" else device_name(device),
         kind=device.type,

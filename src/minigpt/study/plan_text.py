@@ -3,7 +3,7 @@
 from minigpt.study.plan import Plan
 from minigpt.study.plan_memory import largest_batch
 from minigpt.study.plan_warnings import Caution
-from minigpt.study.tables import columns_text
+from minigpt.study.tables import columns_text, folded, hanging
 from minigpt.study.units import bytes_text, count_text, seconds_text
 
 MEMORY_COLUMNS = ("weights", "gradients", "optimizer", "activations", "logits", "copies", "other", "total")
@@ -46,12 +46,12 @@ def memory_table(plan: Plan) -> list[tuple[str, ...]]:
     return rows
 
 
-def plan_text(plan: Plan, warnings: list[Caution]) -> str:
-    """The whole plan for a terminal or a file."""
-    facts = [f"{name:<11}{value}" for name, value in plan_lines(plan)]
-    table = columns_text(memory_table(plan))
-    told = [f"warning: {warning}" for warning in warnings] or ["nothing stands in the way"]
-    return "\n".join([*facts, "", *table, "* as the config says", "", *told])
+def plan_text(plan: Plan, warnings: list[Caution], width: int | None = None) -> str:
+    """The whole plan: for a file with a line a fact, for a terminal of `width` columns folded to them."""
+    facts = [line for name, value in plan_lines(plan) for line in hanging(f"{name:<11}", value, width)]
+    table = "\n\n".join("\n".join(columns_text(block)) for block in folded(memory_table(plan), width, keys=2))
+    told = [line for warning in warnings for line in hanging("warning: ", str(warning), width)]
+    return "\n".join([*facts, "", table, "* as the config says", "", *(told or ["nothing stands in the way"])])
 
 
 def _passes(passes: float) -> str:

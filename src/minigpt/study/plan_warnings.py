@@ -13,6 +13,7 @@ from minigpt.study.plan import Plan
 from minigpt.study.plan_memory import largest_batch, step_memory
 from minigpt.study.units import bytes_text, count_text, seconds_text
 from minigpt.study.workload import Workload
+from minigpt.text.options import LEAST_BPE_VOCABULARY
 
 USELESS_PASSES = 16
 """From about here more passes add almost nothing (Muennighoff et al. 2023, figure 1)."""
@@ -22,6 +23,8 @@ WARMUP_SHARE = 0.1
 """A warm-up of a tenth of the run or less is customary."""
 USED_SHARE = 0.5
 """Of the vocabulary, below which most of its rows are never trained."""
+LEAST_ADVISED = 2 * LEAST_BPE_VOCABULARY
+"""Tokens of a BPE of which more than half occur, however few of the bytes do: those that it has merged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,9 +173,11 @@ def _held_out(plan: Plan) -> Iterator[Caution]:
 def _vocabulary(plan: Plan) -> Iterator[Caution]:
     text, config = plan.workload.text, plan.workload.config
     if text.used_vocabulary is not None and text.used_vocabulary < USED_SHARE * text.vocab_size:
-        told = f"of the tokenizer's {text.vocab_size:,} tokens {text.used_vocabulary:,} occur in the text"
-        remedy = f"--data.tokenizer bpe --data.vocab_size {max(257, text.used_vocabulary)}"
-        yield Caution(told=told, remedy=f"{remedy}, learnt on this very text")
+        learnt = max(LEAST_ADVISED, text.used_vocabulary)
+        if learnt < text.vocab_size:  # the unused bytes of a smaller one are no loss: nothing byte-level is without
+            told = f"of the tokenizer's {text.vocab_size:,} tokens {text.used_vocabulary:,} occur in the text"
+            remedy = f"--data.tokenizer bpe --data.vocab_size {learnt}, learnt on this very text"
+            yield Caution(told=told, remedy=remedy)
     if plan.machine.kind == "cuda" and config.vocab_size % 64:
         padded = padded_vocabulary(config.vocab_size, 64)
         told = f"a vocabulary of {config.vocab_size:,} is no multiple of 64, and products of it are slower on a GPU"

@@ -13,6 +13,7 @@ from minigpt.study.law import Interval
 from minigpt.study.scaling import Fit
 from minigpt.study.scaling_isoflop import Frontier
 from minigpt.study.scaling_runs import ScalingRun
+from minigpt.study.units import times_text
 
 WIDE = 4.0
 """high / low of an interval beyond which a recommendation is a guess."""
@@ -127,14 +128,14 @@ def _doubts(
     told = []
     if not interval.ratio() < WIDE:
         told.append(
-            f"the interval of the best size is wide, {interval.ratio():.2g} times from end to end: more runs, or more "
-            f"different ones, would narrow it"
+            f"the interval of the best size is wide, {times_text(interval.ratio())} times from end to end: more "
+            f"runs, or more different ones, would narrow it"
         )
     largest = max(run.point.flops for run in runs)
     if flops > FAR * largest:
         told.append(
-            f"{flops:.2g} FLOPs are {flops / largest:.2g} times those of the largest run: a law stretched so far has "
-            f"often been wrong"
+            f"{flops:.2g} FLOPs are {times_text(flops / largest)} times those of the largest run: a law stretched so "
+            f"far has often been wrong"
         )
     if line is not None and not 0.5 < line.parameters(flops) / n_parameters < 2:
         told.append(

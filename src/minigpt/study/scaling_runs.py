@@ -9,7 +9,7 @@ from minigpt.layout import TOKENIZER
 from minigpt.model.config import GPTConfig
 from minigpt.model.sizes import flops_per_token, parameter_count
 from minigpt.optim.config import OptimConfig
-from minigpt.records import RunRecord, find_runs, read_run
+from minigpt.records import RunRecord, find_runs, is_run, read_run
 from minigpt.study.compare_curves import median_speed
 from minigpt.study.scaling import Point
 from minigpt.study.sweep_record import is_sweep, read_cells
@@ -76,6 +76,8 @@ def _cells(folder: Path) -> tuple[list[str], list[str]]:
     """Names of the cells that have finished, and one line for each of the others; without sweep.json, of all runs."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder of a sweep")
+    if is_run(folder) and not is_sweep(folder):
+        raise DataError(f"{folder}: is a single run, and a law needs several: give the folder of a sweep, or of runs")
     if not is_sweep(folder):
         return [str(found.relative_to(folder)) for found in find_runs(folder)], []
     cells = read_cells(folder)

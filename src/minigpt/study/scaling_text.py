@@ -53,9 +53,9 @@ def parabola_lines(found: list[Parabola], line: Frontier | None) -> list[str]:
         return ["no budget has three sizes or more: no parabolas"]
     lines = []
     for each in found:
-        told = f"{each.flops:.3g} FLOPs: the lowest loss, {each.best_loss:.4f}, at {count_text(each.best_parameters)}"
-        beyond = "" if each.is_inside else ", beyond the sizes that were tried: no minimum seen"
-        lines.append(f"{told} ({_best_between(each)}){beyond}")
+        lowest = f"the lowest loss, {each.best_loss:.4f}, at {count_text(each.best_parameters)} ({_best_between(each)})"
+        told = lowest if each.is_inside else "no minimum seen between the sizes that were tried"
+        lines.append(f"{each.flops:.3g} FLOPs: {told}")
     if line is not None:
         interval = line.exponent_interval
         between = "(two budgets: no interval)" if interval is None else _between(interval)

@@ -1,5 +1,6 @@
 """A table as data, and as plain text that no pipe cuts."""
 
+import textwrap
 import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +37,35 @@ def columns_text(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> 
         ).rstrip()
         for row in rows
     ]
+
+
+def folded(rows: Sequence[Sequence[str]], width: int | None, *, keys: int) -> list[list[Sequence[str]]]:
+    """The table as tables of at most `width` columns of a terminal (None: no limit), side by side in thought.
+
+    Each begins with the first `keys` cells of every row and has one more at least, so no cell is ever broken.
+    """
+    widths = [max(map(display_width, column)) + 2 for column in zip(*rows, strict=True)]
+    groups: list[list[int]] = [[]]
+    for place in range(keys, len(widths)):
+        used = sum(widths[:keys]) + sum(widths[other] for other in groups[-1])
+        if width is not None and groups[-1] and used + widths[place] - 2 > width:
+            groups.append([])
+        groups[-1].append(place)
+    return [[[*row[:keys], *(row[place] for place in group)] for row in rows] for group in groups]
+
+
+def hanging(label: str, text: str, width: int | None) -> list[str]:
+    """`label` and `text` as lines of at most `width` columns (None: as one), broken between words below the text."""
+    if width is None:
+        return [label + text]
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=label,
+        subsequent_indent=" " * len(label),
+        break_long_words=False,  # a path or an option is for pasting
+        break_on_hyphens=False,
+    )
 
 
 def display_width(text: str) -> int:

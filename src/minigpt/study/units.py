@@ -26,6 +26,11 @@ def seconds_text(seconds: float) -> str:
     return f"{seconds:.3g} s"
 
 
+def times_text(factor: float) -> str:
+    """In two digits and without an exponent, of a factor of 1 or more: `1.4`, `25`, `170`, `1,300,000`."""
+    return f"{factor:.2g}" if not 9.95 <= factor < 1e15 else f"{float(f'{factor:.2g}'):,.0f}"
+
+
 def _scaled(number: float, letters: str) -> tuple[float, str]:
     """`52_140` -> `(52.1, "k")`: rounded to three digits first, so that no 999,999 becomes 1000k."""
     rounded = float(f"{number:.3g}")

@@ -12,7 +12,7 @@ import numpy as np
 from minigpt.errors import DataError
 from minigpt.text.compression import is_compressed
 from minigpt.text.corpus import SHAKESPEARE_BYTES, Corpus, needs_network, open_corpus
-from minigpt.text.options import PrepareOptions
+from minigpt.text.options import LEAST_BPE_VOCABULARY, PrepareOptions
 from minigpt.text.prepare import find_prepared
 from minigpt.text.prepared import read_index
 from minigpt.text.shards import open_shard
@@ -79,10 +79,15 @@ def bytes_per_token(tokenizer: str, vocab_size: int) -> float:
 
     For byte-level BPE a curve through what was counted: Python's standard library with 512, 1,024, 4,096 and 16,384
     tokens has 2.15, 2.71, 3.60 and 4.15 bytes a token, tiny Shakespeare with 512, 2,048 and 8,192 has 1.94, 2.89, 3.54.
+    Below 512 the first merges weigh most, and without any a token is a byte: tiny Shakespeare with 264, 288 and 384 has
+    1.10, 1.30 and 1.70, part of the standard library 1.22, 1.45 and 1.90.
     """
     if tokenizer in ("byte", "char"):
         return 1.0
-    return max(1.0, 4.8 - 2.8 * (512 / vocab_size) ** 0.35)
+    if vocab_size < 512:
+        merges = max(0, vocab_size - LEAST_BPE_VOCABULARY)
+        return 1 + (merges / (512 - LEAST_BPE_VOCABULARY)) ** 0.5
+    return 4.8 - 2.8 * (512 / vocab_size) ** 0.35
 
 
 def _corpus(options: PrepareOptions) -> Corpus | None:
@@ -140,7 +145,7 @@ def _estimated(options: PrepareOptions, corpus: Corpus | None) -> TextOutlook:
         used_vocabulary=None,
         n_bytes=n_bytes,
         is_exact=False,
-        source=f"estimated: {told} at {per_token:.2g} bytes a token",
+        source=f"estimated at {per_token:.2g} byte{'' if per_token == 1 else 's'} a token from {told}",
     )
 
 

@@ -84,9 +84,15 @@ class RunConfig:
             raise ConfigError(f"run.spike_threshold={self.spike_threshold} must be a finite number above 0 (null: off)")
 
     def _check_panels(self) -> None:
-        parse_panels(self.panels, self.panel_every)
+        panels = parse_panels(self.panels, self.panel_every)
+        heads = list(map(list, self.panel_heads))
         if any(number < 0 for pair in self.panel_heads for number in pair):
-            raise ConfigError(f"run.panel_heads={list(map(list, self.panel_heads))} must count from 0: [layer, head]")
+            raise ConfigError(f"run.panel_heads={heads} must count from 0: [layer, head]")
+        twice = next((head for head in heads if heads.count(head) > 1), None)
+        if twice is not None:
+            raise ConfigError(f"run.panel_heads={heads} names the head {twice} twice")
+        if heads and "attention" not in panels:
+            raise ConfigError(f"run.panel_heads={heads} has no effect without attention in run.panels")
         if self.panel_sentence == "":
             raise ConfigError("run.panel_sentence='' must hold a text (null: the beginning of the validation split)")
         if not all(0 < temperature < math.inf for temperature in self.panel_temperatures):
