@@ -113,6 +113,6 @@ def test_a_search_without_a_single_trial(tmp_path: Path, corpus_file: Path, caps
         out, err = capsys.readouterr()
         assert states(path) == {"trial=000,seed=3": "failed"}
         assert err.startswith(f"minigpt: error: {tmp_path}/runs/exp: none of the 1 trials came to a val/loss; ")
-        assert "must be divisible by n_head" in err
+        assert "must be divisible by model.n_head" in err
         assert err.count("\n") == 1
     assert "best" not in out

@@ -135,19 +135,22 @@ def test_a_mistake_is_one_line(content: dict[str, Any], message: str, tmp_path: 
     [
         ({"cells": [{"model.positon": "rotary"}]}, "unknown key model.positon, did you mean model.position?"),
         ({"cells": [{}, {"model.position": "rotray"}]}, "cell position=rotray: model.position=rotray must be one of"),
-        ({"cells": [{"model.n_head": 3}]}, "cell n_head=3: n_embd=16 must be divisible by n_head=3"),
+        ({"cells": [{"model.n_head": 3}]}, "cell n_head=3: model.n_embd=16 must be divisible by model.n_head=3"),
         ({"overrides": {"optim.lrr": 1}, "cells": [{}]}, "exp.yaml: unknown key optim.lrr, did you mean optim.lr?"),
         ({"cells": [{"trainer.max_steps": 0}]}, "cell max_steps=0: trainer.max_steps=0 must be at least 1"),
         ({"cells": [{"trainer.precision": "bf61"}]}, "trainer.precision=bf61 must be one of"),
         ({"seeds": [-1], "cells": [{}]}, "-1 must lie between 0 and 2^32 - 1"),
-        ({"search": {"space": {"model.n_head": {"choices": [2, 3]}}}}, "search.space: model.n_head=3: n_embd=16 must"),
+        (
+            {"search": {"space": {"model.n_head": {"choices": [2, 3]}}}},
+            "search.space: model.n_head=3: model.n_embd=16 must",
+        ),
         (
             {"search": {"space": {"model.n_haed": {"choices": [2]}}}},
             "key model.n_haed, did you mean model.n_head?",
         ),
         (
             {"search": {"space": {"model.n_head": {"choices": [5]}, "model.n_embd": {"choices": [16, 32]}}}},
-            "search.space: model.n_head=5: n_embd=16 must",
+            "search.space: model.n_head=5: model.n_embd=16 must",
         ),
         ({"search": {"space": LR, "metric": "val/los"}}, "search.metric=val/los must be one of train/loss, "),
         ({"search": {"space": LR, "metric": "val/los"}}, ", did you mean val/loss?"),
