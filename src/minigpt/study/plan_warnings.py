@@ -1,10 +1,10 @@
 """What will go wrong with a planned run, each with the nearest setting that works: computed, not guessed."""
 
 import math
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from minigpt.hardware.cores import usable_cores
 from minigpt.hardware.peaks import data_sheet
 from minigpt.model.config import padded_vocabulary
 from minigpt.precision import product_dtype
@@ -101,7 +101,7 @@ def _windows(plan: Plan) -> Iterator[Caution]:
 
 
 def _busy(plan: Plan) -> Iterator[Caution]:
-    load, cores = plan.machine.load, os.cpu_count() or 1
+    load, cores = plan.machine.load, usable_cores()
     if plan.speed.is_measured and plan.machine.kind == "cpu" and load > 1.5 * cores:
         told = f"other programs kept this machine busy while it was timed (load {load:.1f} on {cores} cores)"
         yield Caution(told=told, remedy="the time is that of a run beside them; plan again when they are done")
