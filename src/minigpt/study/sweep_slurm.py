@@ -26,7 +26,7 @@ def write_script(job: Job) -> int:
     """
     if job.folder.sweep.search:
         raise ConfigError("--engine slurm needs its cells beforehand: run a search with --engine local or ray")
-    output = _output(job.folder.path)
+    output = _output(job.folder.path.absolute())  # sbatch may be called from anywhere
     with job.folder.locked():
         names = list(job.folder.records)
         numbers = [names.index(cell.name) for cell in job.to_do()]
