@@ -15,6 +15,9 @@ RunState = Literal["running", "finished", "stopped", "diverged", "failed", "dama
 from. diverged: its loss or gradient ceased to be finite, or spiked, and nothing came after. failed: it left nothing to
 go on from. damaged: its records cannot be read."""
 
+TAKEN = "another process is training in this folder"
+"""What a run says, and a sweep understands, that finds the folder's lock taken."""
+
 _BUNDLE = re.compile(r"step=(\d+)\.pt")
 
 

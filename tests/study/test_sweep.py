@@ -3,8 +3,10 @@ runs."""
 
 import json
 import os
+import shlex
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,40 @@ def test_by_ray_with_two_workers(tmp_path: Path, corpus_file: Path, capsys: pyte
     assert [line.split()[0] for line in lines[:2]] == ["running", "running"]  # at the same time
     assert set(states(path).values()) == {"finished"}
     assert losses(tmp_path / "runs" / "exp" / "base,seed=4") == straight(tmp_path, 4)
+
+
+FAKE_SBATCH = r"""
+import os, re, shlex, subprocess, sys
+lines = [line for line in open(sys.argv[1], encoding="utf-8") if line.startswith("#SBATCH ")]
+given = dict((word + "=").split("=", 1) for line in lines for word in shlex.split(line)[1:])
+options = {name: value.removesuffix("=") for name, value in given.items()}
+known = {"%%": "%", "%A": "77", "%a": "1"}
+log = re.sub("%.", lambda match: known[match[0]], options["--output"])
+with open(log, "w") as out:
+    task = {**os.environ, "SLURM_ARRAY_TASK_ID": "1", "SLURM_CPUS_PER_TASK": options["--cpus-per-task"]}
+    code = subprocess.call(["bash", sys.argv[1]], env=task, cwd="/", stdout=out, stderr=out)
+print(options["--job-name"], log, sep="\n")
+sys.exit(code)
+"""
+"""As far as a script of ours goes: quotes in its options are the shell's, and %% in a log's name is a %."""
+
+
+def test_a_name_that_shells_and_slurm_would_read_as_something_else(
+    tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = 'my sweep\'s "%a" [red] $HOME #1'
+    path = write_sweep(tmp_path, corpus_file, seeds=[3, 4], cells=[{}])
+    (tmp_path / "sbatch.py").write_text(FAKE_SBATCH, encoding="utf-8")
+    assert main(["sweep", str(path), "--engine=slurm", "--name", name]) == 0
+    folder = tmp_path / "runs" / name
+    told, line = capsys.readouterr().out.splitlines()
+    assert told == f"{folder}/slurm.sh: 2 cells; submit it with"
+    line = f"{shlex.quote(sys.executable)} {shlex.quote(str(tmp_path))}/{line.replace('sbatch', 'sbatch.py', 1)}"
+    done = subprocess.run(line, shell=True, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [name, f"{folder}/slurm-77_1.out"]
+    content = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
+    assert [cell["state"] for cell in content["cells"]] == ["waiting", "finished"]
 
 
 def test_as_a_task_of_a_slurm_array(tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -154,6 +154,8 @@ def test_a_mistake_is_one_line(content: dict[str, Any], message: str, tmp_path: 
         ),
         ({"search": {"space": LR, "metric": "val/los"}}, "search.metric=val/los must be one of train/loss, "),
         ({"search": {"space": LR, "metric": "val/los"}}, ", did you mean val/loss?"),
+        ({"cells": [{}, {"model.n_head": 2}]}, "cells base and n_head=2 have the same settings: leave one out"),
+        ({"grid": {"model.n_head": [1, 2]}, "cells": [{"name": "same", "model.n_head": 1}]}, "cells n_head=1 and same"),
     ],
 )
 def test_every_cell_is_checked_before_the_first_is_trained(
@@ -176,6 +178,45 @@ def test_what_is_wrong_alone_may_be_right_with_another(tmp_path: Path, corpus_fi
     SweepCells(parse_sweep({"seeds": [1], **content}, path, changes={})).check()
 
 
+NOWHERE = {"data.corpus": "nosuch.txt"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"overrides": NOWHERE, "cells": [{}]}, "exp.yaml: corpus nosuch.txt: no such file or folder, nor a named"),
+        ({"cells": [{}, {"data.corpus": "pyton"}]}, "cell corpus=pyton: corpus pyton: no such file or folder, nor a"),
+        ({"cells": [{}, {"data.tokenizer": "no/t.json"}]}, "cell tokenizer=no_t.json: no/t.json: no such tokenizer"),
+        ({"search": {"space": {"data.corpus": {"choices": ["a.txt"]}}}}, "search.space: corpus a.txt: no such file"),
+        ({"overrides": NOWHERE, "search": {"space": LR}}, "exp.yaml: corpus nosuch.txt: no such file"),
+    ],
+)
+def test_a_text_that_is_not_there_is_told_before_the_first_is_trained(
+    content: dict[str, Any], message: str, *, tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_sweep(tmp_path, corpus_file, **content)
+    assert main(["sweep", str(path)]) == 1  # as of any data that is not there
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_grid_and_cells_add_up(tmp_path: Path) -> None:
+    sweep = read(tmp_path, grid={"model.n_head": [1, 4]}, cells=[{}])
+    assert [cell.group for cell in sweep.cells] == ["n_head=1", "n_head=4", "base"]
+
+
+def test_what_is_in_no_run_need_not_be_there(tmp_path: Path, corpus_file: Path) -> None:
+    """The base's own corpus, where each cell has another; and one that would be downloaded."""
+    for content in (
+        {"cells": [{"data.corpus": str(corpus_file)}, {"data.corpus": "shakespeare", "data.tokenizer": "bpe"}]},
+        {"search": {"space": {"data.corpus": {"choices": ["python", str(corpus_file)]}}}},
+    ):
+        path = write_sweep(tmp_path, Path("nosuch.txt"), seeds=[1], **content)
+        SweepCells(parse_sweep(yaml.safe_load(path.read_text(encoding="utf-8")), path, changes={})).check()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -185,6 +226,12 @@ def test_what_is_wrong_alone_may_be_right_with_another(tmp_path: Path, corpus_fi
         (["--set=x"], "--set x must be KEY=VALUE"),
         (["--set=optim.lrr=1"], "unknown key optim.lrr, did you mean optim.lr?"),
         (["--cell=0", "--engine=ray"], "--cell 0 runs here"),
+        (["--gpus_per_cell=3"], "--gpus_per_cell 3 has no effect with trainer.accelerator=cpu: choose gpu"),
+        (["--gpus_per_cell=1", "--cell=0"], "--gpus_per_cell 1 has no effect with --cell, which has all there is"),
+        (["--jobs=2", "--cell=0"], "--jobs 2 has no effect with --cell"),
+        (["--cpus_per_cell=4096"], "--cpus_per_cell 4096 must be at most the number of cores of this machine, "),
+        (["--cpus_per_cell=4096", "--engine=ray"], "--cpus_per_cell 4096 must be at most"),
+        (["--engine=slurm", "--name=a\\b"], "sbatch takes no backslash in the name of a log: give the sweep another"),
         (["--cell=7"], "has cells 0 to 0"),
         (["--engine=ray", "--address=nowhere"], "must be HOST:PORT"),
         (["--engine=ray", "--address=127.0.0.1:1"], "no Ray cluster"),

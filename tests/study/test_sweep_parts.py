@@ -11,17 +11,15 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from minigpt.errors import ConfigError
-from minigpt.study.sweep_cell import BUSY, CellProcess, CellRun, Outcome
+from minigpt.study.sweep_cell import CellProcess, CellRun, Outcome
 from minigpt.study.sweep_engines import ENGINES
 from minigpt.study.sweep_file import EngineName
 from minigpt.study.sweep_folder import CellRecord, SweepFolder
-from minigpt.study.sweep_local import LocalExecutor, run_local, run_one
 from minigpt.study.sweep_progress import Progress, read_curve, read_progress
 from minigpt.study.sweep_run import CellList, supervise
-from minigpt.study.sweep_slots import Slots
 from minigpt.study.sweep_view import LiveView, clock
 
-from .sweeps import BASE, Fake, cells, job, quiet_view, run_of, sweep, wait_for, write_metrics
+from .sweeps import BASE, Fake, cells, quiet_view, run_of, sweep, write_metrics
 
 
 def test_engines_are_the_ones_with_a_name() -> None:
@@ -128,59 +126,6 @@ def test_one_that_was_stopped_after_its_last_step_is_finished(tmp_path: Path, mo
         process = CellProcess(run_of(tmp_path, cells("a")[0], "--version"), {})
         process.stop()
         assert process.wait() == outcome
-
-
-def ended(executor: LocalExecutor) -> list[tuple[str, Outcome]]:
-    found: list[tuple[str, Outcome]] = []
-    wait_for(lambda: bool(found.extend(executor.ended()) or found))
-    return found
-
-
-def test_a_folder_in_which_another_process_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for it with the sweep's loop; it is gone on with when it is free, and never called failed."""
-    run = run_of(tmp_path, cells("a")[0], "--version")
-    run.path.mkdir(parents=True)
-    executor = LocalExecutor(Slots(threads=1, gpus=((),)))
-    lock = FileLock(run.path / ".lock")
-    with lock:
-        executor.start(run)
-        assert executor.ended() == []
-        assert not executor.has_room()
-        executor.stop(run.name)  # a Ctrl-C meanwhile
-        assert executor.ended() == [(run.name, Outcome(state="waiting", stopped=True))]
-        executor.start(run)
-        assert not (run.path / "stdout.log").exists()
-    assert ended(executor) == [(run.name, Outcome(state="failed", reason="it ended after step 0 of 12"))]  # it began
-
-    monkeypatch.setattr("minigpt.study.sweep_cell._PATIENCE", 0.0)
-    with lock:
-        executor.start(run)
-        assert ended(executor) == [(run.name, BUSY)]
-        process = CellProcess(replace(run, words=("fitt",)), {})  # as if it had lost the folder while it started
-        assert process.wait() == BUSY
-        killed = CellProcess(run, {})
-        killed.process.kill()
-        assert killed.wait().state == "failed"
-    monkeypatch.setattr(CellRun, "is_complete", lambda _: True)
-    executor.start(run)
-    assert executor.ended() == [(run.name, Outcome(state="finished"))]
-
-
-def test_a_busy_cell_is_left_for_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minigpt.study.sweep_cell._PATIENCE", 0.0)
-    monkeypatch.setattr("minigpt.study.sweep_run._POLL_SECONDS", 0)
-    todo = job(tmp_path, folder=SweepFolder(tmp_path / "exp", sweep("a"), BASE))
-    folder = run_of(tmp_path, cells("a")[0]).path
-    folder.mkdir(parents=True)
-    for only in (None, 0):  # the whole sweep; a task of an array
-        with FileLock(folder / ".lock"):
-            assert (run_local(todo) if only is None else run_one(todo, only)) == 1
-        [record] = todo.folder.current()
-        assert (record.state, record.reason) == ("waiting", BUSY.reason)
-        assert [cell.name for cell in todo.to_do()] == ["a,seed=1"]
-    said = todo.console.file.getvalue()  # type: ignore[attr-defined]
-    assert "(0 of 1 done): busy elsewhere: another process is training in its folder\n" in said
-    assert "1 busy elsewhere: the same command looks again\n" in said
 
 
 def test_one_that_fails_does_not_stop_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from minigpt.errors import ConfigError
 from minigpt.study.sweep_job import Job
-from minigpt.study.sweep_local import run_one
+from minigpt.study.sweep_local import run_local, run_one
+from minigpt.study.sweep_ray import run_on_ray
 from minigpt.study.sweep_slots import Slots, share_out
 from minigpt.study.sweep_slurm import ranges, write_script
 
@@ -68,6 +70,21 @@ def test_a_task_has_all_of_its_machine_and_a_mac_one_place(tmp_path: Path, monke
         assert job(tmp_path, accelerator=accelerator).slots() == Slots(threads=8, gpus=((),))
     assert len(job(tmp_path, accelerator="mps", jobs=2).slots()) == 2  # whoever says so
     assert len(job(tmp_path).slots()) == 3
+
+
+def test_more_than_the_machine_has_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minigpt.study.sweep_slots.usable_cores", lambda: 8)
+    monkeypatch.setattr("minigpt.study.sweep_job.visible_gpus", lambda: ["0", "1"])
+    asked = {"accelerator": "auto", "gpus_per_cell": 3}
+    for engine in (run_local, run_on_ray):
+        if engine is run_on_ray:
+            pytest.importorskip("ray")
+        with pytest.raises(ConfigError, match=r"--gpus_per_cell 3 must be at most the number of GPUs .* here, 2"):
+            engine(job(tmp_path, **asked))
+        with pytest.raises(ConfigError, match=r"--cpus_per_cell 9 must be at most the number of cores .*, 8"):
+            engine(job(tmp_path, cpus_per_cell=9))
+    assert not (tmp_path / "exp").exists()
+    assert len(job(tmp_path, **asked, cpus_per_cell=9, address="a:1").slots()) == 1  # the cluster may have them
 
 
 @pytest.mark.parametrize(

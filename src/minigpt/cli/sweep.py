@@ -37,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--engine",
         choices=get_args(EngineName),
         default="local",
-        help="this machine, a Ray cluster, or a script for a SLURM job array",
+        help="local: as processes of this machine; ray: as tasks of a Ray cluster; slurm: not yet, a script for a job "
+        "array is written",
     )
     parser.add_argument(
         "--address",
@@ -50,15 +51,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         default=absent,
-        help="GPUs that a cell has to itself (default: trainer.devices where it is a number, or 1; none on a CPU)",
+        help="GPUs that a cell has to itself, or asks Ray or SLURM for; 0: none is set apart "
+        "(default: trainer.devices where it is a number, or 1; none on a CPU)",
     )
     parser.add_argument(
         "--cpus_per_cell",
         type=int,
         metavar="N",
         default=absent,
-        help="cores of a cell, and its threads (default: $OMP_NUM_THREADS, or a share of this machine's; "
-        f"slurm: {TASK_CPUS})",
+        help="threads of a cell, and the cores that it takes up, or asks Ray or SLURM for (default: $OMP_NUM_THREADS, "
+        f"or a share of this machine's cores; slurm: {TASK_CPUS})",
     )
     parser.add_argument(
         "--cell",
@@ -89,6 +91,9 @@ def _check_options(args: argparse.Namespace) -> None:
         raise ConfigError(f"--address {args.address} has no effect with --engine {args.engine}: choose ray")
     if args.cell is not None and args.engine != "local":
         raise ConfigError(f"--cell {args.cell} runs here: leave out --engine {args.engine}")
+    for name in ("jobs", "gpus_per_cell"):
+        if args.cell is not None and getattr(args, name):
+            raise ConfigError(f"--{name} {getattr(args, name)} has no effect with --cell, which has all there is")
 
 
 def _read(args: argparse.Namespace) -> Sweep:
@@ -126,6 +131,11 @@ def _default_seed() -> int:
     return int(build_parser().get_defaults()["seed_everything"])
 
 
+def _check_gpus(wanted: int | None, accelerator: str) -> None:
+    if wanted and accelerator == "cpu":
+        raise ConfigError(f"--gpus_per_cell {wanted} has no effect with trainer.accelerator={accelerator}: choose gpu")
+
+
 def _job(args: argparse.Namespace, sweep: Sweep) -> "Job":
     """The checked sweep and what the command line says of how to run it."""
     from minigpt.cli.sweep_cells import SweepCells
@@ -143,6 +153,7 @@ def _job(args: argparse.Namespace, sweep: Sweep) -> "Job":
 
         check_optuna()
     trainer = cells.base["trainer"]
+    _check_gpus(args.gpus_per_cell, trainer["accelerator"])
     named = [] if args.name is None else ["--name", args.name]
     return Job(
         folder=SweepFolder(cells.folder, sweep, sweep.base_path.read_text(encoding="utf-8")),

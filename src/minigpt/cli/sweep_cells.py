@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minigpt.cli.keys import check_names
-from minigpt.errors import ConfigError, did_you_mean
+from minigpt.errors import ConfigError, DataError, did_you_mean
 from minigpt.metrics_csv import CURVES
 from minigpt.study.search_space import Choices, Numbers, SearchSpace
 from minigpt.study.sweep_file import Cell, Sweep, words_of
@@ -33,7 +33,7 @@ class SweepCells:
         self.folder = Path(self.base["run"]["root"]) / sweep.name
 
     def check(self) -> None:
-        """Raise ConfigError, one line, for the first cell that no run can be made of."""
+        """Raise ConfigError or DataError, one line, for the first cell that no run can be made of."""
         for cell in self.sweep.cells:
             self._resolve(cell.overrides, f"cell {cell.group}: ")
         for seed in self.sweep.seeds:
@@ -41,7 +41,43 @@ class SweepCells:
                 raise ConfigError(f"{self.sweep.path}: seeds: {seed} must lie between 0 and 2^32 - 1")
         if self.sweep.search:
             self._check_search(self.sweep.search)
+        self._refuse_twins()
+        self._check_texts()
         self._check_trainers()
+
+    def _refuse_twins(self) -> None:
+        """Raise ConfigError for two groups of the same settings: each would be trained twice."""
+        known: dict[str, str] = {}
+        for group, overrides in {cell.group: cell.overrides for cell in self.sweep.cells}.items():
+            settings = json.dumps(self._resolve(overrides, ""), sort_keys=True, default=str)
+            if settings in known:
+                raise ConfigError(
+                    f"{self.sweep.path}: cells {known[settings]} and {group} have the same settings: leave one out"
+                )
+            known[settings] = group
+
+    def _check_texts(self) -> None:
+        """Raise DataError for a corpus or a tokenizer that is not there. Nothing is prepared or downloaded."""
+        from minigpt.text.outlook import check_corpus, check_tokenizer
+
+        for name, check in (("corpus", check_corpus), ("tokenizer", check_tokenizer)):
+            for value, where in self._texts(name).items():
+                try:
+                    check(value)
+                except DataError as error:
+                    raise DataError(f"{self.sweep.path}: {where}{error}") from None
+
+    def _texts(self, name: str) -> dict[str, str]:
+        """Each value of `data.NAME` that a run will have, and where it comes from. The base's own may be in no run."""
+        key, usual = f"data.{name}", self.base["data"][name]
+        if self.sweep.search:
+            tried = self.sweep.search.space.get(key)
+            return {usual: ""} if tried is None else {str(value): "search.space: " for value in _tried(tried)}
+        found: dict[str, str] = {}
+        for cell in self.sweep.cells:
+            value = self._resolve(cell.overrides, "")["data"][name]
+            found.setdefault(value, f"cell {cell.group}: " if key in cell.overrides else "")
+        return found
 
     def _check_search(self, search: SearchSpace) -> None:
         """Raise ConfigError for a metric that no run writes, and for a choice or a bound that no trial could have."""

@@ -13,11 +13,12 @@ from minigpt.checkpoint import last_checkpoint
 from minigpt.errors import ConfigError
 from minigpt.files import atomic_write
 from minigpt.layout import CHECKPOINTS, CONFIG, DIVERGENCES, step_paths
-from minigpt.records import is_locked
+from minigpt.run_state import TAKEN, is_locked
 from minigpt.study.sweep_folder import State
 
 OUT, ERRORS = "stdout.log", "stderr.log"
 """In a cell's folder: what its process said, all sessions one after another."""
+_CHILD = ("-m", "minigpt.study.sweep_child")
 _PATIENCE = 90.0
 """Seconds that the process of a sweep that was killed has to save: as long as sweep_child gives it, and some."""
 _STOPPED = {128 + signal.SIGTERM, 128 + signal.SIGINT, -signal.SIGTERM, -signal.SIGINT}
@@ -65,7 +66,7 @@ class Outcome:
     """By a SIGTERM, its checkpoint written: what that means is known to whoever sent it."""
 
 
-BUSY = Outcome(state="waiting", reason="busy elsewhere: another process is training in its folder")
+BUSY = Outcome(state="waiting", reason=f"busy elsewhere: {TAKEN}")
 """Nothing is wrong with such a cell: whoever trains it will record how it ends, or a later sweep goes on with it."""
 
 
@@ -92,7 +93,13 @@ class CellSession:
         """What became of it; None: it is at work, or waits for the folder, as long as a run has to save."""
         if self._process is None and self._outcome is None:
             self._begin()
-        return self._outcome if self._process is None else self._process.poll()
+        if self._process is None:
+            return self._outcome
+        outcome = self._process.poll()
+        if outcome == BUSY and time.monotonic() <= self._patient_until:  # look again: the other one may have ended
+            self._process = None
+            return None
+        return outcome
 
     def _begin(self) -> None:
         if is_locked(self.run.path):
@@ -120,7 +127,7 @@ class CellProcess:
         with (folder / OUT).open("ab") as out, (folder / ERRORS).open("ab") as errors:
             self._said_before = errors.tell()
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "minigpt.study.sweep_child", *run.words],
+                [sys.executable, "-P", *_CHILD, *run.words],
                 stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=errors,
@@ -155,8 +162,9 @@ class CellProcess:
             return Outcome(state="failed", reason=reason)
         if code in _STOPPED and self._asked:
             return Outcome(state="waiting", stopped=True)
-        if code == ConfigError.exit_code and is_locked(self.run.path):  # another took the folder while it started
-            return BUSY
+        # Another took the folder while it started, and may have ended since.
+        if code == ConfigError.exit_code and (said.endswith(TAKEN) or is_locked(self.run.path)):
+            return Outcome(state="waiting", stopped=True) if self._asked else BUSY
         return Outcome(state="diverged" if self._diverged() else "failed", reason=said or _how(code))
 
     def _last_line(self) -> str:

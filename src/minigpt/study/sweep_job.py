@@ -16,7 +16,15 @@ from minigpt.study.sweep_cell import CellRun
 from minigpt.study.sweep_file import Cell, words_of
 from minigpt.study.sweep_folder import State, SweepFolder
 from minigpt.study.sweep_run import CellList, Executor, Source, supervise
-from minigpt.study.sweep_slots import Slots, has_apple_gpu, share_out, threads_wanted, undivided, visible_gpus
+from minigpt.study.sweep_slots import (
+    Slots,
+    check_shares,
+    has_apple_gpu,
+    share_out,
+    threads_wanted,
+    undivided,
+    visible_gpus,
+)
 from minigpt.study.sweep_view import LiveView, PlainView, View
 
 _AGAIN = {"diverged", "failed"}
@@ -73,8 +81,13 @@ class Job:
         return self.cpus_per_cell or threads_wanted()
 
     def slots(self) -> Slots:
-        """What a cell may use of this machine. One GPU that CUDA has no name for is no more than one place."""
+        """What a cell may use of this machine. One GPU that CUDA has no name for is no more than one place.
+
+        Raises ConfigError if a cell is to have more than the machine has; a cluster's machines are not known here.
+        """
         gpus = self._gpus()
+        if self.address is None:
+            check_shares(n_gpus=len(gpus), gpus_per_cell=self.gpus_per_cell, cpus_per_cell=self.cpus_per_cell)
         alone = self.wants_gpu and not gpus and has_apple_gpu()
         return share_out(
             self.jobs or (1 if alone else None),

@@ -43,8 +43,9 @@ class LocalExecutor:
 
 def run_local(job: Job) -> int:
     """Run the sweep here; the exit code."""
+    slots = job.slots()
     with job.folder.locked():
-        return job.run(LocalExecutor(job.slots()))
+        return job.run(LocalExecutor(slots))
 
 
 def run_one(job: Job, number: int) -> int:

@@ -32,8 +32,8 @@ def run_on_ray(job: Job) -> int:
 
     if job.address:
         _check_reachable(job.address)
+    slots = job.slots()
     with job.folder.locked():
-        slots = job.slots()
         local: dict[str, Any] = (
             {} if job.address else {"num_cpus": len(slots) * slots.threads, "include_dashboard": False}
         )

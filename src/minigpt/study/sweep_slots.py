@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from minigpt.errors import ConfigError
 from minigpt.hardware.cores import usable_cores
 
 TASK_CPUS = 4
@@ -27,6 +28,16 @@ class Slots:
         """What the process in a place must have in its environment."""
         visible = {"CUDA_VISIBLE_DEVICES": ",".join(self.gpus[slot])} if self.gpus[slot] else {}
         return {"OMP_NUM_THREADS": str(self.threads), **visible}
+
+
+def check_shares(*, n_gpus: int, gpus_per_cell: int | None, cpus_per_cell: int | None) -> None:
+    """Raise ConfigError if somebody asks for more than there is: no cell would have it, or none would ever begin."""
+    for name, wanted, there, what in (
+        ("gpus_per_cell", gpus_per_cell, n_gpus, "GPUs that CUDA sees here"),
+        ("cpus_per_cell", cpus_per_cell, usable_cores(), "cores of this machine"),
+    ):
+        if wanted is not None and wanted > there:
+            raise ConfigError(f"--{name} {wanted} must be at most the number of {what}, {there}")
 
 
 def share_out(

@@ -26,6 +26,7 @@ def write_script(job: Job) -> int:
     """
     if job.folder.sweep.search:
         raise ConfigError("--engine slurm needs its cells beforehand: run a search with --engine local or ray")
+    output = _output(job.folder.path.absolute())  # sbatch may be called from anywhere
     with job.folder.locked():
         names = list(job.folder.records)
         numbers = [names.index(cell.name) for cell in job.to_do()]
@@ -33,24 +34,23 @@ def write_script(job: Job) -> int:
             job.console.print("nothing is left to run")
             return 0
         path = job.folder.path / SCRIPT
-        atomic_write(path, _script(job, numbers))
-    job.console.print(f"{path}: {len(numbers)} cells; submit it with", highlight=False)
+        atomic_write(path, _script(job, numbers, output))
+    job.console.print(f"{path}: {len(numbers)} cells; submit it with", highlight=False, markup=False, soft_wrap=True)
     if job.wants_gpu and not _gpus(job):
         job.console.print(
             f"trainer.accelerator={job.accelerator} asks for no GPU: --gpus_per_cell 1 does", highlight=False
         )
-    job.console.print(f"sbatch {shlex.quote(str(path))}", highlight=False, soft_wrap=True)
+    job.console.print(f"sbatch {shlex.quote(str(path))}", highlight=False, markup=False, soft_wrap=True)
     return 0
 
 
-def _script(job: Job, numbers: Sequence[int]) -> str:
+def _script(job: Job, numbers: Sequence[int], output: str) -> str:
     at_a_time = f"%{job.jobs}" if job.jobs else ""
     gpus, cpus = _gpus(job), job.threads or TASK_CPUS
-    output = job.folder.path / "slurm-%A_%a.out"
     options = {
         "job-name": job.folder.sweep.name,
         "array": f"{ranges(numbers)}{at_a_time}",
-        "output": str(output),
+        "output": output,
         "cpus-per-task": str(cpus),
         **({"gres": f"gpu:{gpus}"} if gpus else {}),
         # To the script itself, which is the sweep by then: its cell saves and ends.
@@ -72,6 +72,14 @@ def _script(job: Job, numbers: Sequence[int]) -> str:
             "",
         ]
     )
+
+
+def _output(folder: Path) -> str:
+    """The tasks' logs as a filename pattern of sbatch, in which %% is a %; raises ConfigError for a backslash, which
+    turns patterns off."""
+    if "\\" in str(folder):
+        raise ConfigError(f"{folder}: sbatch takes no backslash in the name of a log: give the sweep another --name")
+    return f"{str(folder).replace('%', '%%')}/slurm-%A_%a.out"
 
 
 def _gpus(job: Job) -> int:

@@ -14,9 +14,9 @@ from minigpt.text.compression import is_compressed
 from minigpt.text.corpus import SHAKESPEARE_BYTES, Corpus, needs_network, open_corpus
 from minigpt.text.options import LEAST_BPE_VOCABULARY, PrepareOptions
 from minigpt.text.prepare import find_prepared
-from minigpt.text.prepared import read_index
+from minigpt.text.prepared import is_prepared, read_index
 from minigpt.text.shards import open_shard
-from minigpt.text.tokenizers import ByteTokenizer, find_tokenizer, load_tokenizer
+from minigpt.text.tokenizers import TOKENIZER_NAMES, ByteTokenizer, find_tokenizer, load_tokenizer
 
 CHARACTERS = 65
 """Distinct ones in tiny Shakespeare: the vocabulary of `char` where there is no text to count."""
@@ -60,6 +60,18 @@ def look_ahead(options: PrepareOptions) -> TextOutlook:
     return _estimated(options, corpus)
 
 
+def check_corpus(spec: str) -> None:
+    """Raise DataError where there is no such corpus; one that would be downloaded first is believed to be there."""
+    if not needs_network(spec) and not is_prepared(Path(spec).expanduser()):
+        open_corpus(spec)
+
+
+def check_tokenizer(name: str) -> None:
+    """Raise DataError where a tokenizer's file is not there, or is none; those with a name are not looked for."""
+    if name not in TOKENIZER_NAMES:
+        find_tokenizer(name)
+
+
 def expected_vocabulary(tokenizer: str, vocab_size: int) -> int:
     """How many tokens a tokenizer has, without its text; `vocab_size` is what a bpe would learn."""
     known = _VOCABULARIES.get(tokenizer)
@@ -92,8 +104,8 @@ def bytes_per_token(tokenizer: str, vocab_size: int) -> float:
 
 def _corpus(options: PrepareOptions) -> Corpus | None:
     """None for a folder that `minigpt prepare` wrote."""
-    folder = Path(options.corpus).expanduser()
-    return None if (folder / "index.json").is_file() else open_corpus(options.corpus, options.text_field)
+    prepared = is_prepared(Path(options.corpus).expanduser())
+    return None if prepared else open_corpus(options.corpus, options.text_field)
 
 
 def _find(options: PrepareOptions) -> Path | None:

@@ -18,6 +18,7 @@ from minigpt.files import remove_leftovers
 from minigpt.layout import CHECKPOINTS, DIVERGENCES, LOCK, LOCK_PATIENCE, METRICS
 from minigpt.model.config import GPTConfig
 from minigpt.model.sizes import flops_per_token
+from minigpt.run_state import TAKEN
 from minigpt.text.prepared import Prepared
 from minigpt.training.card import RunCard
 from minigpt.training.checkpoints import AtomicCheckpointIO, Checkpoints
@@ -90,7 +91,7 @@ class Run:
             with lock:
                 return self._train(module, data)
         except Timeout as error:
-            raise ConfigError(f"{self.folder}: another process is training in this folder") from error
+            raise ConfigError(f"{self.folder}: {TAKEN}") from error
 
     def _train(self, module: GPTModule, data: TokenDataModule) -> int:
         if is_main_process():
