@@ -10,10 +10,10 @@ from filelock import FileLock, Timeout
 
 from minigpt.layout import DIVERGENCES, LOCK
 
-RunState = Literal["running", "finished", "stopped", "diverged", "failed", "damaged"]
+RunState = Literal["running", "finished", "stopped", "diverged", "failed", "damaged", "waiting"]
 """running: a process trains in its folder. finished: its last step is done. stopped: a checkpoint is there to go on
 from. diverged: its loss or gradient ceased to be finite, or spiked, and nothing came after. failed: it left nothing to
-go on from. damaged: its records cannot be read."""
+go on from. damaged: its records cannot be read. waiting: it left nothing either, but its sweep has yet to train it."""
 
 TAKEN = "another process is training in this folder"
 """What a run says, and a sweep understands, that finds the folder's lock taken."""

@@ -393,7 +393,7 @@ def test_lost_runs_of_two_sweeps_are_counted_where_they_belong(tmp_path: Path) -
         (sweep / "sweep.json").write_text(json.dumps(content))
         paths.append(sweep)
     found = compare(paths)
-    assert [(each.name, each.group) for each in found.left_out] == [("lost", "b/base")]
+    assert [(each.name, each.group) for each in found.left_out] == [("b/lost", "b/base")]
     assert found.verdicts[0].text.endswith("; 1 of 4 runs of b/base came to nothing")
 
 

@@ -9,10 +9,7 @@ from typing import NamedTuple
 from minigpt.errors import CheckpointError, did_you_mean
 from minigpt.layout import METRICS
 from minigpt.records import RunRecord, find_runs, is_run, read_run
-from minigpt.study.sweep_record import RecordedCell, is_sweep, read_cells
-
-_OVER = {"diverged", "failed", "pruned"}
-"""States of a cell whose record counts for more than what its folder looks like."""
+from minigpt.study.sweep_record import GONE, OVER, RecordedCell, SweepRecords, is_sweep, read_cells
 
 
 class SweepGroup(NamedTuple):
@@ -20,6 +17,13 @@ class SweepGroup(NamedTuple):
 
     sweep: Path
     name: str
+
+
+_WITHOUT_CURVES = {
+    "running": "it has just begun, no curves yet",
+    "waiting": "it has not begun",
+    "stopped": "it ended before its first validation",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,15 +52,17 @@ def find_sources(paths: Sequence[str | Path]) -> list[RunSource]:
 
 
 def told_apart(folders: Sequence[Path]) -> list[str]:
-    """The name of each folder, behind as many of those above it as tell it from the others: `a/base` and `b/base`."""
-    whole = [folder.absolute() for folder in folders]
+    """The name of each folder, behind as many of those above it as tell it from the others: `a/base` and `b/base`.
 
-    def told(folder: Path) -> str:
+    Where one needs them, those beside it have them too: a reader would not know where the bare names belong.
+    """
+    whole = [folder.absolute() for folder in folders]
+    needed: dict[Path, int] = {}
+    for folder in dict.fromkeys(whole):
         alike = [other for other in whole if other.name == folder.name and other != folder]
         parts = next(n for n in count(1) if all(other.parts[-n:] != folder.parts[-n:] for other in alike))
-        return "/".join(folder.parts[-parts:])
-
-    return [told(folder) for folder in whole]
+        needed[folder.parent] = max(parts, needed.get(folder.parent, 1))
+    return ["/".join(folder.parts[-needed[folder.parent] :]) for folder in whole]
 
 
 def located_sweep(paths: Sequence[str | Path]) -> Path | None:
@@ -82,16 +88,19 @@ def _sources(path: Path) -> list[RunSource]:
     if path.is_dir() and not is_run(path):
         folders = list(find_runs(path))
         if folders:
-            return _finished_ones([_listed(folder) for folder in folders])
+            sweeps = SweepRecords()
+            return _finished_ones([_found(folder, sweeps) for folder in folders])
     record = read_run(path)
+    source = _judged(RunSource(folder=path, record=record, state=SweepRecords().state(path, record.state)))
     if not record.metrics:
-        raise CheckpointError(f"{path} holds no curves: its {METRICS} is missing or empty (it is {record.state})")
-    return [_judged(RunSource(folder=path, record=record, state=record.state))]
+        raise CheckpointError(f"{path} holds no curves: {source.reason} (it is {source.state})")
+    return [source]
 
 
 def _cells(sweep: Path) -> list[RunSource]:
     """The cells of a sweep, those without a folder too."""
-    return _finished_ones([_cell(sweep, cell) for cell in read_cells(sweep)])
+    sweeps = SweepRecords()
+    return _finished_ones([_cell(sweep, cell, sweeps) for cell in read_cells(sweep)])
 
 
 def _finished_ones(sources: list[RunSource]) -> list[RunSource]:
@@ -106,24 +115,34 @@ def _finished_ones(sources: list[RunSource]) -> list[RunSource]:
     ]
 
 
-def _cell(sweep: Path, cell: RecordedCell) -> RunSource:
+def _found(folder: Path, sweeps: SweepRecords) -> RunSource:
+    """A run that was come across: what its sweep knows of it counts, if it is one's."""
+    cell = sweeps.cell(folder)
+    return _listed(folder, None, sweeps) if cell is None else _cell(folder.parent, cell, sweeps)
+
+
+def _cell(sweep: Path, cell: RecordedCell, sweeps: SweepRecords) -> RunSource:
     folder, group = sweep / cell.name, SweepGroup(sweep, cell.group)
-    if cell.state in _OVER:
+    if cell.state in OVER:
         reason = cell.reason or "the sweep gives no reason"
         return RunSource(folder=folder, group=group, state=cell.state, reason=reason)
     if not is_run(folder):
-        return RunSource(folder=folder, group=group, state=cell.state, reason="it has not begun")
-    return _listed(folder, group)
+        reason = GONE if cell.state == "finished" else "it has not begun"
+        return RunSource(folder=folder, group=group, state=cell.state, reason=reason)
+    return _listed(folder, group, sweeps)
 
 
-def _listed(folder: Path, group: SweepGroup | None = None) -> RunSource:
+def _listed(folder: Path, group: SweepGroup | None, sweeps: SweepRecords) -> RunSource:
     """A run among others: what is wrong with it is told beside them."""
     try:
         record = read_run(folder)
-        _ = record.model  # it can be known
+        state = sweeps.state(folder, record.state)
+        source = _judged(RunSource(folder=folder, group=group, record=record, state=state))
+        if not source.reason:
+            _ = record.model  # it can be known; one that has just begun has no tokenizer yet
     except CheckpointError as error:
         return RunSource(folder=folder, group=group, state="damaged", reason=str(error))
-    return _judged(RunSource(folder=folder, group=group, record=record, state=record.state))
+    return source
 
 
 def _judged(source: RunSource) -> RunSource:
@@ -132,8 +151,8 @@ def _judged(source: RunSource) -> RunSource:
     reason = ""
     if source.state == "diverged":
         reason = f"its losses are no numbers, or its step {source.record.step + 1} was stopped"
-    elif not source.record.metrics and source.state != "running":
-        reason = f"its {METRICS} is missing or empty"
+    elif not source.record.metrics:
+        reason = _WITHOUT_CURVES.get(source.state, f"its {METRICS} is missing or empty")
     elif not any("val/loss" in row for row in source.record.metrics.values()):
         reason = "it has no validation yet" if source.state == "running" else "it ended before its first validation"
     return replace(source, reason=reason)

@@ -15,6 +15,7 @@ from minigpt.files import remove_folder, remove_gone
 from minigpt.layout import CONFIG, LOCK
 from minigpt.records import find_runs, flat_settings, folder_bytes, is_run, read_run
 from minigpt.run_state import RunState
+from minigpt.study.sweep_record import SweepRecords, forget_run
 from minigpt.study.tables import Table
 from minigpt.study.units import bytes_text, seconds_text
 
@@ -49,7 +50,8 @@ def list_runs(root: Path) -> list[ListedRun]:
         raise ConfigError(f"no folder {root} that holds runs{near}")
     if is_run(root):
         raise ConfigError(f"{root} is a run itself: runs takes the folder that holds it")
-    return [_listed(folder, root) for folder in find_runs(root)]
+    sweeps = SweepRecords()
+    return [_listed(folder, root, sweeps) for folder in find_runs(root)]
 
 
 def sort_runs(runs: Iterable[ListedRun], key: SortKey) -> list[ListedRun]:
@@ -68,7 +70,7 @@ def filter_runs(runs: Sequence[ListedRun], conditions: Sequence[str]) -> list[Li
 
 
 def remove_run(run: ListedRun) -> str | None:
-    """Delete the folder of `run`; gives why not, if it is not the run any more that was listed.
+    """Delete the folder of `run` and tell its sweep; gives why not, if it is not the run any more that was listed.
 
     Its lock is held meanwhile, so nobody begins to train in it. A kill leaves the whole run or none under its name.
     """
@@ -76,10 +78,11 @@ def remove_run(run: ListedRun) -> str | None:
         return "it is a link"
     try:
         with FileLock(run.folder / LOCK, timeout=0):
-            state = _listed(run.folder, run.folder.parent, locked=True).state
+            state = _listed(run.folder, run.folder.parent, SweepRecords(), locked=True).state
             if state != run.state:
                 return f"it is {state} now"
             remove_folder(run.folder)
+            forget_run(run.folder)
     except Timeout:
         return "it is running now"
     return None
@@ -116,7 +119,7 @@ def as_plain(run: ListedRun) -> dict[str, Any]:
     return values | {"folder": str(run.folder), "loss": run.loss if finite else None}
 
 
-def _listed(folder: Path, root: Path, *, locked: bool = False) -> ListedRun:
+def _listed(folder: Path, root: Path, sweeps: SweepRecords, *, locked: bool = False) -> ListedRun:
     """`locked`: by this very process, which is no sign of a training."""
     name = str(folder.relative_to(root))
     n_bytes = folder_bytes(folder)
@@ -131,7 +134,7 @@ def _listed(folder: Path, root: Path, *, locked: bool = False) -> ListedRun:
     return ListedRun(
         name=name,
         folder=folder,
-        state=record.state,
+        state=sweeps.state(folder, record.state),
         age=_age(folder, record.started),
         step=record.step,
         max_steps=record.max_steps,

@@ -12,9 +12,9 @@ from filelock import FileLock, Timeout
 
 from minigpt.errors import ConfigError
 from minigpt.files import atomic_write, remove_leftovers
-from minigpt.layout import LOCK, SWEEP
+from minigpt.layout import LOCK, LOCK_PATIENCE, SWEEP
 from minigpt.study.sweep_file import Cell, Sweep
-from minigpt.study.sweep_record import FORMAT
+from minigpt.study.sweep_record import FORMAT, RECORD_LOCK
 
 State = Literal["waiting", "running", "finished", "diverged", "failed", "pruned"]
 BASE = "base.yaml"
@@ -50,7 +50,7 @@ class SweepFolder:
         """Be the only process that runs this sweep, with the record up to date; ConfigError if there is another."""
         self.prepare()
         try:
-            with FileLock(self.path / LOCK, timeout=0):
+            with FileLock(self.path / LOCK, timeout=LOCK_PATIENCE):  # who looks, holds it for a moment
                 with self._record_lock():  # under it alone no task of an array is writing
                     remove_leftovers(self.path)
                 yield
@@ -89,7 +89,7 @@ class SweepFolder:
         return [record for name, record in self.records.items() if name in wanted]
 
     def _record_lock(self) -> FileLock:
-        return FileLock(self.path / ".record.lock")
+        return FileLock(self.path / RECORD_LOCK)
 
     def _merged(self) -> dict[str, CellRecord]:
         """What is recorded, and after it the cells that the file has since; ConfigError for one that was changed."""
