@@ -36,3 +36,28 @@ def test_a_wide_table_is_folded_between_its_cells() -> None:
 def test_a_long_line_hangs_below_its_text() -> None:
     assert hanging("label  ", "one two-three four", None) == ["label  one two-three four"]
     assert hanging("label  ", "one two-three four", 18) == ["label  one", "       two-three", "       four"]
+
+
+def outcome(group: str) -> Table:
+    """Six columns of numbers, 16 wide, for two groups."""
+    columns = ("group", *(f"loss {letter}" for letter in "abcdef"))
+    rows = [(group, *("1.3634 ± 0.0053",) * 6), ("base", *("2.3634 ± 0.1053",) * 6)]
+    return Table(title="t", columns=columns, rows=list(rows), numbers=frozenset(columns[1:]), reads_down=True)
+
+
+@pytest.mark.parametrize("room", [40, 78, 98])
+def test_blocks_repeat_the_first_column_and_lose_none(room: int) -> None:
+    table = outcome("rotary")
+    blocks = table.blocks(room, gap=2)
+    assert all(block.fits(room, gap=2) for block in blocks)
+    assert [block.title for block in blocks] == ["t", *[""] * (len(blocks) - 1)]
+    assert [name for block in blocks for name in block.columns[1:]] == list(table.columns[1:])
+    assert {tuple(row[0] for row in block.rows) for block in blocks} == {("rotary", "base")}
+    assert len(blocks) == -(-6 // ((room - 6) // 17))
+
+
+def test_long_names_are_numbered() -> None:
+    legend, *blocks = outcome("x" * 70).blocks(78, gap=2)
+    assert (legend.title, legend.columns, legend.rows) == ("t", ("#", "group"), [("1", "x" * 70), ("2", "base")])
+    assert [block.title for block in blocks] == ["", ""]
+    assert {tuple(row[0] for row in block.rows) for block in blocks} == {("1", "2")}

@@ -23,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="CONDITION",
-        help="only these: a state (running, finished, stopped, diverged, failed, damaged, waiting), or KEY=VALUE of the config",
+        help="only these: a state (running, waiting, finished, stopped, diverged, failed, damaged), "
+        "or KEY=VALUE of the config",
     )
     parser.add_argument(
         "--clean",

@@ -1,6 +1,7 @@
 """A comparison as tables: what differs, what came out, which runs are not in it."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from minigpt.study.compare_labels import told
@@ -32,13 +33,16 @@ def settings_table(comparison: Comparison) -> Table | None:
     rows: list[Sequence[str]]
     if len(keys) <= _FEW:
         rows = [(_called(group, comparison), *(_value(group.settings, key) for key in keys)) for group in groups]
-        return _emphasised(Table(title=title, columns=("group", *keys), rows=rows), groups, comparison)
+        table = Table(title=title, columns=("group", *keys), rows=rows, reads_down=True)
+        return _emphasised(table, groups, comparison)
     if len(groups) <= _FEW:
         rows = [(key, *(_value(group.settings, key) for group in groups)) for key in keys]
-        return Table(title=title, columns=("setting", *(_called(group, comparison) for group in groups)), rows=rows)
+        columns = ("setting", *(_called(group, comparison) for group in groups))
+        return Table(title=title, columns=columns, rows=rows, reads_down=True)
     baseline = next(group for group in groups if group.name == comparison.baseline)
     rows = [(_called(group, comparison), _changes(group, baseline, keys)) for group in groups]
-    return _emphasised(Table(title=title, columns=("group", "settings"), rows=rows), groups, comparison)
+    table = Table(title=title, columns=("group", "settings"), rows=rows, prose=frozenset({"settings"}))
+    return _emphasised(table, groups, comparison)
 
 
 def outcome_table(comparison: Comparison) -> Table:
@@ -54,6 +58,7 @@ def outcome_table(comparison: Comparison) -> Table:
         columns=tuple(columns),
         rows=list(zip(*columns.values(), strict=True)),
         numbers=frozenset(columns) - {"group"},
+        reads_down=True,
     )
     return _emphasised(table, groups, comparison)
 
@@ -63,7 +68,8 @@ def left_out_table(comparison: Comparison) -> Table | None:
     if not comparison.left_out:
         return None
     rows = [(each.name, each.state, each.reason) for each in comparison.left_out]
-    return Table(title="not compared", columns=("run", "state", "reason"), rows=list(rows))
+    columns = ("run", "state", "reason")
+    return Table(title="not compared", columns=columns, rows=list(rows), prose=frozenset({"reason"}))
 
 
 def _columns(comparison: Comparison) -> list[tuple[str, str, Callable[[float], str]]]:
@@ -125,10 +131,4 @@ def _changes(group: Group, baseline: Group, keys: Sequence[str]) -> str:
 
 def _emphasised(table: Table, groups: Sequence[Group], comparison: Comparison) -> Table:
     position = [group.name for group in groups].index(comparison.baseline)
-    return Table(
-        title=table.title,
-        columns=table.columns,
-        rows=table.rows,
-        numbers=table.numbers,
-        emphasised=frozenset({position}),
-    )
+    return replace(table, emphasised=frozenset({position}))

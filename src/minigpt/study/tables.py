@@ -1,9 +1,9 @@
-"""A table as data, and as plain text that no pipe cuts."""
+"""A table as data, as plain text that no pipe cuts, and in parts that a narrow terminal has room for."""
 
 import textwrap
 import unicodedata
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from minigpt.errors import printable
 
@@ -16,7 +16,12 @@ class Table:
     columns: Sequence[str]
     rows: list[Sequence[str]]
     numbers: frozenset[str] = field(default_factory=frozenset)
-    """The columns that are aligned on the right."""
+    """The columns that are aligned on the right, and whose cells never go on in the next line."""
+    prose: frozenset[str] = field(default_factory=frozenset)
+    """The columns of sentences, which may go on in the next line."""
+    reads_down: bool = False
+    """Whether a column is read from top to bottom, one value against the other: a narrow terminal gets a few columns at
+    a time then, and else each row in several lines."""
     emphasised: frozenset[int] = field(default_factory=frozenset)
     """The rows that a picture or a terminal may bring out, by position."""
 
@@ -25,6 +30,58 @@ class Table:
         rows = [list(self.columns), *([printable(cell) for cell in row] for row in self.rows)]
         right = {place for place, name in enumerate(self.columns) if name in self.numbers}
         return "\n".join([*([self.title] if self.title else []), *columns_text(rows, right)])
+
+    def widths(self) -> list[int]:
+        """Of each column, the room that it needs; a sentence can do with little."""
+        needed = [
+            max(map(display_width, (name, *(printable(row[place]) for row in self.rows))))
+            for place, name in enumerate(self.columns)
+        ]
+        return [
+            min(width, max(_SENTENCE, display_width(name))) if name in self.prose else width
+            for name, width in zip(self.columns, needed, strict=True)
+        ]
+
+    def fits(self, room: int, *, gap: int) -> bool:
+        """Whether it is no wider than `room`, its columns `gap` apart."""
+        return sum(self.widths()) + gap * (len(self.columns) - 1) <= room
+
+    def blocks(self, room: int, *, gap: int) -> "list[Table]":
+        """The columns in several tables of the width `room` at most, each with the first column again.
+
+        Where that one takes more than half of the room, its cells are numbered, and a first table says what they are. A
+        column that is too wide all by itself has a table to itself.
+        """
+        first, *widths = self.widths()
+        if first > room * _NAMES_SHARE:
+            numbers = [str(number) for number in range(1, len(self.rows) + 1)]
+            names = [(number, row[0]) for number, row in zip(numbers, self.rows, strict=True)]
+            legend = replace(self, columns=("#", self.columns[0]), rows=list(names), prose=frozenset(self.columns[:1]))
+            numbered = [(number, *row[1:]) for number, row in zip(numbers, self.rows, strict=True)]
+            rest = replace(self, title="", columns=("#", *self.columns[1:]), rows=list(numbered))
+            return [legend, *rest.blocks(room, gap=gap)]
+        places: list[list[int]] = []
+        taken = room
+        for place, width in enumerate(widths, start=1):
+            if taken + gap + width > room:
+                places.append([])
+                taken = first
+            places[-1].append(place)
+            taken += gap + width
+        return [
+            replace(
+                self,
+                title="" if number else self.title,
+                columns=[self.columns[place] for place in (0, *own)],
+                rows=[[row[place] for place in (0, *own)] for row in self.rows],
+            )
+            for number, own in enumerate(places)
+        ]
+
+
+_SENTENCE = 30
+"""Columns of a terminal in which a sentence can still be read."""
+_NAMES_SHARE = 0.5
 
 
 def columns_text(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
