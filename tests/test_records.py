@@ -69,7 +69,7 @@ def test_locked_run_is_running(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("config.yaml", "run: {", "config.yaml is damaged: "),
+        ("config.yaml", "seed: 1\nrun: {", "config.yaml is damaged: line 2 is not YAML: expected "),
         ("config.yaml", "run: {name: a}", "config.yaml is damaged: it has no model"),
         ("config.yaml", "- 1", "config.yaml is damaged: "),
         ("provenance.json", "{", "provenance.json is damaged: "),

@@ -206,6 +206,8 @@ def _time(text: Any) -> datetime.datetime | None:
 
 
 def _reason(error: BaseException) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        return f"line {error.problem_mark.line + 1} is not YAML: {error.problem or error.context}"
     if isinstance(error, KeyError):
         return f"it has no {error.args[0]}"
     lines = str(error).splitlines()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -81,7 +82,9 @@ def test_report_goes_where_it_is_wanted(runs: Path, capsys: pytest.CaptureFixtur
         ([], "the following arguments are required: RUN"),
         (["rotary-s9"], "no run or sweep at rotary-s9, did you mean rotary-s"),
         (["runs", "--by", "last"], "argument --by: invalid choice: 'last'"),
-        (["runs", "--baseline", "rotery"], "baseline=rotery: no group or run of that name, did you mean rotary?"),
+        (["runs", "--by", "fianl"], ", did you mean final?"),
+        (["runs", "--out", "/proc/foo"], "--out /proc/foo must be a folder that can be written: "),
+        (["runs", "--baseline", "rotery"], "--baseline rotery: no group or run of that name, did you mean rotary?"),
         (["runs", "--outt", "x"], "unknown option --outt, did you mean --out?"),
         (["runs", "--out", "runs/rotary-s1/config.yaml"], "config.yaml is a file: it must be a folder"),
         (["runs/rotary-s1/checkpoints"], "is not a run's folder: it has no config.yaml; its run is runs/rotary-s1"),
@@ -91,6 +94,25 @@ def test_bad_input_is_one_line(runs: Path, capsys: pytest.CaptureFixture[str], w
     code, line = refusal(capsys, *words)
     assert code in {1, 2}
     assert reason in line
+
+
+def test_one_group_alone(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same run twice is one."""
+    assert main(["compare", "rotary-s1", "runs/rotary-s1", "--out", "report"]) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[-2] == "one group: nothing to compare it with"
+    assert "±" not in out
+    assert "one group: nothing to compare it with" in (runs / "report" / "report.html").read_text()
+
+
+def test_help_says_no_default_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("compare", "runs", "sweep", "validate"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        text = " ".join(capsys.readouterr().out.split())
+        assert not re.search(r"\(default: (None|False|\[\])\)", text)
+        assert ") (default" not in text
+        assert ("(default: age)" in text) == (command == "runs")
 
 
 def test_run_without_curves(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,6 +51,15 @@ def test_nothing_to_list(runs: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out == "no run of this kind in runs\n"
 
 
+def test_value_that_no_run_has(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(runs / "other", [3.0], {"model.position": "rotary"})
+    assert main(["runs", "--where", "finished", "model.position=rotery"]) == 0
+    told = "no run of this kind in runs: model.position is learned, rotary, never rotery, did you mean rotary?\n"
+    assert capsys.readouterr().out == told
+    assert main(["runs", "--where", "finished", "model.position=rotary"]) == 0  # each by itself is met
+    assert capsys.readouterr().out == "no run of this kind in runs\n"
+
+
 def test_clean_asks_first(runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     for answer in ("n\n", "\n", "", "yes please\n"):
         monkeypatch.setattr(sys, "stdin", Terminal(answer))
@@ -89,6 +98,8 @@ def test_a_running_one_is_never_deleted(runs: Path, capsys: pytest.CaptureFixtur
         (["rums"], "no folder rums that holds runs, did you mean runs?"),
         (["runs/half"], "runs/half is a run itself: runs takes the folder that holds it"),
         (["--sort", "date"], "argument --sort: invalid choice: 'date'"),
+        (["--sort", "los"], ", did you mean loss?"),
+        (["--where", "state=stopped"], "--where state=stopped: a state is written alone, as in --where stopped"),
         (["--where", "finishd"], "did you mean finished?"),
         (["--where", "optim.rl=1"], "no run has a setting optim.rl, did you mean optim.lr?"),
         (["--clean", "running"], "--clean running: a run that trains is never deleted; stop it first"),

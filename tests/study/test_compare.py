@@ -14,7 +14,7 @@ from minigpt.study.compare_curves import seconds_at
 from minigpt.study.compare_groups import NO_DIFFERENCE
 from minigpt.study.compare_labels import labels, stem
 from minigpt.study.compare_picture import draw_curves
-from minigpt.study.compare_table import outcome_table
+from minigpt.study.compare_table import explanation, outcome_table
 from minigpt.text.tokenizers import CharTokenizer
 from minigpt.training.config import RunConfig
 
@@ -65,7 +65,7 @@ def test_baseline_may_be_chosen(seeds: list[Path]) -> None:
         found = compare(seeds, baseline=name)
         assert found.baseline == "rotary"
         assert found.verdicts[0].text.startswith("learned is worse than rotary by 0.140 ± 0.023 nats")
-    with pytest.raises(ConfigError, match=r"baseline=rotery: no group or run of that name, did you mean rotary\?"):
+    with pytest.raises(ConfigError, match=r"--baseline rotery: no group or run of that name, did you mean rotary\?"):
         compare(seeds, baseline="rotery")
 
 
@@ -358,9 +358,9 @@ def test_two_sweeps_may_call_other_runs_the_same(tmp_path: Path) -> None:
     assert found.groups[2].settings == {"model.position": "learned", "trainer.max_steps": 30}
     assert found.groups[0].runs[0] == "long/base,seed=1"
     assert compare(paths, baseline="short/base").baseline == "short/base"
-    with pytest.raises(ConfigError, match=r"^baseline=base may mean long/base, short/base$"):
+    with pytest.raises(ConfigError, match=r"^--baseline base may mean long/base, short/base$"):
         compare(paths, baseline="base")
-    with pytest.raises(ConfigError, match="baseline=rot,seed=2 may mean long/rot, short/rot"):
+    with pytest.raises(ConfigError, match="--baseline rot,seed=2 may mean long/rot, short/rot"):
         compare(paths, baseline="rot,seed=2")
 
 
@@ -455,6 +455,34 @@ def test_column_that_nobody_has_is_left_out(tmp_path: Path) -> None:
     table = outcome_table(found)
     assert not any("of training" in column for column in table.columns)
     assert all(set(column) != {"–"} for column in zip(*table.rows, strict=True))
+    assert found.notes == ["Left out, as fewer than two groups have a value there: at 1.01 s of training."]
+
+
+def test_column_that_one_group_has_alone_is_left_out(tmp_path: Path) -> None:
+    """The larger model is first validated after the FLOPs at which the smaller one has ended."""
+    write_run(tmp_path / "small", [2.0], {"trainer.max_steps": 10})
+    write_run(tmp_path / "large", four(1.5), {"model.n_embd": 64})
+    found = compare([tmp_path])
+    assert [sum("at_equal_flops" in group.estimates for group in found.groups)] == [1]
+    assert not any("FLOPs" in column for column in outcome_table(found).columns)
+    assert sum("Left out, as fewer than two groups have a value there: at " in note for note in found.notes) == 1
+    alone = compare([tmp_path / "large"])
+    assert "final loss" in outcome_table(alone).columns
+    assert alone.notes == []
+
+
+def test_sign_is_explained_where_it_stands(seeds: list[Path]) -> None:
+    assert explanation(compare(seeds)).endswith(", of each comparison by itself")
+    assert explanation(compare(seeds[:3])) == "±: half of a 95 % interval over the seeds"
+    assert explanation(compare([seeds[0], seeds[3]])) == ""
+
+
+def test_one_path_and_none(seeds: list[Path]) -> None:
+    """A text is one path, not a list of letters."""
+    for one in (str(seeds[0]), seeds[0]):
+        assert [run.name for run in compare(one).runs] == ["base-s1"]
+    with pytest.raises(ConfigError, match=r"^there is nothing to compare: no run was named$"):
+        compare([])
 
 
 def test_verdict_needs_a_value_of_every_run(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -142,3 +143,19 @@ def test_samples_are_the_last_ones_of_each_group(tmp_path: Path) -> None:
     assert "or &lt;b&gt;not&lt;/b&gt;" in page
     next(first.glob("events*")).write_bytes(b"damaged")
     assert last_samples(found) == []
+
+
+def test_many_numbers_have_their_intervals_below_them(tmp_path: Path) -> None:
+    """Eight columns of numbers are wider than a window of 1200 pixels unless each is as narrow as its mean."""
+    for seed in (1, 2, 3):
+        write_run(tmp_path / f"a-s{seed}", [3.0, 2.0 + seed / 100], {"trainer.max_steps": 20}, seed=seed)
+        longer = {"trainer.max_steps": 30, "model.n_layer": 2}
+        write_run(tmp_path / f"b-s{seed}", [3.0, 2.0, 2.1 + seed / 100], longer, seed=seed, milliseconds=130.0)
+    text = write_report(compare([tmp_path]), tmp_path / "report")[0].read_text()
+    assert text.count('<table class="many">') == 1
+    assert '<td class="number">2.0200 <span class="half">± 0.0248</span></td>' in text
+    assert '<p class="sign">±: half of a 95 % interval' in text
+    for path in tmp_path.glob("b-*"):
+        shutil.rmtree(path)
+    text = write_report(compare([tmp_path]), tmp_path / "report")[0].read_text()
+    assert 'class="many"' not in text

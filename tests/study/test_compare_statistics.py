@@ -1,5 +1,7 @@
 """Intervals and tests: against published values, against scipy, and by simulation of what they promise."""
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -111,3 +113,12 @@ def test_a_real_difference_is_found() -> None:
     ]
     assert np.mean([each.p < 0.05 for each in found]) > 0.9
     assert np.mean([each.difference for each in found]) == pytest.approx(-0.05, abs=0.002)
+
+
+def test_values_of_one_side_that_are_all_the_same() -> None:
+    """No warning of scipy's goes to the terminal."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = difference({1: 1.9, 2: 1.9, 3: 1.9}, {1: 2.01, 2: 2.02, 3: 2.03}, one_model=False)
+    assert found.difference == pytest.approx(-0.12)
+    assert found.p is not None

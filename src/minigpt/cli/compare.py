@@ -63,7 +63,14 @@ def run(args: argparse.Namespace) -> int:
 def show_comparison(console: "Console", comparison: "Comparison") -> None:
     """Tables, verdicts, notes."""
     from minigpt.cli.tables import say, show
-    from minigpt.study.compare_table import left_out_table, outcome_table, ranked, settings_table
+    from minigpt.study.compare_table import (
+        ALONE,
+        explanation,
+        left_out_table,
+        outcome_table,
+        ranked,
+        settings_table,
+    )
 
     for table in (settings_table(comparison), outcome_table(comparison), left_out_table(comparison)):
         if table is not None:
@@ -72,7 +79,9 @@ def show_comparison(console: "Console", comparison: "Comparison") -> None:
     order = [group.name for group in ranked(comparison)]
     for verdict in sorted(comparison.verdicts, key=lambda verdict: order.index(verdict.group)):
         say(console, verdict.text, style=_STYLES[verdict.claim])
-    if comparison.verdicts:
-        say(console, "±: half of a 95 % interval over the seeds, of each comparison by itself")
+    if len(comparison.groups) == 1:
+        say(console, ALONE)
+    if line := explanation(comparison):
+        say(console, line)
     for note in comparison.notes:
         say(console, f"note: {note}")

@@ -1,6 +1,7 @@
 """argparse for commands: its errors are one line like all others."""
 
 import argparse
+import re
 from typing import NoReturn
 
 from minigpt.errors import ConfigError, did_you_mean
@@ -13,7 +14,7 @@ class OptionParser(argparse.ArgumentParser):
         super().__init__(
             prog=f"minigpt {command}",
             description=description,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            formatter_class=_Help,
             allow_abbrev=False,
         )
 
@@ -27,4 +28,16 @@ class OptionParser(argparse.ArgumentParser):
         if unknown != message:
             word = unknown.split()[0]
             raise ConfigError(f"unknown option {word}{did_you_mean(word.split('=')[0], self.option_names())}")
-        raise ConfigError(message)
+        choice = _CHOICE.search(message)
+        raise ConfigError(message + (did_you_mean(choice[1], re.findall(r"[^\s,']+", choice[2])) if choice else ""))
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Defaults where there are any that the help does not tell itself."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        is_told = "(default: " in (action.help or "")
+        return action.help if is_told or action.default in (None, False, []) else super()._get_help_string(action)
+
+
+_CHOICE = re.compile(r"invalid choice: '(.*)' \(choose from (.*)\)$")

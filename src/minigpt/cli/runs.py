@@ -42,10 +42,11 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from minigpt.cli.tables import say, show
-    from minigpt.study.runs import as_plain, filter_runs, list_runs, runs_table, sort_runs
+    from minigpt.study.runs import as_plain, filter_runs, list_runs, runs_table, sort_runs, why_none
 
     _check(args)
-    runs = sort_runs(filter_runs(list_runs(Path(args.folder)), args.where), args.sort)
+    every = list_runs(Path(args.folder))
+    runs = sort_runs(filter_runs(every, args.where), args.sort)
     if args.clean:
         return _clean([run for run in runs if run.state in args.clean], Path(args.folder), asks=not args.yes)
     if args.json:
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     console = Console()
     if not runs:
-        say(console, f"no run{' of this kind' if args.where else ''} in {args.folder}")
+        say(console, f"no run{' of this kind' if args.where else ''} in {args.folder}{why_none(every, args.where)}")
         return 0
     show(console, runs_table(runs))
     for each in runs:

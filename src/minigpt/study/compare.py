@@ -1,9 +1,10 @@
 """`compare`: what differs between runs, what came out, and which differences can be claimed."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from minigpt.errors import CheckpointError
+from minigpt.errors import CheckpointError, ConfigError
 from minigpt.model.config import GPTConfig
 from minigpt.records import RunRecord
 from minigpt.study.compare_curves import shortest_end, validation_curve
@@ -13,19 +14,23 @@ from minigpt.study.compare_notes import lost_groups, notes_on, notes_on_sweeps
 from minigpt.study.compare_result import By, Comparison, Curve, LeftOut, Measure, Run, field_of
 from minigpt.study.compare_runs import repeated, summarise_group, summarise_run
 from minigpt.study.compare_sources import RunSource, find_sources, told_apart
+from minigpt.study.compare_table import note_on_columns
 from minigpt.study.compare_verdicts import Sample, verdicts
 
 _NOTHING_CAME = frozenset({"diverged", "failed", "damaged"})
 
 
-def compare(paths: Sequence[str | Path], by: By | None = None, baseline: str | None = None) -> Comparison:
+def compare(paths: str | Path | Sequence[str | Path], by: By | None = None, baseline: str | None = None) -> Comparison:
     """Compare the runs that `paths` mean: run folders, names under runs/, a sweep's folder, a folder of runs.
 
     `by` says which value of a run the verdicts are about; none: the final one, or that at equal tokens where a run is
     not finished. `baseline` names the group, or a run of it, that the others are compared with; none: a sweep's `base`,
     else the group of the first run. Raises CheckpointError for what is no run or has no curve, and ConfigError for a
-    baseline that is not there.
+    baseline that is not there, and where `paths` is empty.
     """
+    paths = [paths] if isinstance(paths, str | Path) else list(paths)
+    if not paths:
+        raise ConfigError("there is nothing to compare: no run was named")
     sources = find_sources(paths)
     name_of = dict(zip([source.folder for source in sources], told_apart([s.folder for s in sources]), strict=True))
     usable = [(source, source.record) for source in sources if source.record is not None and not source.reason]
@@ -49,7 +54,7 @@ def compare(paths: Sequence[str | Path], by: By | None = None, baseline: str | N
         for first in group.members[:1]
     ]
     lost = lost_groups(left_out, [group.name for group in groups])
-    return Comparison(
+    found = Comparison(
         name=Path(paths[0]).resolve().name if len(paths) == 1 else f"{len(in_order)} runs",
         measure=measure,
         by=by,
@@ -62,6 +67,7 @@ def compare(paths: Sequence[str | Path], by: By | None = None, baseline: str | N
         equal=equal,
         curves={str(record.folder): curve for record, curve in zip(records, curves, strict=True)},
     )
+    return replace(found, notes=[*found.notes, *note_on_columns(found)])
 
 
 def _left_out(sources: Sequence[RunSource], groups: Sequence[Grouped], name_of: dict[Path, str]) -> list[LeftOut]:

@@ -141,8 +141,8 @@ def _find(baseline: str, called: Sequence[str], named: Sequence[set[str]]) -> in
         return called.index(baseline)
     found = [position for position, words in enumerate(named) if baseline in words]
     if len(found) > 1:
-        raise ConfigError(f"baseline={baseline} may mean {', '.join(called[position] for position in found)}")
+        raise ConfigError(f"--baseline {baseline} may mean {', '.join(called[position] for position in found)}")
     if found:
         return found[0]
     near = did_you_mean(baseline, [*called, *sorted(set().union(*named))]) or f"; there are {', '.join(called[:6])}"
-    raise ConfigError(f"baseline={baseline}: no group or run of that name{near}")
+    raise ConfigError(f"--baseline {baseline}: no group or run of that name{near}")

@@ -12,29 +12,34 @@ from minigpt.files import atomic_write
 from minigpt.study.compare_picture import Picture, draw_curves, draw_differences
 from minigpt.study.compare_result import Comparison, Verdict, as_plain
 from minigpt.study.compare_samples import SampledText, last_samples
-from minigpt.study.compare_table import left_out_table, outcome_table, ranked, settings_table
+from minigpt.study.compare_table import ALONE, explanation, left_out_table, outcome_table, ranked, settings_table
 from minigpt.study.tables import Table
 
 REPORT = "report.html"
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_MANY = 7  # columns of numbers that have room beside each other in a window of 1200 pixels
 _MARKS = {"better": "▲", "worse": "▼", "none": "–"}
 
 
 def write_report(comparison: Comparison, folder: Path) -> list[Path]:
     """Write `report.html`, `comparison.json` and each picture as SVG and PNG into `folder`; gives their paths.
 
-    Files of these names are replaced, each as a whole. Raises ConfigError where `folder` cannot be one.
+    Files of these names are replaced, each as a whole. Raises ConfigError where `folder` cannot be one, or
+    cannot be written.
     """
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"--out {folder} is a file: it must be a folder")
-    folder.mkdir(parents=True, exist_ok=True)
     pictures = [picture for picture in (draw_curves(comparison), draw_differences(comparison)) if picture is not None]
     contents: dict[str, str | bytes] = {REPORT: as_html(comparison, pictures, last_samples(comparison))}
     for picture in pictures:
         contents |= {f"{picture.name}.svg": picture.svg, f"{picture.name}.png": picture.png}
     contents["comparison.json"] = json.dumps(as_plain(comparison), indent=1, allow_nan=False) + "\n"
-    for name, content in contents.items():
-        atomic_write(folder / name, content)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            atomic_write(folder / name, content)
+    except OSError as error:
+        raise ConfigError(f"--out {folder} must be a folder that can be written: {error.strerror}") from error
     return [folder / name for name in contents]
 
 
@@ -47,6 +52,7 @@ def as_html(comparison: Comparison, pictures: Sequence[Picture], samples: Sequen
         _section("Verdicts", _verdicts(comparison)),
         *(_section(picture.name.capitalize(), _figure(picture, captions[picture.name])) for picture in pictures),
         *(_section(table.title.capitalize(), _table(table)) for table in tables if table is not None),
+        f'<p class="sign">{_text(explanation(comparison))}</p>' if explanation(comparison) else "",
         _section("To be read with", "".join(f"<li>{_text(note)}</li>" for note in comparison.notes), tag="ul"),
         _section("Samples", "".join(map(_sample, samples)), tag="div", kind="samples"),
     ]
@@ -93,6 +99,8 @@ def _section(title: str, content: str, tag: str = "div", kind: str = "") -> str:
 def _verdicts(comparison: Comparison) -> str:
     order = [group.name for group in ranked(comparison)]
     lines = sorted(comparison.verdicts, key=lambda verdict: order.index(verdict.group))
+    if len(comparison.groups) == 1:
+        return f'<p class="verdict none">{_text(ALONE)}</p>\n'
     return "".join(map(_verdict, lines))
 
 
@@ -108,12 +116,19 @@ def _figure(picture: Picture, caption: str) -> str:
 def _table(table: Table) -> str:
     classes = [' class="number"' if name in table.numbers else "" for name in table.columns]
     head = "".join(f"<th{kind}>{_text(name)}</th>" for name, kind in zip(table.columns, classes, strict=True))
+    many = ' class="many"' if len(table.numbers) > _MANY else ""
     body = ""
     for position, row in enumerate(table.rows):
-        cells = "".join(f"<td{kind}>{_text(cell)}</td>" for cell, kind in zip(row, classes, strict=True))
+        cells = "".join(f"<td{kind}>{_cell(cell, kind)}</td>" for cell, kind in zip(row, classes, strict=True))
         kind = ' class="baseline"' if position in table.emphasised else ""
         body += f"<tr{kind}>{cells}</tr>\n"
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>'
+    return f'<div class="wide"><table{many}><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>'
+
+
+def _cell(text: str, kind: str) -> str:
+    """The half of an interval is smaller than the number before it, so that many columns fit."""
+    mean, sign, half = text.partition(" ± ")
+    return f'{_text(mean)} <span class="half">± {_text(half)}</span>' if kind and sign else _text(text)
 
 
 def _sample(sample: SampledText) -> str:

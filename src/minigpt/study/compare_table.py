@@ -10,6 +10,8 @@ from minigpt.study.compare_statistics import Estimate
 from minigpt.study.tables import Table
 from minigpt.study.units import count_text, seconds_text
 
+ALONE = "one group: nothing to compare it with"
+"""In the place of verdicts."""
 _FEW = 4  # columns of settings, or of groups
 
 
@@ -51,7 +53,7 @@ def outcome_table(comparison: Comparison) -> Table:
     columns = {"group": [_called(group, comparison) for group in groups]}
     columns["seeds"] = [str(len(group.seeds)) for group in groups]
     for title, field, told_as in _columns(comparison):
-        if any(field in group.estimates for group in groups):
+        if _is_worth_a_column(field, comparison):
             columns[title] = [_estimate(group.estimates.get(field), told_as) for group in groups]
     table = Table(
         title="what came out",
@@ -61,6 +63,20 @@ def outcome_table(comparison: Comparison) -> Table:
         reads_down=True,
     )
     return _emphasised(table, groups, comparison)
+
+
+def note_on_columns(comparison: Comparison) -> list[str]:
+    """On the numbers that too few groups have to be compared by; one note, or none."""
+    told = [title for title, field, _ in _columns(comparison) if not _is_worth_a_column(field, comparison)]
+    return [f"Left out, as fewer than two groups have a value there: {', '.join(told)}."] if told else []
+
+
+def explanation(comparison: Comparison) -> str:
+    """What ± means in the outcome and in the verdicts; empty: it stands nowhere."""
+    if any("±" in verdict.text for verdict in comparison.verdicts):
+        return "±: half of a 95 % interval over the seeds, of each comparison by itself"
+    shown = any("±" in cell for row in outcome_table(comparison).rows for cell in row)
+    return "±: half of a 95 % interval over the seeds" if shown else ""
 
 
 def left_out_table(comparison: Comparison) -> Table | None:
@@ -97,6 +113,11 @@ def _columns(comparison: Comparison) -> list[tuple[str, str, Callable[[float], s
         ("tokens/s", "tokens_per_second", count_text),
         ("parameters", "parameters", lambda n: f"{n:,.0f}"),
     ]
+
+
+def _is_worth_a_column(field: str, comparison: Comparison) -> bool:
+    """Whether there are two values that can be compared, or one of the only group."""
+    return sum(field in group.estimates for group in comparison.groups) >= min(2, len(comparison.groups))
 
 
 def _loss(value: float) -> str:

@@ -15,10 +15,12 @@ from minigpt.files import remove_folder, remove_gone
 from minigpt.layout import CONFIG, LOCK
 from minigpt.records import find_runs, flat_settings, folder_bytes, is_run, read_run
 from minigpt.run_state import RunState
+from minigpt.study.compare_labels import told
 from minigpt.study.sweep_record import SweepRecords, forget_run
 from minigpt.study.tables import Table
 from minigpt.study.units import bytes_text, seconds_text
 
+_VALUES = 6  # that are shown of a setting
 SortKey = Literal["loss", "age", "size", "name"]
 
 
@@ -67,6 +69,18 @@ def filter_runs(runs: Sequence[ListedRun], conditions: Sequence[str]) -> list[Li
     keys = list(dict.fromkeys(key for run in runs for key in run.settings))
     tests = [_condition(text, keys) for text in conditions]
     return [run for run in runs if all(test(run) for test in tests)]
+
+
+def why_none(runs: Sequence[ListedRun], conditions: Sequence[str]) -> str:
+    """Of what value no run is, and what values there are; empty: each condition by itself is met."""
+    for text in conditions:
+        key, equals, value = text.partition("=")
+        if equals and runs and not filter_runs(runs, [text]):
+            values = list(dict.fromkeys(told(run.settings[key]) for run in runs if key in run.settings))
+            more = ", ..." if len(values) > _VALUES else ""
+            near = did_you_mean(value, values)
+            return f": {key} is {', '.join(values[:_VALUES])}{more}, never {value}{near}"
+    return ""
 
 
 def remove_run(run: ListedRun) -> str | None:
@@ -173,6 +187,8 @@ def _condition(text: str, keys: Sequence[str]) -> Callable[[ListedRun], bool]:
             near = did_you_mean(text, [*states, *keys])
             raise ConfigError(f"--where {text}: neither a state ({', '.join(states)}) nor KEY=VALUE{near}")
         return lambda run: run.state == text
+    if key == "state":
+        raise ConfigError(f"--where {text}: a state is written alone, as in --where {value or 'finished'}")
     if keys and key not in keys:
         raise ConfigError(f"--where {text}: no run has a setting {key}{did_you_mean(key, keys)}")
     return lambda run: key in run.settings and _same(run.settings[key], value)
