@@ -69,3 +69,15 @@ def test_signs_stand_beside_their_numbers() -> None:
         lines = written(console)
         assert " ".join(lines) == verdict
         assert not any(line.endswith((" ±", " =", " <")) or line.startswith(("±", "=", "<")) for line in lines)
+
+
+def test_a_path_in_a_sentence_stays_whole() -> None:
+    width = 60
+    path = "runs/s/base,seed=1/divergences/step=00000002.pt"
+    table = Table(
+        title="", columns=("run", "state", "reason"), rows=[("base,seed=1", "diverged", f"look at {path} for more")],
+        prose=frozenset({"reason"}),
+    )  # fmt: skip
+    show(console := terminal(width), table)
+    assert any(path in line for line in written(console))
+    assert max(map(len, written(console))) <= width

@@ -32,14 +32,18 @@ class Table:
         return "\n".join([*([self.title] if self.title else []), *columns_text(rows, right)])
 
     def widths(self) -> list[int]:
-        """Of each column, the room that it needs; a sentence can do with little."""
+        """Of each column, the room that it needs; a sentence can do with little, but for its longest word."""
         needed = [
             max(map(display_width, (name, *(printable(row[place]) for row in self.rows))))
             for place, name in enumerate(self.columns)
         ]
+        words = [
+            max((display_width(word) for row in self.rows for word in row[place].split()), default=0)
+            for place in range(len(self.columns))
+        ]
         return [
-            min(width, max(_SENTENCE, display_width(name))) if name in self.prose else width
-            for name, width in zip(self.columns, needed, strict=True)
+            min(width, max(_SENTENCE, display_width(name), word)) if name in self.prose else width
+            for name, width, word in zip(self.columns, needed, words, strict=True)
         ]
 
     def fits(self, room: int, *, gap: int) -> bool:
