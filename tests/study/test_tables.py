@@ -48,8 +48,8 @@ def outcome(group: str) -> Table:
 @pytest.mark.parametrize("room", [40, 78, 98])
 def test_blocks_repeat_the_first_column_and_lose_none(room: int) -> None:
     table = outcome("rotary")
-    blocks = table.blocks(room, gap=2)
-    assert all(block.fits(room, gap=2) for block in blocks)
+    blocks = table.blocks(room)
+    assert all(block.fits(room) for block in blocks)
     assert [block.title for block in blocks] == ["t", *[""] * (len(blocks) - 1)]
     assert [name for block in blocks for name in block.columns[1:]] == list(table.columns[1:])
     assert {tuple(row[0] for row in block.rows) for block in blocks} == {("rotary", "base")}
@@ -57,7 +57,7 @@ def test_blocks_repeat_the_first_column_and_lose_none(room: int) -> None:
 
 
 def test_long_names_are_numbered() -> None:
-    legend, *blocks = outcome("x" * 70).blocks(78, gap=2)
+    legend, *blocks = outcome("x" * 70).blocks(78)
     assert (legend.title, legend.columns, legend.rows) == ("t", ("#", "group"), [("1", "x" * 70), ("2", "base")])
     assert [block.title for block in blocks] == ["", ""]
     assert {tuple(row[0] for row in block.rows) for block in blocks} == {("1", "2")}

@@ -15,8 +15,6 @@ from minigpt.study.tables import Table, columns_text
 
 _EDGES = 2
 """Columns that the box takes on both sides together."""
-_GAP = 2
-"""Columns between two columns of a table."""
 _INDENT = "  "
 _TIED = re.compile(r" ([±=<]) ")
 """Signs that no line ends or begins with: what stands beside them is one number."""
@@ -31,12 +29,12 @@ def show(console: Console, table: Table) -> None:
         console.print(table.plain(), highlight=False, markup=False, soft_wrap=True)
         return
     room = console.width - _EDGES
-    if table.fits(room, gap=_GAP):
+    if table.fits(room):
         console.print(_rich(table))
         return
     rest = _beside(table)
-    if table.reads_down or not rest.fits(console.width - len(_INDENT), gap=len(_INDENT)):
-        for block in table.blocks(room, gap=_GAP):
+    if table.reads_down or not rest.fits(console.width - len(_INDENT)):
+        for block in table.blocks(room):
             console.print(_rich(block))
         return
     for line, style in _stacked(table, rest, console.width):

@@ -46,43 +46,32 @@ class Table:
             for name, width, word in zip(self.columns, needed, words, strict=True)
         ]
 
-    def fits(self, room: int, *, gap: int) -> bool:
-        """Whether it is no wider than `room`, its columns `gap` apart."""
-        return sum(self.widths()) + gap * (len(self.columns) - 1) <= room
+    def fits(self, room: int) -> bool:
+        """Whether it is no wider than `room`."""
+        return sum(self.widths()) + GAP * (len(self.columns) - 1) <= room
 
-    def blocks(self, room: int, *, gap: int) -> "list[Table]":
+    def blocks(self, room: int) -> "list[Table]":
         """The columns in several tables of the width `room` at most, each with the first column again.
 
         Where that one takes more than half of the room, its cells are numbered, and a first table says what they are. A
         column that is too wide all by itself has a table to itself.
         """
-        first, *widths = self.widths()
-        if first > room * _NAMES_SHARE:
+        if self.widths()[0] > room * _NAMES_SHARE:
             numbers = [str(number) for number in range(1, len(self.rows) + 1)]
             names = [(number, row[0]) for number, row in zip(numbers, self.rows, strict=True)]
             legend = replace(self, columns=("#", self.columns[0]), rows=list(names), prose=frozenset(self.columns[:1]))
             numbered = [(number, *row[1:]) for number, row in zip(numbers, self.rows, strict=True)]
             rest = replace(self, title="", columns=("#", *self.columns[1:]), rows=list(numbered))
-            return [legend, *rest.blocks(room, gap=gap)]
-        places: list[list[int]] = []
-        taken = room
-        for place, width in enumerate(widths, start=1):
-            if taken + gap + width > room:
-                places.append([])
-                taken = first
-            places[-1].append(place)
-            taken += gap + width
+            return [legend, *rest.blocks(room)]
+        rows = [list(self.columns), *([printable(cell) for cell in row] for row in self.rows)]
         return [
-            replace(
-                self,
-                title="" if number else self.title,
-                columns=[self.columns[place] for place in (0, *own)],
-                rows=[[row[place] for place in (0, *own)] for row in self.rows],
-            )
-            for number, own in enumerate(places)
+            replace(self, title="" if number else self.title, columns=block[0], rows=block[1:])
+            for number, block in enumerate(folded(rows, room, keys=1))
         ]
 
 
+GAP = 2
+"""Columns of a terminal between two columns of a table."""
 _SENTENCE = 30
 """Columns of a terminal in which a sentence can still be read."""
 _NAMES_SHARE = 0.5
@@ -105,11 +94,11 @@ def folded(rows: Sequence[Sequence[str]], width: int | None, *, keys: int) -> li
 
     Each begins with the first `keys` cells of every row and has one more at least, so no cell is ever broken.
     """
-    widths = [max(map(display_width, column)) + 2 for column in zip(*rows, strict=True)]
+    widths = [max(map(display_width, column)) + GAP for column in zip(*rows, strict=True)]
     groups: list[list[int]] = [[]]
     for place in range(keys, len(widths)):
         used = sum(widths[:keys]) + sum(widths[other] for other in groups[-1])
-        if width is not None and groups[-1] and used + widths[place] - 2 > width:
+        if width is not None and groups[-1] and used + widths[place] - GAP > width:
             groups.append([])
         groups[-1].append(place)
     return [[[*row[:keys], *(row[place] for place in group)] for row in rows] for group in groups]
