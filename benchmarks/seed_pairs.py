@@ -2,7 +2,7 @@
 
     python benchmarks/seed_pairs.py tinyshakespeare.txt [SEEDS]
 
-`minigpt compare` pairs runs by seed where this pays: see `minigpt.study.compare_statistics.difference`.
+`minigpt compare` pairs runs by seed where this pays: see `minigpt.study.comparison.statistics.difference`.
 """
 
 import itertools

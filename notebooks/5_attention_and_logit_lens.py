@@ -226,3 +226,5 @@ plt.show()
 # %% [markdown]
 # At the bottom all of it stands at the token that was changed, at the top all of it at the last token, which makes the prediction.
 # Between the two the heads have carried it: the layer where the colour changes columns is where it was read.
+#
+# Next: [6 · An ablation, from sweep to verdict](6_an_ablation.ipynb).

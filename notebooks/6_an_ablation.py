@@ -20,10 +20,10 @@ import minigpt
 from minigpt.batches import ValidationBatches, Windows
 from minigpt.inspection.predictions import loss_by_position, predict
 from minigpt.study.compare import compare
-from minigpt.study.compare_picture import colours, draw_differences
-from minigpt.study.compare_result import UNITS, field_of
-from minigpt.study.compare_statistics import difference
-from minigpt.study.compare_table import outcome_table, ranked, settings_table
+from minigpt.study.comparison.picture import colours, draw_differences
+from minigpt.study.comparison.result import UNITS, field_of
+from minigpt.study.comparison.statistics import difference
+from minigpt.study.comparison.table import outcome_table, ranked, settings_table
 from minigpt.text.prepare import prepare_cached
 from minigpt.training.config import DataConfig
 

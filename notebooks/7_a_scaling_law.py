@@ -23,10 +23,10 @@ from minigpt.optim.config import OptimConfig
 from minigpt.optim.schedules import learning_rate
 from minigpt.records import read_run
 from minigpt.study.scaling import COEFFICIENTS, fit_scaling
-from minigpt.study.scaling_isoflop import SAME_BUDGET
-from minigpt.study.scaling_result import study_scaling
-from minigpt.study.scaling_runs import read_sweep
-from minigpt.study.scaling_text import advice_lines, law_lines, parabola_lines, run_table
+from minigpt.study.scaling_laws.isoflop import SAME_BUDGET
+from minigpt.study.scaling_laws.result import study_scaling
+from minigpt.study.scaling_laws.runs import read_sweep
+from minigpt.study.scaling_laws.text import advice_lines, law_lines, parabola_lines, run_table
 from minigpt.study.tables import columns_text
 
 style()

@@ -14,7 +14,7 @@ from training.tiny import tiny_experiment
 
 from minigpt.cli.main import main
 from minigpt.study.compare import compare
-from minigpt.study.compare_result import as_plain
+from minigpt.study.comparison.result import as_plain
 from minigpt.training.fit import fit
 
 

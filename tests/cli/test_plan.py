@@ -9,7 +9,7 @@ import pytest
 
 from minigpt.cli.main import main
 from minigpt.hardware import matmul
-from minigpt.study import plan_speed
+from minigpt.study.planning import speed as plan_speed
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
 TINY = ["--model.n_layer=1", "--model.n_embd=16", "--model.n_head=2", "--model.block_size=16", "--data.tokenizer=byte",

@@ -14,12 +14,12 @@ from minigpt.cli.main import main
 from minigpt.cli.parsing import parse_plain
 from minigpt.model.config import GPTConfig
 from minigpt.model.sizes import flops_per_token, parameter_count
-from minigpt.study.law import Law
-from minigpt.study.law_file import read_law
 from minigpt.study.scaling import Fit
-from minigpt.study.scaling_advice import advise
-from minigpt.study.scaling_runs import read_sweep
-from minigpt.study.scaling_text import command
+from minigpt.study.scaling_laws.advice import advise
+from minigpt.study.scaling_laws.law import Law
+from minigpt.study.scaling_laws.law_file import read_law
+from minigpt.study.scaling_laws.runs import read_sweep
+from minigpt.study.scaling_laws.text import command
 from minigpt.text.tokenizers import ByteTokenizer
 from minigpt.training.config import Experiment
 

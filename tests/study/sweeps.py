@@ -15,12 +15,12 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from minigpt.study.search_space import SearchSpace
-from minigpt.study.sweep_cell import CellRun, Outcome
-from minigpt.study.sweep_file import Cell, Sweep, make_cell
-from minigpt.study.sweep_folder import SweepFolder
-from minigpt.study.sweep_job import Job
-from minigpt.study.sweep_view import PlainView
+from minigpt.study.sweep.cell import CellRun, Outcome
+from minigpt.study.sweep.file import Cell, Sweep, make_cell
+from minigpt.study.sweep.folder import SweepFolder
+from minigpt.study.sweep.job import Job
+from minigpt.study.sweep.search_space import SearchSpace
+from minigpt.study.sweep.view import PlainView
 
 SETTINGS = {
     "run": {"log_every": 2, "eval_every": 5, "eval_batches": 2, "save_every": 4, "sample_every": 0},

@@ -10,11 +10,11 @@ import pytest
 from minigpt.errors import CheckpointError, ConfigError
 from minigpt.records import read_run
 from minigpt.study.compare import compare
-from minigpt.study.compare_curves import seconds_at
-from minigpt.study.compare_groups import NO_DIFFERENCE
-from minigpt.study.compare_labels import labels, stem
-from minigpt.study.compare_picture import draw_curves
-from minigpt.study.compare_table import explanation, outcome_table
+from minigpt.study.comparison.curves import seconds_at
+from minigpt.study.comparison.groups import NO_DIFFERENCE
+from minigpt.study.comparison.labels import labels, stem
+from minigpt.study.comparison.picture import draw_curves
+from minigpt.study.comparison.table import explanation, outcome_table
 from minigpt.text.tokenizers import CharTokenizer
 from minigpt.training.config import RunConfig
 

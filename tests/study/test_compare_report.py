@@ -10,10 +10,10 @@ import pytest
 
 from minigpt.errors import ConfigError
 from minigpt.study.compare import compare
-from minigpt.study.compare_picture import PALETTE, colours, draw_curves, draw_differences
-from minigpt.study.compare_report import write_report
-from minigpt.study.compare_samples import SampledText, last_samples
-from minigpt.study.compare_table import ranked
+from minigpt.study.comparison.picture import PALETTE, colours, draw_curves, draw_differences
+from minigpt.study.comparison.report import write_report
+from minigpt.study.comparison.samples import SampledText, last_samples
+from minigpt.study.comparison.table import ranked
 
 from .folders import write_run, write_sweep
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from minigpt.study.compare_statistics import difference, estimate, holm
+from minigpt.study.comparison.statistics import difference, estimate, holm
 
 # Student's sleep data (1908), the example of R's t.test, with what R prints for it.
 DRUG_1 = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from minigpt.study.law import PUBLISHED, FittedLaw, Forecast, Interval, Law, compute_optimal, forecast
-from minigpt.study.law_file import find_law, read_law, write_law
+from minigpt.study.scaling_laws.law import PUBLISHED, FittedLaw, Forecast, Interval, Law, compute_optimal, forecast
+from minigpt.study.scaling_laws.law_file import find_law, read_law, write_law
 
 OURS = FittedLaw(
     law=Law(E=1.0, A=10.0, B=20.0, alpha=0.3, beta=0.4),

@@ -12,7 +12,7 @@ from minigpt.model.gpt import GPT
 from minigpt.optim.config import OptimConfig
 from minigpt.optim.groups import build_optimizer
 from minigpt.precision import autocast, weights_dtype
-from minigpt.study.plan_memory import LIBRARY_BYTES, checkpoint_bytes, disk_bytes, step_memory, strategy_name
+from minigpt.study.planning.memory import LIBRARY_BYTES, checkpoint_bytes, disk_bytes, step_memory, strategy_name
 
 from .work import MODEL, workload
 

@@ -8,10 +8,10 @@ from minigpt.hardware import matmul
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
 from minigpt.model.sizes import flops_per_token
-from minigpt.study import plan_speed
-from minigpt.study.machine import listed_machine, this_machine
 from minigpt.study.plan import duration, make_plan
-from minigpt.study.plan_speed import TRAINER_SECONDS, find_speed
+from minigpt.study.planning import speed as plan_speed
+from minigpt.study.planning.machine import listed_machine, this_machine
+from minigpt.study.planning.speed import TRAINER_SECONDS, find_speed
 
 from .work import MODEL, machine, speed, workload
 

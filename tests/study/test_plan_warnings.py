@@ -9,8 +9,8 @@ import pytest
 from minigpt.model.config import GPTConfig
 from minigpt.optim.config import OptimConfig
 from minigpt.study.plan import Plan, make_plan
-from minigpt.study.plan_memory import largest_batch, step_memory
-from minigpt.study.plan_warnings import warnings_of
+from minigpt.study.planning.memory import largest_batch, step_memory
+from minigpt.study.planning.warnings import warnings_of
 
 from .work import MODEL, machine, speed, text, workload
 

@@ -8,7 +8,7 @@ from filelock import FileLock
 
 from minigpt.errors import CheckpointError
 from minigpt.study.compare import compare
-from minigpt.study.compare_sources import find_sources, told_apart
+from minigpt.study.comparison.sources import find_sources, told_apart
 from minigpt.study.runs import list_runs, remove_run
 
 from .folders import write_run, write_sweep

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from minigpt.errors import DataError
-from minigpt.study.law import PUBLISHED, Law
 from minigpt.study.scaling import Point, _Logs, _objective, fit_scaling
-from minigpt.study.scaling_isoflop import frontier, parabolas
-from minigpt.study.scaling_text import parabola_lines
+from minigpt.study.scaling_laws.isoflop import frontier, parabolas
+from minigpt.study.scaling_laws.law import PUBLISHED, Law
+from minigpt.study.scaling_laws.text import parabola_lines
 
 SMALL = Law(E=1.5, A=80.0, B=300.0, alpha=0.35, beta=0.4)
 

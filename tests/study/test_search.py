@@ -8,12 +8,12 @@ import pytest
 from rich.console import Console
 
 from minigpt.errors import ConfigError
-from minigpt.study.search_space import Choices, Numbers, SearchSpace
-from minigpt.study.sweep_cell import CellRun, Outcome
-from minigpt.study.sweep_file import Cell
-from minigpt.study.sweep_folder import SweepFolder
-from minigpt.study.sweep_run import supervise
-from minigpt.study.sweep_view import LiveView
+from minigpt.study.sweep.cell import CellRun, Outcome
+from minigpt.study.sweep.file import Cell
+from minigpt.study.sweep.folder import SweepFolder
+from minigpt.study.sweep.run import supervise
+from minigpt.study.sweep.search_space import Choices, Numbers, SearchSpace
+from minigpt.study.sweep.view import LiveView
 
 from .sweeps import BASE, Fake, job, quiet_view, run_of, sweep, write_metrics
 
@@ -41,9 +41,9 @@ class Objective(Fake):
 
 def test_a_search_finds_prunes_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("optuna")
-    from minigpt.study.search import Search, best_trial
+    from minigpt.study.sweep.search import Search, best_trial
 
-    monkeypatch.setattr("minigpt.study.sweep_run._POLL_SECONDS", 0)
+    monkeypatch.setattr("minigpt.study.sweep.run._POLL_SECONDS", 0)
     folder = SweepFolder(tmp_path / "exp", sweep(search=SPACE), BASE)
 
     def make_run(cell: Cell) -> CellRun:
@@ -77,9 +77,9 @@ def test_a_search_finds_prunes_and_goes_on(tmp_path: Path, monkeypatch: pytest.M
 def test_settings_that_do_not_go_together_fail_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where a search was killed with such a trial at work; and if there is nothing else, one line says so."""
     pytest.importorskip("optuna")
-    from minigpt.study.search import Search, best_trial
+    from minigpt.study.sweep.search import Search, best_trial
 
-    monkeypatch.setattr("minigpt.study.sweep_run._POLL_SECONDS", 0)
+    monkeypatch.setattr("minigpt.study.sweep.run._POLL_SECONDS", 0)
     space = replace(SPACE, pruner="none")
     folder = SweepFolder(tmp_path / "exp", sweep(search=space), BASE)
     only = 2
@@ -113,7 +113,7 @@ def test_settings_that_do_not_go_together_fail_alone(tmp_path: Path, monkeypatch
 
 def test_the_last_validation_prunes_nothing(tmp_path: Path) -> None:
     optuna = pytest.importorskip("optuna")
-    from minigpt.study.search import Search
+    from minigpt.study.sweep.search import Search
 
     class Always(optuna.pruners.BasePruner):  # type: ignore[misc, name-defined]
         def prune(self, study: object, trial: object) -> bool:

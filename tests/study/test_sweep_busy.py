@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from minigpt.study.sweep_cell import BUSY, CellProcess, CellRun, Outcome
-from minigpt.study.sweep_folder import SweepFolder
-from minigpt.study.sweep_local import LocalExecutor, run_local, run_one
-from minigpt.study.sweep_slots import Slots
+from minigpt.study.sweep.cell import BUSY, CellProcess, CellRun, Outcome
+from minigpt.study.sweep.folder import SweepFolder
+from minigpt.study.sweep.local import LocalExecutor, run_local, run_one
+from minigpt.study.sweep.slots import Slots
 
 from .sweeps import BASE, cells, job, run_of, sweep, wait_for
 
@@ -36,7 +36,7 @@ def test_a_folder_in_which_another_process_trains(tmp_path: Path, monkeypatch: p
         assert not (run.path / "stdout.log").exists()
     assert ended(executor) == [(run.name, Outcome(state="failed", reason="it ended after step 0 of 12"))]  # it began
 
-    monkeypatch.setattr("minigpt.study.sweep_cell._PATIENCE", 0.0)
+    monkeypatch.setattr("minigpt.study.sweep.cell._PATIENCE", 0.0)
     with lock:
         executor.start(run)
         assert ended(executor) == [(run.name, BUSY)]
@@ -67,7 +67,7 @@ sys.exit(ConfigError.exit_code)
 def test_one_that_loses_the_folder_to_a_process_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody holds the lock any more when the sweep looks: it begins again, and takes the next error for its own."""
     run = run_of(tmp_path, cells("a")[0], "fit")
-    monkeypatch.setattr("minigpt.study.sweep_cell._CHILD", ("-c", LOSER))
+    monkeypatch.setattr("minigpt.study.sweep.cell._CHILD", ("-c", LOSER))
     lost = CellProcess(run, {})
     assert lost.wait() == BUSY
     (tmp_path / "again").unlink()
@@ -84,8 +84,8 @@ def test_one_that_loses_the_folder_to_a_process_that_is_gone(tmp_path: Path, mon
 
 
 def test_a_busy_cell_is_left_for_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minigpt.study.sweep_cell._PATIENCE", 0.0)
-    monkeypatch.setattr("minigpt.study.sweep_run._POLL_SECONDS", 0)
+    monkeypatch.setattr("minigpt.study.sweep.cell._PATIENCE", 0.0)
+    monkeypatch.setattr("minigpt.study.sweep.run._POLL_SECONDS", 0)
     todo = job(tmp_path, folder=SweepFolder(tmp_path / "exp", sweep("a"), BASE))
     folder = run_of(tmp_path, cells("a")[0]).path
     folder.mkdir(parents=True)

@@ -9,8 +9,8 @@ import yaml
 from minigpt.cli.main import main
 from minigpt.cli.sweep_cells import SweepCells
 from minigpt.errors import ConfigError
-from minigpt.study.search_space import Choices, Numbers
-from minigpt.study.sweep_file import Sweep, parse_sweep, words_of
+from minigpt.study.sweep.file import Sweep, parse_sweep, words_of
+from minigpt.study.sweep.search_space import Choices, Numbers
 
 from .sweeps import write_sweep
 

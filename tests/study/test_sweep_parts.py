@@ -11,13 +11,13 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from minigpt.errors import ConfigError
-from minigpt.study.sweep_cell import CellProcess, CellRun, Outcome
-from minigpt.study.sweep_engines import ENGINES
-from minigpt.study.sweep_file import EngineName
-from minigpt.study.sweep_folder import CellRecord, SweepFolder
-from minigpt.study.sweep_progress import Progress, read_curve, read_progress
-from minigpt.study.sweep_run import CellList, supervise
-from minigpt.study.sweep_view import LiveView, clock
+from minigpt.study.sweep.cell import CellProcess, CellRun, Outcome
+from minigpt.study.sweep.engines import ENGINES
+from minigpt.study.sweep.file import EngineName
+from minigpt.study.sweep.folder import CellRecord, SweepFolder
+from minigpt.study.sweep.progress import Progress, read_curve, read_progress
+from minigpt.study.sweep.run import CellList, supervise
+from minigpt.study.sweep.view import LiveView, clock
 
 from .sweeps import BASE, Fake, cells, quiet_view, run_of, sweep, write_metrics
 
@@ -69,7 +69,7 @@ def test_leftovers_go_when_nobody_writes(tmp_path: Path, monkeypatch: pytest.Mon
         except Timeout:
             held.append(True)
 
-    monkeypatch.setattr("minigpt.study.sweep_folder.remove_leftovers", look)
+    monkeypatch.setattr("minigpt.study.sweep.folder.remove_leftovers", look)
     with SweepFolder(tmp_path / "exp", sweep("a"), BASE).locked():
         look(tmp_path / "exp")
     assert held == [True, False]
@@ -129,7 +129,7 @@ def test_one_that_was_stopped_after_its_last_step_is_finished(tmp_path: Path, mo
 
 
 def test_one_that_fails_does_not_stop_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minigpt.study.sweep_run._POLL_SECONDS", 0)
+    monkeypatch.setattr("minigpt.study.sweep.run._POLL_SECONDS", 0)
     folder, executor = SweepFolder(tmp_path / "exp", sweep("a", "bad", "c"), BASE), Fake(2)
     with folder.locked():
         view, out = quiet_view(folder)

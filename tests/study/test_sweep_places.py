@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from minigpt.errors import ConfigError
-from minigpt.study.sweep_job import Job
-from minigpt.study.sweep_local import run_local, run_one
-from minigpt.study.sweep_ray import run_on_ray
-from minigpt.study.sweep_slots import Slots, share_out
-from minigpt.study.sweep_slurm import ranges, write_script
+from minigpt.study.sweep.job import Job
+from minigpt.study.sweep.local import run_local, run_one
+from minigpt.study.sweep.ray import run_on_ray
+from minigpt.study.sweep.slots import Slots, share_out
+from minigpt.study.sweep.slurm import ranges, write_script
 
 from .sweeps import job
 
@@ -39,7 +39,7 @@ def test_cells_share_the_machine(
 ) -> None:
     """`expected`: places, threads of each, GPUs of the last."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr("minigpt.study.sweep_slots.usable_cores", lambda: 8)
+    monkeypatch.setattr("minigpt.study.sweep.slots.usable_cores", lambda: 8)
     slots = share_out(jobs, n_cells=n_cells, gpus=gpus, gpus_per_cell=per_cell)
     last = slots.environment(len(slots) - 1)
     assert (len(slots), slots.threads, last.get("CUDA_VISIBLE_DEVICES")) == expected
@@ -49,8 +49,8 @@ def test_cells_share_the_machine(
 
 def test_a_task_has_all_of_its_machine_and_a_mac_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr("minigpt.study.sweep_slots.usable_cores", lambda: 8)
-    monkeypatch.setattr("minigpt.study.sweep_job.visible_gpus", lambda: ["0", "1"])
+    monkeypatch.setattr("minigpt.study.sweep.slots.usable_cores", lambda: 8)
+    monkeypatch.setattr("minigpt.study.sweep.job.visible_gpus", lambda: ["0", "1"])
     assert job(tmp_path).whole() == Slots(threads=8, gpus=((),))
     assert job(tmp_path, accelerator="auto", cpus_per_cell=3).whole() == Slots(threads=3, gpus=(("0", "1"),))
     seen: list[Slots] = []
@@ -64,7 +64,7 @@ def test_a_task_has_all_of_its_machine_and_a_mac_one_place(tmp_path: Path, monke
     assert job(tmp_path, cpus_per_cell=3).whole().threads == 3
     monkeypatch.delenv("OMP_NUM_THREADS")
 
-    monkeypatch.setattr("minigpt.study.sweep_job.visible_gpus", list)
+    monkeypatch.setattr("minigpt.study.sweep.job.visible_gpus", list)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
     for accelerator in ("auto", "gpu", "mps"):
         assert job(tmp_path, accelerator=accelerator).slots() == Slots(threads=8, gpus=((),))
@@ -73,8 +73,8 @@ def test_a_task_has_all_of_its_machine_and_a_mac_one_place(tmp_path: Path, monke
 
 
 def test_more_than_the_machine_has_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minigpt.study.sweep_slots.usable_cores", lambda: 8)
-    monkeypatch.setattr("minigpt.study.sweep_job.visible_gpus", lambda: ["0", "1"])
+    monkeypatch.setattr("minigpt.study.sweep.slots.usable_cores", lambda: 8)
+    monkeypatch.setattr("minigpt.study.sweep.job.visible_gpus", lambda: ["0", "1"])
     asked = {"accelerator": "auto", "gpus_per_cell": 3}
     for engine in (run_local, run_on_ray):
         if engine is run_on_ray:
@@ -102,8 +102,8 @@ def test_a_slurm_script_asks_for_what_the_config_wants(
 ) -> None:
     """Whatever GPUs and cores the machine has on which it is written."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr("minigpt.study.sweep_slots.usable_cores", lambda: 64)
-    monkeypatch.setattr("minigpt.study.sweep_job.visible_gpus", lambda: [] if gpus else ["0"])
+    monkeypatch.setattr("minigpt.study.sweep.slots.usable_cores", lambda: 64)
+    monkeypatch.setattr("minigpt.study.sweep.job.visible_gpus", lambda: [] if gpus else ["0"])
     task = job(tmp_path, **changes)
     assert write_script(task) == 0
     script = (tmp_path / "exp" / "slurm.sh").read_text()

@@ -4,9 +4,9 @@ from typing import Any
 
 from minigpt.model.config import GPTConfig
 from minigpt.optim.config import OptimConfig
-from minigpt.study.machine import Machine
-from minigpt.study.plan_speed import Speed
-from minigpt.study.workload import Workload
+from minigpt.study.planning.machine import Machine
+from minigpt.study.planning.speed import Speed
+from minigpt.study.planning.workload import Workload
 from minigpt.text.outlook import TextOutlook
 
 MODEL = {"vocab_size": 300, "block_size": 16, "n_layer": 2, "n_head": 2, "n_embd": 32, "dropout": 0.0}

@@ -5,12 +5,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from minigpt.study.compare_result import By
+from minigpt.study.comparison.result import By
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from minigpt.study.compare_result import Comparison
+    from minigpt.study.comparison.result import Comparison
 
 _STYLES = {"better": "green", "worse": "red", "none": None}
 
@@ -42,9 +42,9 @@ def run(args: argparse.Namespace) -> int:
 
     from minigpt.cli.tables import say
     from minigpt.study.compare import compare
-    from minigpt.study.compare_report import write_report
-    from minigpt.study.compare_result import as_plain
-    from minigpt.study.compare_sources import located_sweep
+    from minigpt.study.comparison.report import write_report
+    from minigpt.study.comparison.result import as_plain
+    from minigpt.study.comparison.sources import located_sweep
 
     comparison = compare(args.runs, by=args.by, baseline=args.baseline)
     sweep = located_sweep(args.runs)
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 def show_comparison(console: "Console", comparison: "Comparison") -> None:
     """Tables, verdicts, notes."""
     from minigpt.cli.tables import say, show
-    from minigpt.study.compare_table import (
+    from minigpt.study.comparison.table import (
         ALONE,
         explanation,
         left_out_table,

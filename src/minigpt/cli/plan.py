@@ -14,8 +14,8 @@ from minigpt.errors import ConfigError, did_you_mean
 from minigpt.layout import CONFIG
 
 if TYPE_CHECKING:
-    from minigpt.study.machine import Machine
-    from minigpt.study.workload import Workload
+    from minigpt.study.planning.machine import Machine
+    from minigpt.study.planning.workload import Workload
     from minigpt.training.config import Experiment
 
 _EPILOG = "Every key of a config is an option, as in minigpt fit: --model.n_layer 6, --trainer.precision bf16-mixed."
@@ -68,11 +68,11 @@ def main(argv: Sequence[str]) -> int:
     from minigpt.cli.parsing import parse_plain
 
     experiment = parse_plain(words)
-    from minigpt.study.law_file import find_law, read_law
     from minigpt.study.plan import make_plan
-    from minigpt.study.plan_speed import find_speed
-    from minigpt.study.plan_text import plan_text
-    from minigpt.study.plan_warnings import warnings_of
+    from minigpt.study.planning.speed import find_speed
+    from minigpt.study.planning.text import plan_text
+    from minigpt.study.planning.warnings import warnings_of
+    from minigpt.study.scaling_laws.law_file import find_law, read_law
 
     machine = find_machine(experiment, options)
     workload = make_workload(experiment, machine.devices)
@@ -153,7 +153,7 @@ def find_machine(experiment: "Experiment", options: argparse.Namespace) -> "Mach
     from dataclasses import replace
 
     from minigpt.api import find_device
-    from minigpt.study.machine import listed_machine, this_machine
+    from minigpt.study.planning.machine import listed_machine, this_machine
 
     name = options.device
     if name is None:
@@ -199,8 +199,8 @@ def _precision(experiment: "Experiment") -> str:
 def make_workload(experiment: "Experiment", devices: int) -> "Workload":
     """The workload of an experiment on so many devices, its corpus looked up but not prepared."""
     from minigpt.model.config import GPTConfig, padded_vocabulary
-    from minigpt.study.plan_memory import strategy_name
-    from minigpt.study.workload import Workload
+    from minigpt.study.planning.memory import strategy_name
+    from minigpt.study.planning.workload import Workload
     from minigpt.text.outlook import look_ahead
     from minigpt.training.config import SAMPLE_TOKENS
 

@@ -10,7 +10,7 @@ from minigpt.cli.threads import one_thread_of_algebra
 from minigpt.errors import ConfigError, DataError, did_you_mean
 
 if TYPE_CHECKING:
-    from minigpt.study.scaling_runs import ScalingSweep
+    from minigpt.study.scaling_laws.runs import ScalingSweep
 
 PICTURE = "scaling.png"
 
@@ -35,11 +35,11 @@ def run(options: argparse.Namespace) -> int:
         import scipy.optimize  # noqa: F401  numpy comes with it, and whoever imports either later gets these
     _check(options)
     folder = find_folder(options.sweep, Path(options.root))
-    from minigpt.study.law_file import FILE_NAME, write_law
-    from minigpt.study.scaling_picture import draw
-    from minigpt.study.scaling_result import study_scaling
-    from minigpt.study.scaling_runs import read_sweep
-    from minigpt.study.scaling_text import result_text
+    from minigpt.study.scaling_laws.law_file import FILE_NAME, write_law
+    from minigpt.study.scaling_laws.picture import draw
+    from minigpt.study.scaling_laws.result import study_scaling
+    from minigpt.study.scaling_laws.runs import read_sweep
+    from minigpt.study.scaling_laws.text import result_text
 
     sweep = read_sweep(folder)
     flops, how = _budget(options, sweep)
@@ -60,7 +60,7 @@ def _check(options: argparse.Namespace) -> None:
             raise ConfigError(f"--{name} {value} must be a finite number above 0")
     if options.bootstraps < 10:
         raise ConfigError(f"--bootstraps {options.bootstraps} must be 10 or more: an interval comes from them")
-    from minigpt.study.scaling_picture import FORMATS
+    from minigpt.study.scaling_laws.picture import FORMATS
 
     for name, suffixes in (("picture", FORMATS), ("law", (".json",))):
         value = getattr(options, name)
@@ -95,7 +95,7 @@ def find_folder(sweep: str, root: Path) -> Path:
 
 def _budget(options: argparse.Namespace, sweep: "ScalingSweep") -> tuple[float, str]:
     """FLOPs, and how they came about; without a budget ten times the sweep's largest."""
-    from minigpt.study.scaling_advice import speed_of
+    from minigpt.study.scaling_laws.advice import speed_of
 
     if options.flops is not None:
         return options.flops, ""

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, get_args
 import yaml
 
 from minigpt.errors import ConfigError
-from minigpt.study.sweep_file import EngineName, Sweep, base_of, parse_sweep
-from minigpt.study.sweep_slots import TASK_CPUS
+from minigpt.study.sweep.file import EngineName, Sweep, base_of, parse_sweep
+from minigpt.study.sweep.slots import TASK_CPUS
 
 if TYPE_CHECKING:
-    from minigpt.study.sweep_job import Job
+    from minigpt.study.sweep.job import Job
 
 _ABSENT: dict[str, Any] = dict.fromkeys(("name", "jobs", "address", "gpus_per_cell", "cpus_per_cell", "cell"))
 """Options without a default: argparse's help is to show none."""
@@ -76,8 +76,8 @@ def run(args: argparse.Namespace) -> int:
     args = argparse.Namespace(**{**_ABSENT, **vars(args)})
     _check_options(args)
     job = _job(args, _read(args))
-    from minigpt.study.sweep_engines import ENGINES
-    from minigpt.study.sweep_local import run_one
+    from minigpt.study.sweep.engines import ENGINES
+    from minigpt.study.sweep.local import run_one
 
     return ENGINES[args.engine](job) if args.cell is None else run_one(job, args.cell)
 
@@ -145,11 +145,11 @@ def _job(args: argparse.Namespace, sweep: Sweep) -> "Job":
 
     from rich.console import Console
 
-    from minigpt.study.sweep_folder import SweepFolder
-    from minigpt.study.sweep_job import Job
+    from minigpt.study.sweep.folder import SweepFolder
+    from minigpt.study.sweep.job import Job
 
     if sweep.search:
-        from minigpt.study.search import check_optuna
+        from minigpt.study.sweep.search import check_optuna
 
         check_optuna()
     trainer = cells.base["trainer"]

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from minigpt.cli.keys import check_names
 from minigpt.errors import ConfigError, DataError, did_you_mean
 from minigpt.metrics_csv import CURVES
-from minigpt.study.search_space import Choices, Numbers, SearchSpace
-from minigpt.study.sweep_file import Cell, Sweep, words_of
+from minigpt.study.sweep.file import Cell, Sweep, words_of
+from minigpt.study.sweep.search_space import Choices, Numbers, SearchSpace
 
 if TYPE_CHECKING:
-    from minigpt.study.sweep_cell import CellRun
+    from minigpt.study.sweep.cell import CellRun
 
 _MOST_COMBINATIONS = 32
 _ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
@@ -113,8 +113,8 @@ class SweepCells:
     def make_run(self, cell: Cell) -> "CellRun":
         """How the cell is trained; raises ConfigError for settings of a search that do not go together."""
         from minigpt.cli.parsing import dump
-        from minigpt.study.sweep_cell import CellRun
-        from minigpt.study.sweep_folder import BASE
+        from minigpt.study.sweep.cell import CellRun
+        from minigpt.study.sweep.folder import BASE
 
         settings = self._resolve(cell.overrides, f"cell {cell.name}: ")
         run = {**settings["run"], "name": cell.name, "root": str(self.folder)}

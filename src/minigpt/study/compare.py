@@ -7,15 +7,15 @@ from pathlib import Path
 from minigpt.errors import CheckpointError, ConfigError
 from minigpt.model.config import GPTConfig
 from minigpt.records import RunRecord
-from minigpt.study.compare_curves import shortest_end, validation_curve
-from minigpt.study.compare_data import choose_measure, text_of
-from minigpt.study.compare_groups import Grouped, group_runs, home_of, sweep_labels
-from minigpt.study.compare_notes import lost_groups, notes_on, notes_on_sweeps
-from minigpt.study.compare_result import By, Comparison, Curve, LeftOut, Measure, Run, field_of
-from minigpt.study.compare_runs import repeated, summarise_group, summarise_run
-from minigpt.study.compare_sources import RunSource, find_sources, told_apart
-from minigpt.study.compare_table import note_on_columns
-from minigpt.study.compare_verdicts import Sample, verdicts
+from minigpt.study.comparison.curves import shortest_end, validation_curve
+from minigpt.study.comparison.data import choose_measure, text_of
+from minigpt.study.comparison.groups import Grouped, group_runs, home_of, sweep_labels
+from minigpt.study.comparison.notes import lost_groups, notes_on, notes_on_sweeps
+from minigpt.study.comparison.result import By, Comparison, Curve, LeftOut, Measure, Run, field_of
+from minigpt.study.comparison.runs import repeated, summarise_group, summarise_run
+from minigpt.study.comparison.sources import RunSource, find_sources, told_apart
+from minigpt.study.comparison.table import note_on_columns
+from minigpt.study.comparison.verdicts import Sample, verdicts
 
 _NOTHING_CAME = frozenset({"diverged", "failed", "damaged"})
 

@@ -1,14 +1,14 @@
-"""A plan: all that can be known of a run before it, in numbers. How it is told stands in plan_text.py."""
+"""A plan: all that can be known of a run before it, in numbers. How it is told stands in planning/text.py."""
 
 from dataclasses import dataclass, replace
 
 from minigpt.hardware.utilisation import utilisation
 from minigpt.model.sizes import flops_per_token, parameters_by_part
-from minigpt.study.law import FittedLaw, Forecast, compute_optimal, forecast
-from minigpt.study.machine import Machine
-from minigpt.study.plan_memory import PRECISIONS, STRATEGIES, Memory, checkpoint_bytes, disk_bytes, step_memory
-from minigpt.study.plan_speed import TRAINER_SECONDS, Speed
-from minigpt.study.workload import Workload
+from minigpt.study.planning.machine import Machine
+from minigpt.study.planning.memory import PRECISIONS, STRATEGIES, Memory, checkpoint_bytes, disk_bytes, step_memory
+from minigpt.study.planning.speed import TRAINER_SECONDS, Speed
+from minigpt.study.planning.workload import Workload
+from minigpt.study.scaling_laws.law import FittedLaw, Forecast, compute_optimal, forecast
 
 STARTUP_SECONDS = 4.1
 """Before the first step, with a prepared corpus: `benchmarks/results/startup.md`."""

@@ -15,8 +15,8 @@ from minigpt.files import remove_folder, remove_gone
 from minigpt.layout import CONFIG, LOCK
 from minigpt.records import find_runs, flat_settings, folder_bytes, is_run, read_run
 from minigpt.run_state import RunState
-from minigpt.study.compare_labels import told
-from minigpt.study.sweep_record import SweepRecords, forget_run
+from minigpt.study.comparison.labels import told
+from minigpt.study.sweep.record import SweepRecords, forget_run
 from minigpt.study.tables import Table
 from minigpt.study.units import bytes_text, seconds_text
 

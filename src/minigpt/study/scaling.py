@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minigpt.errors import DataError
-from minigpt.study.law import Interval, Law
+from minigpt.study.scaling_laws.law import Interval, Law
 
 DELTA = 1e-3
 """From which residual of the log of the loss on Huber's loss is linear (Hoffmann et al. 2022, appendix D.3)."""

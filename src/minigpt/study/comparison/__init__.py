@@ -1,0 +1,1 @@
+"""What runs came to, and what may be claimed of their differences."""

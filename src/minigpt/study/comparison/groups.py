@@ -1,0 +1,148 @@
+"""Which runs differ in nothing but the seed, and in what the others differ."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from minigpt.errors import ConfigError, did_you_mean
+from minigpt.records import RunRecord, flat_settings
+from minigpt.study.comparison.labels import ABSENT, distinct, labels
+from minigpt.study.comparison.sources import RunSource, SweepGroup, told_apart
+from minigpt.study.sweep.record import BASE_GROUP
+
+NO_DIFFERENCE = frozenset({
+    "seed_everything", "run.name", "run.root", "run.log_every", "run.save_every", "run.keep", "run.sample_every",
+    "run.sample_prompt", "run.panels", "run.panel_every", "run.panel_heads", "run.panel_sentence",
+    "run.panel_temperatures", "data.num_workers", "trainer.enable_progress_bar", "trainer.logger", "trainer.profiler",
+    "trainer.enable_autolog_hparams",
+})  # fmt: skip
+"""Settings that change no weight and no loss."""
+CONTENT = "data_fingerprint"
+"""Not a setting: the content of the prepared text, shown where no setting tells two of them apart."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grouped:
+    """Runs that differ in nothing but the seed."""
+
+    name: str
+    members: list[int]
+    """Their positions."""
+    settings: dict[str, Any]
+    """All that makes them what they are, flat."""
+    differing: dict[str, Any]
+    """Of these, what is not the same in all groups."""
+    sweep_groups: list[SweepGroup]
+    """What sweeps call them, each once; empty: they belong to none."""
+
+
+def group_runs(
+    records: Sequence[RunRecord], names: Sequence[str], sweep_groups: Sequence[SweepGroup | None], baseline: str | None
+) -> list[Grouped]:
+    """Put `records` into groups by their settings, the baseline first. `names` tell the runs apart.
+
+    Runs of one sweep stay in the groups of that sweep, also where two of these have the same settings. Where all runs
+    belong to sweeps, groups are called as there: `base`, or `SWEEP/base` where there are several.
+
+    The baseline is the group that `baseline` names, itself or one of its runs (ConfigError if none or several do); by
+    default a sweep's `base`, or else the group of the first run.
+    """
+    every = [settings_of(record) for record in records]
+    of_sweeps = [each for each in sweep_groups if each is not None]
+    all_in_sweeps = len(of_sweeps) == len(records)
+    one_sweep = all_in_sweeps and len({each.sweep for each in of_sweeps}) == 1
+    members = _alike(list(zip(sweep_groups, every, strict=True)) if one_sweep else every)
+
+    def called() -> list[str]:
+        runs = [[names[index] for index in indices] for indices in members]
+        if all_in_sweeps:
+            told = sweep_labels(of_sweeps)
+            return distinct([told[of_sweeps[indices[0]]] for indices in members], runs)
+        return labels(differing(), runs)
+
+    def differing() -> list[dict[str, Any]]:
+        own = [every[indices[0]] for indices in members]
+        return [{key: each[key] for key in differing_keys(own) if key in each} for each in own]
+
+    def named(indices: Sequence[int]) -> set[str]:
+        """Whatever a person may call a group by, beside its label."""
+        own = [sweep_groups[index] for index in indices]
+        runs = {word for index in indices for word in (names[index], records[index].name)}
+        return runs | {each.name for each in own if each is not None}
+
+    first = 0
+    if baseline is not None:
+        first = _find(baseline, called(), [named(indices) for indices in members])
+    elif all_in_sweeps:
+        bases = [of_sweeps[indices[0]].name == BASE_GROUP for indices in members]
+        first = bases.index(True) if any(bases) else 0
+    members.insert(0, members.pop(first))
+    return [
+        Grouped(
+            name=name,
+            members=indices,
+            settings=every[indices[0]],
+            differing=own,
+            sweep_groups=list(dict.fromkeys(each for index in indices if (each := sweep_groups[index]) is not None)),
+        )
+        for name, indices, own in zip(called(), members, differing(), strict=True)
+    ]
+
+
+def home_of(source: RunSource, groups: Sequence[Grouped]) -> Grouped | None:
+    """The group that a run which is not compared would be in: its sweep's, or that of its settings; None: there is
+    none, or its settings are not known."""
+    settings = None if source.record is None else settings_of(source.record)
+    own = [group for group in groups if source.group is None or source.group in group.sweep_groups]
+    alike = [group for group in own if group.settings == settings]
+    return next(iter((alike or own) if source.group else alike), None)
+
+
+def settings_of(record: RunRecord) -> dict[str, Any]:
+    """What makes a run what it is, flat."""
+    flat = {key: value for key, value in flat_settings(record.config).items() if key not in NO_DIFFERENCE}
+    return flat | {CONTENT: record.data_fingerprint[:8]}
+
+
+def differing_keys(settings: Sequence[dict[str, Any]]) -> list[str]:
+    """The keys of which not all have the same value."""
+    first = settings[0]
+    keys = dict.fromkeys(key for each in settings for key in each)
+    differing = [key for key in keys if any(each.get(key, ABSENT) != first.get(key, ABSENT) for each in settings)]
+    if any(key.startswith("data.") for key in differing):  # says the same, and a person can read it
+        return [key for key in differing if key != CONTENT]
+    return differing
+
+
+def sweep_labels(groups: Sequence[SweepGroup]) -> dict[SweepGroup, str]:
+    """What to call each group of one or of several sweeps."""
+    sweeps = list(dict.fromkeys(group.sweep for group in groups))
+    if len(sweeps) == 1:
+        return {group: group.name for group in groups}
+    told = dict(zip(sweeps, told_apart(sweeps), strict=True))
+    return {group: f"{told[group.sweep]}/{group.name}" for group in groups}
+
+
+def _alike(values: Sequence[Any]) -> list[list[int]]:
+    """The positions of equal values, in the order of their first."""
+    groups: list[list[int]] = []
+    for position, value in enumerate(values):
+        group = next((each for each in groups if values[each[0]] == value), None)
+        if group is None:
+            groups.append([position])
+        else:
+            group.append(position)
+    return groups
+
+
+def _find(baseline: str, called: Sequence[str], named: Sequence[set[str]]) -> int:
+    """The position of the group that `baseline` names."""
+    if baseline in called:
+        return called.index(baseline)
+    found = [position for position, words in enumerate(named) if baseline in words]
+    if len(found) > 1:
+        raise ConfigError(f"--baseline {baseline} may mean {', '.join(called[position] for position in found)}")
+    if found:
+        return found[0]
+    near = did_you_mean(baseline, [*called, *sorted(set().union(*named))]) or f"; there are {', '.join(called[:6])}"
+    raise ConfigError(f"--baseline {baseline}: no group or run of that name{near}")

@@ -1,0 +1,119 @@
+"""What can be claimed of each group against the baseline, in words."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from minigpt.model.config import GPTConfig
+from minigpt.study.comparison.result import UNITS, Claim, Measure, Verdict
+from minigpt.study.comparison.statistics import CONFIDENCE, Difference, difference, holm
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """The values of one group that count."""
+
+    group: str
+    text: str
+    """Which text it is validated on."""
+    model: GPTConfig
+    values: dict[int, float]
+    """By seed."""
+    unknown: int = 0
+    """Runs without one: those that have it may be the fast ones, so they say nothing of the group."""
+    missing: int = 0
+    """Runs of the group that came to no value."""
+
+
+def verdicts(samples: Sequence[Sample], measure: Measure) -> list[Verdict]:
+    """One for each sample but the first, which is the baseline; the p-values are corrected for being several."""
+    baseline, *others = samples
+    tests: list[tuple[Sample, Difference | None]] = [
+        (other, _difference(other, baseline) if _comparable(other, baseline) else None) for other in others
+    ]
+    known = [test.p for _, test in tests if test is not None and test.p is not None]
+    corrected = iter(holm(known))
+    made = []
+    for other, test in tests:
+        p = next(corrected) if test is not None and test.p is not None else None
+        made.append(_verdict(other, baseline, test, p, n_tests=len(known), measure=measure))
+    return made
+
+
+def _difference(ours: Sample, theirs: Sample) -> Difference:
+    return difference(ours.values, theirs.values, one_model=ours.model == theirs.model)
+
+
+def _comparable(one: Sample, other: Sample) -> bool:
+    return one.text == other.text and all(sample.values and not sample.unknown for sample in (one, other))
+
+
+def _verdict(
+    ours: Sample, theirs: Sample, test: Difference | None, corrected: float | None, *, n_tests: int, measure: Measure
+) -> Verdict:
+    plain = Verdict(
+        group=ours.group,
+        baseline=theirs.group,
+        claim="none",
+        text="",
+        difference=test.difference if test else None,
+        half_width=test.half_width if test else None,
+        p=test.p if test else None,
+        p_corrected=corrected,
+        method=test.method if test else None,
+    )
+    if test is None:
+        return replace(plain, text=_incomparable(ours, theirs))
+    lost = "".join(
+        f"; {sample.missing} of {sample.missing + len(sample.values)} runs of {sample.group} came to nothing"
+        for sample in (ours, theirs)
+        if sample.missing
+    )
+    gap = f"{test.difference:+.{_digits(test)}f}"
+    if corrected is None or test.half_width is None:
+        return replace(plain, text=_without_interval(ours, theirs, test, f"{gap} {UNITS[measure]}") + lost)
+    size = f"{abs(test.difference):.{_digits(test)}f} ± {test.half_width:.{_digits(test)}f} {UNITS[measure]}"
+    tested = ", pair by pair" if test.method == "paired" else ""
+    many = f" corrected for {n_tests} comparisons" if n_tests > 1 else ""
+    facts = f"({_seeds(ours, theirs)}{tested}, {_p(corrected)}{many})"
+    if corrected >= 1 - CONFIDENCE:
+        between = f"no difference can be claimed between {ours.group} and {theirs.group}"
+        return replace(plain, text=f"{between}: {gap} ± {size.partition(' ± ')[2]} {facts}{lost}")
+    claim: Claim = "better" if test.difference < 0 else "worse"
+    return replace(plain, claim=claim, text=f"{ours.group} is {claim} than {theirs.group} by {size} {facts}{lost}")
+
+
+def _incomparable(ours: Sample, theirs: Sample) -> str:
+    for sample in (ours, theirs):
+        if not sample.values:
+            return f"no verdict on {ours.group}: {sample.group} has no value here"
+        if sample.unknown:
+            some = f"{sample.unknown} of {sample.unknown + len(sample.values)} runs"
+            return f"no verdict on {ours.group}: {some} of {sample.group} have no value here"
+    return f"no verdict on {ours.group}: it is validated on another text than {theirs.group}"
+
+
+def _without_interval(ours: Sample, theirs: Sample, test: Difference, gap: str) -> str:
+    single = [sample.group for sample in (ours, theirs) if len(sample.values) == 1]
+    if len(single) == 2:
+        return f"one seed: no interval; {ours.group} came out {gap} from {theirs.group}, and nothing can be claimed"
+    if single:
+        return f"one seed of {single[0]}: no interval; {ours.group} came out {gap} from {theirs.group}"
+    if test.difference == 0:
+        return f"{ours.group} and {theirs.group} came out the same to the last bit"
+    return f"no interval: no seed changes anything; {ours.group} came out {gap} from {theirs.group}"
+
+
+def _seeds(ours: Sample, theirs: Sample) -> str:
+    counts = [len(ours.values), len(theirs.values)]
+    return f"{counts[0]} seeds" if counts[0] == counts[1] else f"{counts[0]} and {counts[1]} seeds"
+
+
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
+
+
+def _digits(test: Difference) -> int:
+    """Places after the point: three, or as many as two digits of the interval need."""
+    width = test.half_width or abs(test.difference)
+    return max(3, 1 - math.floor(math.log10(width))) if width > 0 else 3

@@ -1,0 +1,1 @@
+"""Loss as a function of parameters and tokens, fitted to runs."""

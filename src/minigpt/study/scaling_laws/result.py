@@ -1,0 +1,50 @@
+"""All that a sweep says about scaling, put together."""
+
+import math
+from dataclasses import dataclass
+
+from minigpt.study.scaling import COEFFICIENTS, Fit, fit_scaling
+from minigpt.study.scaling_laws.advice import Advice, advise
+from minigpt.study.scaling_laws.isoflop import Frontier, Parabola, frontier, parabolas
+from minigpt.study.scaling_laws.law import FittedLaw
+from minigpt.study.scaling_laws.runs import ScalingSweep
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScalingResult:
+    """Both ways of fitting, and what follows for a budget."""
+
+    sweep: ScalingSweep
+    fit: Fit
+    parabolas: list[Parabola]
+    frontier: Frontier | None
+    advice: Advice
+
+    def fitted_law(self) -> FittedLaw:
+        """The law with the runs that it is true of, for `minigpt plan`."""
+        points, first = self.sweep.points, self.sweep.runs[0]
+        sizes, tokens = [point.n_parameters for point in points], [point.n_tokens for point in points]
+        return FittedLaw(
+            law=self.fit.law,
+            name=f"the sweep {self.sweep.name} of {len(points)} runs",
+            corpus=first.corpus,
+            tokenizer=first.tokenizer,
+            vocab_size=first.vocab_size,
+            parameters=(min(sizes), max(sizes)),
+            tokens=(min(tokens), max(tokens)),
+            flops_per_pair=self.fit.flops_per_pair,
+            resampled=self.fit.resampled,
+            # The fit has bent towards these very runs: a further one is off by more than they are.
+            noise=self.fit.residual * math.sqrt(len(points) / (len(points) - len(COEFFICIENTS))),
+        )
+
+
+def study_scaling(sweep: ScalingSweep, flops: float, *, bootstraps: int) -> ScalingResult:
+    """Fit the runs of `sweep`, and say what to train for `flops`; raises DataError for too few runs."""
+    points = sweep.points
+    fit = fit_scaling(points, bootstraps=bootstraps)
+    found = parabolas(points)
+    line = frontier(found)
+    return ScalingResult(
+        sweep=sweep, fit=fit, parabolas=found, frontier=line, advice=advise(fit, line, sweep.runs, flops)
+    )

@@ -1,0 +1,122 @@
+"""The runs of a sweep as points of a scaling law, read from their folders."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from minigpt.errors import DataError, MinigptError, shown
+from minigpt.layout import TOKENIZER
+from minigpt.model.config import GPTConfig
+from minigpt.model.sizes import flops_per_token, parameter_count
+from minigpt.optim.config import OptimConfig
+from minigpt.records import RunRecord, find_runs, is_run, read_run
+from minigpt.study.comparison.curves import median_speed
+from minigpt.study.scaling import Point
+from minigpt.study.sweep.record import is_sweep, read_cells
+from minigpt.text.tokenizers import load_tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScalingRun:
+    """A finished run: its point, and what a recommendation is made from."""
+
+    point: Point
+    folder: Path
+    config: GPTConfig
+    tokens_per_step: int
+    max_steps: int
+    warmup_steps: int
+    flops_per_second: float | None
+    """Of the model, while it trained."""
+    corpus: str
+    tokenizer: str
+    vocab_size: int
+    """Of the tokenizer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScalingSweep:
+    """The finished runs of a sweep, and what is missing."""
+
+    name: str
+    folder: Path
+    runs: list[ScalingRun]
+    left_out: list[str]
+    """One line for each run that is no point, and why."""
+
+    @property
+    def points(self) -> list[Point]:
+        """In the order of the cells."""
+        return [run.point for run in self.runs]
+
+
+def read_sweep(folder: Path) -> ScalingSweep:
+    """The sweep in `folder`, or any folder of runs; raises DataError where there is none, or not of one text."""
+    names, told = _cells(folder)
+    runs: list[ScalingRun] = []
+    for name in names:
+        try:
+            runs.append(_read_run(folder / name))
+        except MinigptError as error:
+            told.append(f"{name}: {str(error).removeprefix(f'{folder / name}: ')}")
+    if not runs:
+        why = f" ({told[0]})" if told else ""
+        raise DataError(f"{folder}: holds no finished run{why}; minigpt sweep makes some")
+    for what in ("corpus", "tokenizer", "vocab_size"):
+        kinds = sorted({str(getattr(run, what)) for run in runs})
+        if len(kinds) > 1:
+            raise DataError(
+                f"{folder}: runs of more than one {what} ({', '.join(kinds)}): their losses do not compare, and one "
+                f"law cannot hold for both"
+            )
+    return ScalingSweep(name=folder.resolve().name, folder=folder, runs=runs, left_out=told)
+
+
+def _cells(folder: Path) -> tuple[list[str], list[str]]:
+    """Names of the cells that have finished, and one line for each of the others; without sweep.json, of all runs."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder of a sweep")
+    if is_run(folder) and not is_sweep(folder):
+        raise DataError(f"{folder}: is a single run, and a law needs several: give the folder of a sweep, or of runs")
+    if not is_sweep(folder):
+        return [str(found.relative_to(folder)) for found in find_runs(folder)], []
+    cells = read_cells(folder)
+    done = [cell.name for cell in cells if cell.state == "finished"]
+    return done, [f"{cell.name}: {cell.state}" for cell in cells if cell.state != "finished"]
+
+
+def _read_run(folder: Path) -> ScalingRun:
+    """Raises CheckpointError for a run that cannot be read, DataError for one that is not done."""
+    record = read_run(folder)
+    config, data = record.model, record.config["data"]
+    loss = record.metrics.get(record.max_steps, {}).get("val/loss", math.nan)
+    if not math.isfinite(loss):
+        raise DataError(f"it has no validation loss at its last step, {record.max_steps:,}")
+    speed = median_speed(record)
+    flops, n_tokens = flops_per_token(config), record.max_steps * record.tokens_per_step
+    return ScalingRun(
+        point=Point(
+            name=folder.name,
+            n_parameters=parameter_count(config),
+            n_tokens=n_tokens,
+            flops=flops * n_tokens,
+            loss=loss,
+        ),
+        folder=folder,
+        config=config,
+        tokens_per_step=record.tokens_per_step,
+        max_steps=record.max_steps,
+        warmup_steps=_warmup_steps(record),
+        flops_per_second=None if speed is None else flops * speed,
+        corpus=str(data["corpus"]),
+        tokenizer=str(data["tokenizer"]),
+        vocab_size=load_tokenizer(folder / TOKENIZER).vocab_size,
+    )
+
+
+def _warmup_steps(record: RunRecord) -> int:
+    """Raises DataError for what is no number of steps."""
+    steps = record.config["optim"].get("warmup_steps", OptimConfig.warmup_steps)
+    if type(steps) is not int:
+        raise DataError(f"its optim.warmup_steps={shown(steps)} is not a whole number")
+    return steps
