@@ -31,7 +31,7 @@ def squared_relu(x: Tensor) -> Tensor:
 
 def _inverse_rms(x: Tensor, epsilon: float) -> Tensor:
     """(..., C) -> (..., 1)."""
-    return torch.linalg.vector_norm(x, dim=-1, keepdim=True).square().div(x.shape[-1]).add(epsilon).rsqrt()
+    return x.square().mean(dim=-1, keepdim=True).add(epsilon).rsqrt()
 
 
 class _UnitRMS(torch.autograd.Function):
