@@ -41,7 +41,7 @@ class Curves(EveryStep):
         if not self._due(trainer, step):
             return
         assert isinstance(pl_module, GPTModule)
-        loss = trainer.strategy.reduce(pl_module.step_loss, reduce_op="mean")
+        loss = trainer.strategy.reduce(pl_module.step_loss.clone(), reduce_op="mean")
         values = {"train/loss": float(loss)}  # waits for the device, so the time below is true
         if pl_module.grad_norm is not None:
             values["train/grad_norm"] = float(pl_module.grad_norm)

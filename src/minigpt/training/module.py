@@ -4,6 +4,7 @@ optim/."""
 import functools
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
@@ -49,11 +50,20 @@ class GPTModule(pl.LightningModule):
         self._micro_losses: deque[Tensor] = deque(maxlen=1)
         self._micro_batches: deque[Batch] = deque(maxlen=1)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """As any module, but for the name of the hook at work, which Lightning sets twenty times a step: torch would
+        look among parameters, buffers and modules for it each time."""
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     @property
     def step_loss(self) -> Tensor:
         """Mean loss of the batches of the last optimizer step, on the device: reading it as a number waits for the
         device."""
-        return torch.stack(tuple(self._micro_losses)).mean()
+        losses = tuple(self._micro_losses)
+        return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
 
     @functools.cached_property
     def _named(self) -> list[tuple[str, nn.Parameter]]:
