@@ -117,7 +117,7 @@ def test_the_recommended_command_is_one_run_of_the_runs_own_kind(
             name = f"{budget:.0e} {n_embd}"
             model = {"n_head": n_head, "dropout": 0.0, "n_ff": 3 * n_embd}
             write_run(tmp_path / "odd one" / name, n_layer, n_embd, budget, model=model, optim=optim, batch_size=8)
-    fit = Fit(law=LAW, resampled=(LAW,), residual=0.01, flops_per_pair=6.5)
+    fit = Fit(law=LAW, resampled=(LAW,), residual=0.01, noise=0.01, flops_per_pair=6.5)
     advice = advise(fit, None, read_sweep(tmp_path / "odd one").runs, flops)
     experiment = pasted(f"  {command(advice)}")
     config = GPTConfig(vocab_size=257, **experiment.model)

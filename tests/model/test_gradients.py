@@ -4,7 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import forward_ad
 
+from minigpt.model.config import GPTConfig
+from minigpt.model.gpt import GPT
 from minigpt.model.gradients import on_cpu, squared_relu, unit_rms
 
 
@@ -62,4 +65,29 @@ def test_where_they_are_used() -> None:
     assert not on_cpu(torch.zeros(1, device="meta"))
     seen = []
     torch.func.vmap(lambda x: (seen.append(on_cpu(x)), x)[1])(torch.zeros(2, 1))
-    assert seen == [False]
+    torch.func.vmap(lambda x: (seen.append(on_cpu(torch.zeros(1))), x)[1])(torch.zeros(2, 1))
+    with forward_ad.dual_level():
+        seen.append(on_cpu(torch.zeros(1)))
+    assert seen == [False] * 3
+
+
+def test_torch_func_goes_through_a_model() -> None:
+    """Over some of its parameters, and forwards: torch knows no rule of ours for either."""
+    torch.manual_seed(0)
+    settings = {"norm": "rmsnorm", "activation": "relu2", "attention": "explicit", "qk_norm": True, "dropout": 0.0}
+    model = GPT(GPTConfig(vocab_size=11, block_size=8, n_layer=2, n_head=2, n_embd=8, **settings)).double()
+    tokens = torch.randint(11, (2, 8))
+    weights = dict(model.named_parameters())
+    name = "blocks.1.feedforward.up.weight"
+
+    def loss(weight: Tensor) -> Tensor:
+        return torch.func.functional_call(model, {**weights, name: weight}, (tokens,)).square().mean()
+
+    stack = torch.stack([weights[name], 2 * weights[name]]).detach()
+    expected = torch.stack([loss(weight) for weight in stack])
+    torch.testing.assert_close(torch.func.vmap(loss)(stack), expected)
+    direction = torch.randn_like(stack[0])
+    _, slope = torch.func.jvp(loss, (stack[0],), (direction,))
+    leaf = stack[0].clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(leaf), leaf)
+    torch.testing.assert_close(slope, (gradient * direction).sum())

@@ -13,7 +13,9 @@ from minigpt.checkpoint import read_checkpoint
 from minigpt.cli.main import main
 from minigpt.divergence import read_bundle
 from minigpt.errors import TrainingError
+from minigpt.metrics_csv import read_metrics
 from minigpt.replay import replay
+from minigpt.run_state import ended
 from minigpt.text.tokenizers import ByteTokenizer
 from minigpt.training import guard, observed
 from minigpt.training.fit import fit
@@ -169,13 +171,15 @@ def test_the_last_step_is_judged_before_anything_is_saved(tmp_path: Path, corpus
 def test_later_means_that_no_step_is_waited_for(
     tmp_path: Path, corpus_file: Path, monkeypatch: pytest.MonkeyPatch, later: bool
 ) -> None:
-    """Numbers are read when the next step has been given to the device, or when a checkpoint is written."""
+    """Numbers are read when the next step has been given to the device, or before something of the step is shown."""
     events: list[str] = []
     read, observe = observed.Underway.read, guard.observe
     monkeypatch.setattr(observed.Underway, "read", lambda self: events.append("read") or read(self))
     monkeypatch.setattr(guard, "observe", lambda *each: events.append("given") or observe(*each))
-    assert fit(tiny_experiment(tmp_path, corpus_file, trainer__max_steps=3)) == 0
-    assert events == (["given", *["given", "read"] * 2, "read"] if later else ["given", "read"] * 3)
+    assert fit(tiny_experiment(tmp_path, corpus_file, trainer__max_steps=4, run__log_every=3)) == 0
+    # The third step is a log step, the fourth the last.
+    one_behind = ["given", "given", "read", "given", "read", "read", "given", "read"]
+    assert events == (one_behind if later else ["given", "read"] * 4)
 
 
 def test_a_row_of_bad_steps_stops_even_a_run_that_skips(tmp_path: Path, corpus_file: Path, later: bool) -> None:
@@ -320,3 +324,18 @@ def test_the_advice_knows_whether_there_is_a_checkpoint(tmp_path: Path, corpus_f
         root = tmp_path / str(step)  # a checkpoint is written after six
         with pytest.raises(TrainingError, match=rf"at step {step + 1} .* and {advice}"):
             fit(tiny_experiment(root, corpus_file, trainer__callbacks=[SpoilGradient(step)], run__save_every=6))
+
+
+@pytest.mark.parametrize(("step", "log_every"), [(6, 2), (8, 1), (12, 2)])
+def test_a_run_that_diverged_is_told_as_such(
+    tmp_path: Path, corpus_file: Path, later: bool, step: int, log_every: int
+) -> None:
+    """Nothing of the bad step is shown: no row of it stands in metrics.csv, by which a run would have got over it."""
+    spoilt = SpoilGradient(step - 1)
+    with pytest.raises(TrainingError, match=f"at step {step} "):
+        fit(tiny_experiment(tmp_path, corpus_file, trainer__callbacks=[spoilt], run__log_every=log_every))
+    run = tmp_path / "tiny"
+    metrics = read_metrics(run / "metrics.csv")
+    assert max(metrics) < step
+    steps = [int(path.stem.removeprefix("step=")) for path in (run / "checkpoints").glob("step=*.ckpt")]
+    assert ended(run, 12, metrics, steps) == "diverged"

@@ -31,9 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Read, fit, print, draw and save; gives 0."""
+    _check_numbers(options)
     with one_thread_of_algebra(os.environ):
         import scipy.optimize  # noqa: F401  numpy comes with it, and whoever imports either later gets these
-    _check(options)
+    _check_files(options)
     folder = find_folder(options.sweep, Path(options.root))
     from minigpt.study.scaling_laws.law_file import FILE_NAME, write_law
     from minigpt.study.scaling_laws.picture import draw
@@ -53,13 +54,16 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _check(options: argparse.Namespace) -> None:
+def _check_numbers(options: argparse.Namespace) -> None:
     for name in ("flops", "hours"):
         value = getattr(options, name)
         if value is not None and not 0 < value < math.inf:
             raise ConfigError(f"--{name} {value} must be a finite number above 0")
     if options.bootstraps < 10:
         raise ConfigError(f"--bootstraps {options.bootstraps} must be 10 or more: an interval comes from them")
+
+
+def _check_files(options: argparse.Namespace) -> None:
     from minigpt.study.scaling_laws.picture import FORMATS
 
     for name, suffixes in (("picture", FORMATS), ("law", (".json",))):

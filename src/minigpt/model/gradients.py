@@ -8,12 +8,14 @@ from torch import Tensor
 
 
 def on_cpu(x: Tensor) -> bool:
-    """Whether the functions below take x. The rest has kernels of its own for them, or a compiler that fuses."""
+    """Whether the functions below take x. The rest has kernels of its own for them, or a compiler that fuses;
+    torch.func and forward-mode derivatives take torch's operations."""
     return (
         x.is_cpu
         and x.dtype in {torch.float32, torch.float64}
         and not torch.compiler.is_compiling()
-        and not torch._C._functorch.is_functorch_wrapped_tensor(x)
+        and not torch._C._are_functorch_transforms_active()
+        and torch.autograd.forward_ad._current_level < 0
     )
 
 

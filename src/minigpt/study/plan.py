@@ -10,7 +10,7 @@ from minigpt.study.planning.speed import TRAINER_SECONDS, Speed
 from minigpt.study.planning.workload import Workload
 from minigpt.study.scaling_laws.law import FittedLaw, Forecast, compute_optimal, forecast
 
-STARTUP_SECONDS = 4.1
+STARTUP_SECONDS = 5.4
 """Before the first step, with a prepared corpus: `benchmarks/results/startup.md`."""
 PREPARE_BYTES_PER_SECOND = 1.5e6
 """Of text, tokenizer and all, where nothing is prepared yet: base.yaml's 9 MB took 5 s on two cores."""

@@ -1,12 +1,13 @@
 """The scaling law of some runs: fitted to their losses, with bootstrap intervals (pure mathematics)."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from minigpt.errors import DataError
-from minigpt.study.scaling_laws.law import Interval, Law
+from minigpt.study.scaling_laws.law import Interval, Law, run_interval
 
 DELTA = 1e-3
 """From which residual of the log of the loss on Huber's loss is linear (Hoffmann et al. 2022, appendix D.3)."""
@@ -42,6 +43,9 @@ class Fit:
     """Fits to as many runs, drawn with replacement."""
     residual: float
     """Root of the mean squared residual of log L."""
+    noise: float
+    """Standard deviation of log L of a further run from the law, which has bent towards the runs that it was fitted to:
+    they are nearer."""
     flops_per_pair: float
     """FLOPs / (N D), the median of the runs: 6 in theory, more where attention or the vocabulary weigh."""
 
@@ -50,8 +54,8 @@ class Fit:
         return _interval([getattr(law, name) for law in self.resampled])
 
     def loss_interval(self, n_parameters: float, n_tokens: float) -> Interval:
-        """Of the loss of a run."""
-        return _interval([law.loss(n_parameters, n_tokens) for law in self.resampled])
+        """Of the loss of one more run."""
+        return run_interval(self.resampled, self.noise, n_parameters, n_tokens)
 
     def optimum(self, flops: float) -> tuple[float, float]:
         """Parameters and tokens of the lowest loss for so many FLOPs."""
@@ -92,11 +96,12 @@ def fit_scaling(points: Sequence[Point], *, bootstraps: int = BOOTSTRAPS, seed: 
         drawn = logs.take(generator.integers(0, len(points), len(points)))
         starts = [best, best + generator.normal(0, 0.3, 5)]
         resampled.append(logs.law(min((_minimise(drawn, start) for start in starts), key=lambda found: found[1])[0]))
-    residuals = logs.residuals(best)
+    residual = float(np.sqrt(np.mean(logs.residuals(best) ** 2)))
     return Fit(
         law=logs.law(best),
         resampled=tuple(resampled),
-        residual=float(np.sqrt(np.mean(residuals**2))),
+        residual=residual,
+        noise=residual * math.sqrt(len(points) / (len(points) - len(COEFFICIENTS))),
         flops_per_pair=float(np.median([point.flops / point.n_parameters / point.n_tokens for point in points])),
     )
 

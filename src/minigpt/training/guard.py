@@ -4,11 +4,12 @@ and the run stops or goes on without it."""
 import math
 import statistics
 from collections import deque
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 
 from minigpt.divergence import Bundle, write_bundle
 from minigpt.errors import CheckpointError, TrainingError
@@ -17,6 +18,7 @@ from minigpt.text.tokenizers import Tokenizer
 from minigpt.training.config import DivergencePolicy
 from minigpt.training.module import GPTModule
 from minigpt.training.observed import Observed, bundle_of, observe
+from minigpt.training.position import EveryStep
 
 WINDOW = 100
 """Losses that a spike is measured against."""
@@ -31,7 +33,7 @@ fairseq gives up at about the same scale (`--min-loss-scale`, 1e-4)."""
 KEPT_BUNDLES = 3
 
 
-class DivergenceGuard(Callback):
+class DivergenceGuard(EveryStep):
     """Judge every step by its loss and its gradient, before clipping and update: the weights are still good then.
 
     On a GPU, where to read the loss is to wait for the backward pass, the device itself leaves out an update whose loss
@@ -46,11 +48,13 @@ class DivergenceGuard(Callback):
         spike_threshold: float | None,
         *,
         tokenizer: Tokenizer,
+        looks: Collection[int] = (),
         same_run: bool = True,
         same_text: bool = True,
     ) -> None:
         """Bundles go to `folder`; `spike_threshold` is in standard deviations, None calls nothing a spike.
 
+        `looks` are the numbers of steps after which something of a step is shown: it is judged before that.
         `same_run` and `same_text` say what a restored state tells about: a branch has skipped nothing yet, but its
         losses go on from its parent's; with another text they are none to compare with.
         """
@@ -58,6 +62,7 @@ class DivergenceGuard(Callback):
         self.policy = policy
         self.spike_threshold = spike_threshold
         self.tokenizer = tokenizer
+        self.looks = frozenset(looks) - {0}
         self.same_run = same_run
         self.same_text = same_text
         self.losses: deque[float] = deque(maxlen=WINDOW)
@@ -70,10 +75,16 @@ class DivergenceGuard(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let the module ask before each update."""
+        super().on_train_start(trainer, pl_module)
         assert isinstance(pl_module, GPTModule)
         pl_module.admit = lambda: self.admit(trainer, pl_module)
         exact = self.spike_threshold is not None or trainer.precision == "16-mixed"
         self._later = reading_waits(pl_module.device) and not exact
+
+    def on_step(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
+        """What diverged must not be shown, as if it were a step of the run."""
+        if step == trainer.max_steps or any(step % every == 0 for every in self.looks):
+            self.settle(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Judge what is left."""

@@ -24,7 +24,7 @@ class Underway:
 
     def __init__(self, values: Tensor) -> None:
         """`values` (N,)."""
-        self._host = values.to("cpu", non_blocking=True)  # from a GPU into pinned memory
+        self._host = values.to("cpu", non_blocking=values.is_cuda)  # into pinned memory; elsewhere there is no event
         self._event = torch.cuda.Event() if values.is_cuda else None
         if self._event is not None:
             self._event.record()

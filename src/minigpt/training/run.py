@@ -180,16 +180,19 @@ class Run:
             clock=clock,
             same_curve=self.start.folder is not None and self._same_text(),
         )
+        self.panels = self._panels(clock)
+        panel_steps = self.panels.intervals.values() if self.panels else ()
+        looks = [run.log_every, run.eval_every, run.sample_every, *panel_steps]
         self.guard = DivergenceGuard(
             self.folder / DIVERGENCES,
             run.on_divergence,
             run.spike_threshold,
             tokenizer=self.prepared.tokenizer,
+            looks=looks,
             same_run=self.start.folder is not None,
             same_text=self._same_text(),
         )
         self.stop = StopOnSignal(self.checkpoints, run.log_every)
-        self.panels = self._panels(clock)
         wants_bar = self.experiment.trainer.get("enable_progress_bar") is not False
         # In this order: what is wrong is found before it is shown, validated, saved; a stop comes after the save.
         self.callbacks: list[pl.Callback] = [

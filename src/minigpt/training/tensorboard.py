@@ -25,6 +25,9 @@ class RunTensorBoard(TensorBoardLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """All curves of a step as one event: each event wakes the thread that writes it, which the step waits for."""
+        if any(isinstance(value, dict) for value in metrics.values()):  # from a callback of the config
+            super().log_metrics(dict(metrics), step)
+            return
         values = [Summary.Value(tag=name, simple_value=float(value)) for name, value in metrics.items()]
         self.experiment._get_file_writer().add_summary(Summary(value=values), step)
 

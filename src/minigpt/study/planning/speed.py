@@ -26,8 +26,8 @@ LISTED_UTILISATION = 0.35
 nanoGPT's 124M on A100: 0.3 to 0.4); a model much narrower than 768 reaches less."""
 HERE_UTILISATION = 0.5
 """Of the measured peak of this machine, where a single window takes too long to be timed."""
-TRAINER_SECONDS = 0.7e-3
-"""That the Trainer adds to a step: `benchmarks/results/step.md`, 20.1 ms against 19.4 ms."""
+TRAINER_SECONDS = 0.5e-3
+"""That the Trainer adds to a step: `benchmarks/results/step.md`, 19.8 ms against 19.3 ms."""
 _NEAREST = ("16-mixed", "bf16-mixed", "32-true")
 """What to take where a device lacks a precision, the first that it has."""
 _SECONDS = 2.5

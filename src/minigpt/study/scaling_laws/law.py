@@ -1,6 +1,7 @@
 """A scaling law: the loss as a function of parameters and tokens, and the best size for a budget of FLOPs."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -62,6 +63,14 @@ class Law:
         return n_parameters, flops / flops_per_pair / n_parameters
 
 
+def run_interval(laws: Sequence[Law], noise: float, n_parameters: float, n_tokens: float) -> Interval:
+    """Nine in ten runs of this size, by what the laws say and by a run's own distance from its law: of the log of that,
+    `noise` is the standard deviation."""
+    losses = sorted(law.loss(n_parameters, n_tokens) * math.exp(noise * z) for law in laws for z in _NOISES)
+    cut = len(losses) // 20
+    return Interval(losses[cut], losses[-1 - cut])
+
+
 @dataclass(frozen=True, kw_only=True)
 class FittedLaw:
     """A law, and the runs that it is true of."""
@@ -84,12 +93,7 @@ class FittedLaw:
 
     def loss_interval(self, n_parameters: float, n_tokens: float) -> Interval | None:
         """Of the loss of one more run: by how much the law may be off, and a run from the law. None: not known."""
-        laws = [law.loss(n_parameters, n_tokens) for law in self.resampled]
-        losses = sorted(loss * math.exp(self.noise * z) for loss in laws for z in _NOISES)
-        if not losses:
-            return None
-        cut = len(losses) // 20
-        return Interval(losses[cut], losses[-1 - cut])
+        return run_interval(self.resampled, self.noise, n_parameters, n_tokens) if self.resampled else None
 
     def beyond(self, n_parameters: float, n_tokens: float) -> float:
         """How far outside of the fitted range a run is, as a factor; 1 is inside."""

@@ -1,9 +1,8 @@
 """All that a sweep says about scaling, put together."""
 
-import math
 from dataclasses import dataclass
 
-from minigpt.study.scaling import COEFFICIENTS, Fit, fit_scaling
+from minigpt.study.scaling import Fit, fit_scaling
 from minigpt.study.scaling_laws.advice import Advice, advise
 from minigpt.study.scaling_laws.isoflop import Frontier, Parabola, frontier, parabolas
 from minigpt.study.scaling_laws.law import FittedLaw
@@ -34,8 +33,7 @@ class ScalingResult:
             tokens=(min(tokens), max(tokens)),
             flops_per_pair=self.fit.flops_per_pair,
             resampled=self.fit.resampled,
-            # The fit has bent towards these very runs: a further one is off by more than they are.
-            noise=self.fit.residual * math.sqrt(len(points) / (len(points) - len(COEFFICIENTS))),
+            noise=self.fit.noise,
         )
 
 

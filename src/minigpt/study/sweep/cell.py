@@ -20,7 +20,7 @@ OUT, ERRORS = "stdout.log", "stderr.log"
 """In a cell's folder: what its process said, all sessions one after another."""
 _CHILD = ("-m", "minigpt.study.sweep.child")
 _PATIENCE = 90.0
-"""Seconds that the process of a sweep that was killed has to save: as long as sweep_child gives it, and some."""
+"""Seconds that the process of a sweep that was killed has to save: as long as `child` gives it, and some."""
 _STOPPED = {128 + signal.SIGTERM, 128 + signal.SIGINT, -signal.SIGTERM, -signal.SIGINT}
 
 

@@ -14,7 +14,7 @@ from minigpt.study.sweep.record import BASE_GROUP
 from minigpt.study.sweep.search_space import SearchSpace, check_keys, parse_search
 
 EngineName = Literal["local", "ray", "slurm"]
-"""Where cells run; `sweep_engines` says how."""
+"""Where cells run; `engines` says how."""
 
 KEYS = ("base", "name", "seeds", "overrides", "grid", "cells", "search")
 _OWNED = {

@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from minigpt.errors import ConfigError
 from minigpt.files import atomic_write, remove_leftovers
 from minigpt.layout import LOCK, LOCK_PATIENCE, SWEEP
+from minigpt.run_state import is_locked
 from minigpt.study.sweep.file import Cell, Sweep
 from minigpt.study.sweep.record import FORMAT, RECORD_LOCK
 
@@ -53,9 +54,17 @@ class SweepFolder:
             with FileLock(self.path / LOCK, timeout=LOCK_PATIENCE):  # who looks, holds it for a moment
                 with self._record_lock():  # under it alone no task of an array is writing
                     remove_leftovers(self.path)
+                    self._wake_the_dead()
                 yield
         except Timeout as error:
             raise ConfigError(f"{self.path}: another process is running this sweep") from error
+
+    def _wake_the_dead(self) -> None:
+        """A process that was killed recorded no end of its cells: what nobody trains waits."""
+        for name, record in self.records.items():
+            if record.state == "running" and not is_locked(self.path / name):
+                record.state = "waiting"
+        self._write()
 
     def prepare(self) -> None:
         """Make the folder, and write what is new in it."""

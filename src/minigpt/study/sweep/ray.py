@@ -100,7 +100,8 @@ class RayExecutor:
     def stop(self, name: str) -> None:
         """Ask by a file: the task may be on another machine."""
         for run in self._running.values():
-            if run.name == name and run.path.is_dir():
+            if run.name == name:
+                run.path.mkdir(parents=True, exist_ok=True)  # a task that has not begun looks there first
                 with (run.path / _STOP).open("ab") as file:
                     file.write(b".")
 
