@@ -11,11 +11,13 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from minigpt.errors import ConfigError
+from minigpt.layout import LOCK
 from minigpt.study.sweep.cell import CellProcess, CellRun, Outcome
 from minigpt.study.sweep.engines import ENGINES
 from minigpt.study.sweep.file import EngineName
 from minigpt.study.sweep.folder import CellRecord, SweepFolder
 from minigpt.study.sweep.progress import Progress, read_curve, read_progress
+from minigpt.study.sweep.record import read_cells
 from minigpt.study.sweep.run import CellList, supervise
 from minigpt.study.sweep.view import LiveView, clock
 
@@ -45,6 +47,20 @@ def test_cells_are_added_and_what_became_of_others_is_kept(tmp_path: Path) -> No
         "reason": "no room",
     }  # fmt: skip
     assert (content["format"], content["name"], content["base"], content["seeds"]) == (1, "exp", "base.yaml", [1])
+
+
+def test_cells_of_a_killed_sweep_wait_but_not_one_that_is_trained(tmp_path: Path) -> None:
+    """A kill leaves `running` in the record; a task of an array holds the lock of its cell's folder alone."""
+    killed = SweepFolder(tmp_path / "exp", sweep("a", "b"), BASE)
+    killed.prepare()
+    for name in ("a,seed=1", "b,seed=1"):
+        killed.set_state(name, "running")
+    (tmp_path / "exp" / "b,seed=1").mkdir()
+    with FileLock(tmp_path / "exp" / "b,seed=1" / LOCK):
+        again = SweepFolder(tmp_path / "exp", sweep("a", "b"), BASE)
+        with again.locked():
+            assert [record.state for record in again.current()] == ["waiting", "running"]
+    assert [cell.state for cell in read_cells(tmp_path / "exp")] == ["waiting", "running"]
 
 
 def test_two_processes_record_at_the_same_time(tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ from minigpt.training.clock import TrainingClock
 from minigpt.training.curves import WALL_CLOCK, Curves
 from minigpt.training.fit import fit
 from minigpt.training.progress import ProgressBar
+from minigpt.training.tensorboard import RunTensorBoard
 
-from .tiny import assert_same_state, checkpoint, tiny_experiment
+from .tiny import assert_same_state, checkpoint, curve, tiny_experiment
 
 
 def test_speed_and_share_follow_from_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,3 +97,14 @@ def test_the_bar_shows_the_share() -> None:
     assert "MFU" not in bar._numbers()
     written.latest.update({"train/loss": 1.5, "train/tokens_per_second": 12_345.0, "train/mfu": 0.4123})
     assert bar._numbers() == "loss 1.5000  12.3k tokens/s  41.2% MFU"
+
+
+def test_a_callback_of_the_config_may_log_several_curves_of_one_chart(tmp_path: Path) -> None:
+    """Lightning's own way of doing so; all else of a step is one event."""
+    board = RunTensorBoard(tmp_path / "run")
+    board.log_metrics({"loss": 1.5, "norm": 2.0}, step=3)
+    board.log_metrics({"a": {"x": 1.0, "y": 2.0}}, step=3)
+    board.save()
+    assert curve(tmp_path / "run", "loss") == [(3, 1.5)]
+    assert curve(tmp_path / "run", "norm") == [(3, 2.0)]
+    assert curve(tmp_path / "run" / "a_x", "a") == [(3, 1.0)]
