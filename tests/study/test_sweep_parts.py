@@ -63,6 +63,22 @@ def test_cells_of_a_killed_sweep_wait_but_not_one_that_is_trained(tmp_path: Path
     assert [cell.state for cell in read_cells(tmp_path / "exp")] == ["waiting", "running"]
 
 
+def test_what_a_task_records_while_a_sweep_begins_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the record's two locks of `locked`."""
+    task, one = (SweepFolder(tmp_path / "exp", sweep("a"), BASE) for _ in range(2))
+    prepare = SweepFolder.prepare
+
+    def prepared(folder: SweepFolder) -> None:
+        prepare(folder)
+        task.set_state("a,seed=1", "finished")
+
+    task.prepare()
+    monkeypatch.setattr(SweepFolder, "prepare", prepared)
+    with one.locked():
+        assert [record.state for record in one.current()] == ["finished"]
+    assert [cell.state for cell in read_cells(tmp_path / "exp")] == ["finished"]
+
+
 def test_two_processes_record_at_the_same_time(tmp_path: Path) -> None:
     """As tasks of an array do: neither forgets what the other has recorded."""
     one, other = (SweepFolder(tmp_path / "exp", sweep("a", "b"), BASE) for _ in range(2))

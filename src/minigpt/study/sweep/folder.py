@@ -61,6 +61,7 @@ class SweepFolder:
 
     def _wake_the_dead(self) -> None:
         """A process that was killed recorded no end of its cells: what nobody trains waits."""
+        self.records = self._merged()  # since `prepare` a task of an array may have recorded more
         for name, record in self.records.items():
             if record.state == "running" and not is_locked(self.path / name):
                 record.state = "waiting"
