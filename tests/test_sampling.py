@@ -10,9 +10,9 @@ from helpers import random_gpt, reciting, reciting_gpt, tiny_config, tiny_tokeni
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minigpt.eager.onednn import HAS_ONEDNN
 from minigpt.errors import CheckpointError, ConfigError, DataError
 from minigpt.model.config import PositionName
-from minigpt.onednn import HAS_ONEDNN
 from minigpt.sampling import (
     PACK_FROM,
     apply_temperature,

@@ -6,9 +6,9 @@ import pytest
 import torch
 from helpers import random_gpt, reciting, reciting_gpt, tiny_config, tiny_tokenizer
 
+from minigpt.eager.onednn import HAS_ONEDNN
 from minigpt.errors import CheckpointError, ConfigError, DataError
 from minigpt.model.config import PositionName
-from minigpt.onednn import HAS_ONEDNN
 from minigpt.sampling import PACK_FROM, generate_text, generate_tokens
 from minigpt.sampling_batch import Batch, generate_texts
 from minigpt.sampling_options import SamplingOptions

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from minigpt.eager.onednn import HAS_ONEDNN
 from minigpt.hardware import matmul
 from minigpt.hardware.matmul import fastest_product, measured_peak
-from minigpt.onednn import HAS_ONEDNN
 
 CPU = torch.device("cpu")
 

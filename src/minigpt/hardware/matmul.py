@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from minigpt.onednn import onednn_can, product
+from minigpt.eager.onednn import onednn_can, product
 
 SIZES = {"cpu": (512, 1024), "mps": (1024, 2048), "cuda": (2048, 4096, 8192)}
 """Sides of the square matrices that are tried: large enough to fill the device, small enough not to be felt."""
@@ -30,8 +30,8 @@ _measured: dict[tuple[object, ...], float] = {}
 def fastest_product(device: torch.device, dtype: torch.dtype, seconds: float) -> float:
     """FLOP/s of the fastest square matrix product of `dtype` on `device`, looked for during about so many seconds.
 
-    On a CPU by the faster of torch's two libraries, as the model's own products are (`minigpt.onednn`). The factors
-    come from a generator of their own: no random state of anybody else is touched.
+    On a CPU by the faster of torch's two libraries, as the model's own products are (`minigpt.eager.onednn`). The
+    factors come from a generator of their own: no random state of anybody else is touched.
     """
     best = 0.0
     sizes = SIZES.get(device.type, SIZES["cpu"])

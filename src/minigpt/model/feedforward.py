@@ -5,8 +5,8 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from minigpt.eager.gradients import on_cpu, squared_relu
 from minigpt.model.config import ActivationName, GPTConfig
-from minigpt.model.gradients import on_cpu, squared_relu
 from minigpt.model.linear import Linear
 
 Activation = Callable[[Tensor], Tensor]

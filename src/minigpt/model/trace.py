@@ -107,8 +107,8 @@ def edited(model: "GPT", edits: Mapping[str, Edit]) -> Iterator["GPT"]:
     """Let `edits`, as in `trace`, hold for all that the model does inside the block: its loss, an evaluation, sampling.
 
     With a cache, keys, values and patterns are those of all tokens so far. A function that torch.compile made of the
-    model compiles anew. Raises ConfigError for unknown names, and for `logits`: a loss makes
-    them piece by piece, (N, V).
+    model compiles anew. Raises ConfigError for unknown names, and for `logits`, which a loss makes piece by
+    piece, (N, V).
     """
     if "logits" in edits:
         raise ConfigError("logits cannot be edited in all that the model does: only in a trace are they (B, T, V)")

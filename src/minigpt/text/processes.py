@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from minigpt.errors import DataError, MinigptError
-from minigpt.hardware.cores import usable_cores
+from minigpt.host.cores import usable_cores
 
 
 class WorkerPool:

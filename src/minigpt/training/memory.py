@@ -1,7 +1,7 @@
 """What no machine can hold is refused before anything is built: torch would tell it late, or not at all."""
 
 from minigpt.errors import ConfigError
-from minigpt.hardware.memory import machine_bytes
+from minigpt.host.memory import machine_bytes
 from minigpt.model.config import GPTConfig
 from minigpt.model.sizes import INDEX_BYTES, parameter_count
 

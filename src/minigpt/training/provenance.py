@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch import Trainer
 
 import minigpt
-from minigpt.hardware.cores import usable_cores
+from minigpt.host.cores import usable_cores
 
 _PACKAGES = ("torch", "lightning", "torchmetrics", "numpy", "tokenizers", "jsonargparse", "omegaconf")
 

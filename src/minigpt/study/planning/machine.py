@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 
 from minigpt.errors import ConfigError, did_you_mean
-from minigpt.hardware.memory import machine_bytes
 from minigpt.hardware.peaks import DEVICES, data_sheet
 from minigpt.hardware.utilisation import device_name
+from minigpt.host.memory import machine_bytes
 
 
 @dataclass(frozen=True, kw_only=True)

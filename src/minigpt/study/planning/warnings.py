@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from minigpt.hardware.cores import usable_cores
 from minigpt.hardware.peaks import data_sheet
+from minigpt.host.cores import usable_cores
 from minigpt.model.config import padded_vocabulary
 from minigpt.precision import product_dtype
 from minigpt.study.plan import Plan

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from minigpt.eager.onednn import HAS_ONEDNN, onednn_can, product
 from minigpt.model.linear import TRAINING_FROM, Linear
-from minigpt.onednn import HAS_ONEDNN, onednn_can, product
 
 pytestmark = pytest.mark.skipif(not HAS_ONEDNN, reason="this torch comes without oneDNN")
 

@@ -6,17 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from minigpt.eager.mode import runs_eagerly
+
 
 def on_cpu(x: Tensor) -> bool:
-    """Whether the functions below take x. The rest has kernels of its own for them, or a compiler that fuses;
-    torch.func and forward-mode derivatives take torch's operations."""
-    return (
-        x.is_cpu
-        and x.dtype in {torch.float32, torch.float64}
-        and not torch.compiler.is_compiling()
-        and not torch._C._are_functorch_transforms_active()
-        and torch.autograd.forward_ad._current_level < 0
-    )
+    """Whether the functions below take x: other devices have kernels of their own for them."""
+    return x.is_cpu and x.dtype in {torch.float32, torch.float64} and runs_eagerly()
 
 
 def unit_rms(x: Tensor, epsilon: float) -> Tensor:

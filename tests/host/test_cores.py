@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from minigpt.hardware.cores import usable_cores
+from minigpt.host.cores import usable_cores
 
 
 def files(root: Path, content: dict[str, str]) -> Path:

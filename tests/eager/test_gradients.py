@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from minigpt.eager.gradients import on_cpu, squared_relu, unit_rms
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
-from minigpt.model.gradients import on_cpu, squared_relu, unit_rms
 
 
 def plain_rms(x: Tensor) -> Tensor:

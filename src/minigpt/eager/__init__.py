@@ -1,0 +1,1 @@
+"""Operations with gradients of their own, for where torch runs one after another on a CPU."""
