@@ -42,7 +42,7 @@ def test_a_batch_counts_as_processed_before_its_callbacks_and_as_completed_after
 
 
 def test_checkpoints_are_called_last(tmp_path: object) -> None:
-    checkpoints = Checkpoints(tmp_path, every=1, keep=1, header={}, clock=TrainingClock())
+    checkpoints = Checkpoints(tmp_path, every=1, keep=1, header={}, clock=TrainingClock(), check=lambda trainer: None)
     assert isinstance(checkpoints, Checkpoint)
     other = pl.Callback()
     trainer = pl.Trainer(callbacks=[checkpoints, other], logger=False, enable_progress_bar=False, accelerator="cpu")

@@ -3,6 +3,7 @@
 import math
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from minigpt.checkpoint import FORMAT
 from minigpt.files import atomic_path
 from minigpt.layout import BEST_NAME, step_name, step_paths
 from minigpt.training.clock import TrainingClock
-from minigpt.training.guard import check_weights
 from minigpt.training.position import EveryStep
 
 
@@ -42,15 +42,20 @@ class Checkpoints(EveryStep, Checkpoint):
         keep: int,
         header: dict[str, Any],
         clock: TrainingClock,
+        check: Callable[[Trainer], None],
         same_curve: bool = True,
     ) -> None:
-        """`same_curve` says whether a restored best loss belongs to this folder and this text: not so for a branch."""
+        """`check` is called before anything is written, and raises where nothing may be.
+
+        `same_curve` says whether a restored best loss belongs to this folder and this text: not so for a branch.
+        """
         super().__init__()
         self.folder = folder
         self.every = every
         self.keep = keep
         self.header = header
         self.clock = clock
+        self.check = check
         self.same_curve = same_curve
         self.saved = -1
         """The step of the newest checkpoint."""
@@ -92,7 +97,7 @@ class Checkpoints(EveryStep, Checkpoint):
         rolling = rolling and self.saved != step
         if not (rolling or is_best):
             return
-        check_weights(trainer, self.folder.parent)
+        self.check(trainer)
         with self.clock.pause():
             for logger in trainer.loggers:  # curves up to this step must not be lost: a resumed run begins after it
                 logger.save()

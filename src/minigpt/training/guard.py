@@ -173,6 +173,16 @@ class DivergenceGuard(EveryStep):
             old.unlink()
         return path
 
+    def check_weights(self, trainer: Trainer) -> None:
+        """Raise TrainingError if a step must stop the run or a weight is not finite: no checkpoint may be written."""
+        self.settle(trainer)
+        module = trainer.lightning_module
+        assert isinstance(module, GPTModule)
+        norm = torch.nn.utils.get_total_norm(list(module.parameters()))
+        if not torch.isfinite(norm):
+            step, advice = trainer.global_step, _advice(module.optim.lr, self.folder.parent)
+            raise TrainingError(f"the weights are not finite after step {step} {advice}")
+
     def state_dict(self) -> dict[str, Any]:
         """The losses that a spike is measured against: a resumed run must judge as the straight one would."""
         return {
@@ -195,19 +205,6 @@ class DivergenceGuard(EveryStep):
 def reading_waits(device: torch.device) -> bool:
     """Whether to read a number means to wait for the device."""
     return device.type == "cuda"
-
-
-def check_weights(trainer: Trainer, run: Path) -> None:
-    """Raise TrainingError if a step must stop the run or a weight is not finite: no checkpoint may be written then."""
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, DivergenceGuard):
-            callback.settle(trainer)
-    module = trainer.lightning_module
-    assert isinstance(module, GPTModule)
-    norm = torch.nn.utils.get_total_norm(list(module.parameters()))
-    if not torch.isfinite(norm):
-        step = trainer.global_step
-        raise TrainingError(f"the weights are not finite after step {step} {_advice(module.optim.lr, run)}")
 
 
 def _advice(lr: float, run: Path) -> str:

@@ -67,8 +67,8 @@ def observe(trainer: Trainer, module: GPTModule) -> Observed:
     batches, losses = module.accumulated()
     groups = trainer.optimizers[0].param_groups
     loss = module.step_loss
-    norm = loss.new_zeros(()) if module.grad_norm is None else module.grad_norm
-    numbers = torch.stack([loss, norm])
+    assert module.grad_norm is not None  # the module asks when it has measured it
+    numbers = torch.stack([loss, module.grad_norm])
     return Observed(
         step=trainer.global_step + 1,
         batch=batches_done(trainer) - len(batches) + 1,  # the last of them is not counted as done yet

@@ -172,14 +172,6 @@ class Run:
         per_step = tokens_per_step(self.experiment, self.config)
         self.curves = Curves(run.log_every, per_step, flops_per_token(self.config), clock)
         self.samples = Samples(run.sample_every, run.sample_prompt, self.prepared.tokenizer, clock)
-        self.checkpoints = Checkpoints(
-            self.folder / CHECKPOINTS,
-            every=run.save_every,
-            keep=run.keep,
-            header=header,
-            clock=clock,
-            same_curve=self.start.folder is not None and self._same_text(),
-        )
         self.panels = self._panels(clock)
         panel_steps = self.panels.intervals.values() if self.panels else ()
         looks = [run.log_every, run.eval_every, run.sample_every, *panel_steps]
@@ -191,6 +183,15 @@ class Run:
             looks=looks,
             same_run=self.start.folder is not None,
             same_text=self._same_text(),
+        )
+        self.checkpoints = Checkpoints(
+            self.folder / CHECKPOINTS,
+            every=run.save_every,
+            keep=run.keep,
+            header=header,
+            clock=clock,
+            check=self.guard.check_weights,
+            same_curve=self.start.folder is not None and self._same_text(),
         )
         self.stop = StopOnSignal(self.checkpoints, run.log_every)
         wants_bar = self.experiment.trainer.get("enable_progress_bar") is not False
