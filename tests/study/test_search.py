@@ -1,6 +1,9 @@
 """A search: what it draws, what it learns, when it stops a trial."""
 
 import io
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -134,3 +137,23 @@ def test_the_last_validation_prunes_nothing(tmp_path: Path) -> None:
     assert search.hopeless(replace(run, max_steps=12)) is None  # it was told already
     write_metrics(run.path, "10,,3.0\n11,,2.5\n12,,2.0\n")
     assert str(search.hopeless(replace(run, max_steps=13))).startswith("val/loss 2.0000 at step 12 promises too little")
+
+
+def test_a_search_waits_for_no_lock_of_a_killed_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither for the link that Optuna's own lock leaves, which for a relative folder points nowhere, nor for ours."""
+    pytest.importorskip("optuna")
+    from minigpt.study.sweep.search import JOURNAL, JOURNAL_LOCK, Search
+
+    monkeypatch.chdir(tmp_path)
+    folder = SweepFolder(Path("runs/exp"), sweep(search=SPACE), BASE)
+    folder.prepare()
+    (folder.path / f"{JOURNAL}.lock").symlink_to(f"runs/exp/{JOURNAL}")
+    take = f"filelock.FileLock({str(folder.path / JOURNAL_LOCK)!r}).acquire()"
+    held = f"import filelock, os; {take}; os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", held], check=False).returncode == -signal.SIGKILL
+    search = Search(SPACE, folder)
+    assert search.next() is not None
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")  # the journal stays where it is
+    search._study.ask()
+    assert not any(Path().iterdir())

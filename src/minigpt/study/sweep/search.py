@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from minigpt.errors import ConfigError
 from minigpt.study.sweep.cell import CellRun, Outcome
 from minigpt.study.sweep.file import Cell, make_cell
@@ -16,6 +18,7 @@ from minigpt.study.sweep.progress import read_curve
 from minigpt.study.sweep.search_space import Choices, Numbers, PrunerName, SearchSpace
 
 JOURNAL = "search.journal"
+JOURNAL_LOCK = ".search.lock"
 _NAME = "search"
 
 
@@ -117,10 +120,16 @@ def best_trial(folder: Path) -> tuple[str, float] | None:
 
 
 def _storage(folder: Path) -> Any:
+    """The journal, under a lock that the system releases when its process ends.
+
+    Optuna's own lock is a link that a killed process leaves behind, and nobody can take one whose path is relative.
+    """
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    return JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
+    folder = folder.absolute()
+    lock: Any = FileLock(folder / JOURNAL_LOCK)
+    return JournalStorage(JournalFileBackend(str(folder / JOURNAL), lock_obj=lock))
 
 
 def _numbers(trial: Any, key: str, what: Numbers) -> float:
