@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+import torch
 from loss_memory import loss_memory
 from muon import muon
 from report import machine
@@ -146,6 +147,9 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="folder of the tables")
     parser.add_argument("--toy", action="store_true", help="every part on the CPU, at a size that means nothing")
     arguments = parser.parse_args()
+    if not arguments.toy and not torch.cuda.is_available():
+        print("gpu.py: error: torch sees no GPU here; --toy goes through every part on the CPU", file=sys.stderr)
+        return 2
     for name in ("corpus", "text", "out"):
         if getattr(arguments, name):
             setattr(arguments, name, Path(getattr(arguments, name)).resolve())

@@ -103,7 +103,7 @@ axes[1].imshow(turns.numpy(), cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
 axes[1].set(title="rotary: cosine of the angle", xlabel="pair of channels", ylabel="position t")
 fig.colorbar(shown, ax=axes[:2], location="bottom", shrink=0.5, aspect=30)
 shown = axes[2].imshow(alibi[1].numpy(), cmap="viridis")
-axes[2].set(title="alibi: added to scores (head 2 of 4)", xlabel="key position", ylabel="query position")
+axes[2].set(title="alibi: added to scores (head 1 of 0 to 3)", xlabel="key position", ylabel="query position")
 fig.colorbar(shown, ax=axes[2], location="bottom", shrink=0.7, aspect=22)
 plt.show()
 
@@ -182,7 +182,7 @@ limit = scores[0, head].abs().max()
 alike = {"cmap": "Blues", "vmin": -1, "vmax": 1}  # 0 where nothing is hidden
 sloped = {"cmap": "viridis", "vmax": 0}
 panels = (
-    (f"scores of head {head + 1}: q kᵀ / √D", scores[0, head], {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}),
+    (f"scores of head {head}: q kᵀ / √D", scores[0, head], {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}),
     ("mask: −∞ in the future (white)", seen, alike if signals.bias is None else sloped),
     ("weights: softmax(scores + mask)", shown_weights, {"cmap": "magma_r", "vmin": 0, "vmax": 1}),
 )
@@ -261,9 +261,9 @@ print(f"largest difference to the model's own: {(after - block(x, signals)).abs(
 
 # %%
 stream = x
-for number, each in enumerate(model.blocks, start=1):
+for layer, each in enumerate(model.blocks):
     stream = each(stream, signals)
-    print(f"after block {number}: {tuple(stream.shape)}, typical size of a number {stream.square().mean().sqrt():.2f}")
+    print(f"after block {layer}: {tuple(stream.shape)}, typical size of a number {stream.square().mean().sqrt():.2f}")
 logits = model.head(model.final_norm(stream))
 print(
     f"logits {tuple(logits.shape)}; largest difference to the model's own: {(logits - model(tokens)).abs().max():.1e}\n"

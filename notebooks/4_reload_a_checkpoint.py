@@ -132,7 +132,7 @@ for t in sorted(surprise.topk(5).indices.tolist()):
 # %% [markdown]
 # ## What the heads read
 #
-# `attention_maps` gives the weights of every head of every layer for a text: `(L, B, H, T, T)`. Row $t$ of a map is what token
+# `attention_maps` gives the weights of every head of every layer, both counted from 0: `(L, B, H, T, T)`. Row $t$ of a map is what token
 # $t$ takes from each token up to itself; it sums to 1.
 
 # %%
@@ -159,7 +159,7 @@ for layer in range(L):
     for head in range(H):
         ax = axes[layer * rows_per_layer + head // columns, head % columns]
         shown = ax.imshow(visible[layer, head], cmap="magma_r", vmin=0, vmax=1)
-        ax.set_title(f"layer {layer + 1}, head {head + 1}", fontsize=8)
+        ax.set_title(f"layer {layer}, head {head}", fontsize=8)
 fig.colorbar(shown, ax=axes, shrink=min(1.0, 3 / len(axes)), label="weight")
 fig.suptitle("Attention of every head: down the tokens that read, across those that are read")
 plt.show()
@@ -183,8 +183,8 @@ for ax, (name, share) in zip(axes, habits.items(), strict=True):
         for head in range(H):
             ink = "white" if share[layer, head] > 0.55 else "black"
             ax.text(head, layer, f"{share[layer, head]:.0%}", ha="center", va="center", fontsize=8, color=ink)
-    ax.set_xticks(range(H), [str(head + 1) for head in range(H)])
-    ax.set_yticks(range(L), [str(layer + 1) for layer in range(L)])
+    ax.set_xticks(range(H))
+    ax.set_yticks(range(L))
     ax.set(title=f"reads {name}", xlabel="head")
 axes[0].set_ylabel("layer")
 plt.show()
@@ -199,7 +199,7 @@ fig, ax = plt.subplots(figsize=(7.2, 6.2))
 shown = ax.imshow(visible[layer, head], cmap="magma_r", vmin=0)
 label_tokens(ax, texts[:LOOK_AT])
 fig.colorbar(shown, ax=ax, label="weight", shrink=0.7)
-ax.set_title(f"Layer {layer + 1}, head {head + 1}: {habits[habit][layer, head]:.0%} of its attention goes to {habit}")
+ax.set_title(f"Layer {layer}, head {head}: {habits[habit][layer, head]:.0%} of its attention goes to {habit}")
 plt.show()
 
 # %% [markdown]

@@ -1,5 +1,6 @@
 """`minigpt.load` and what it gives."""
 
+import inspect
 import subprocess
 import sys
 
@@ -38,12 +39,18 @@ def test_a_text_begins_with_its_prompt_and_follows_the_seed(loaded):
 
 
 def test_the_stream_joins_to_the_text(loaded):
-    options = SamplingOptions(max_new_tokens=40, seed=5, temperature=1.3, top_k=20)
-    pieces = list(loaded.stream("The", options))
+    settings = {"max_new_tokens": 40, "seed": 5, "temperature": 1.3, "top_k": 20}
+    pieces = list(loaded.stream("The", **settings))
     assert pieces[0] == "The"
     assert len(pieces) > 2
     assert all(pieces)
-    assert "".join(pieces) == loaded.generate("The", max_new_tokens=40, seed=5, temperature=1.3, top_k=20)
+    assert "".join(pieces) == loaded.generate("The", **settings)
+    of_generate = dict(inspect.signature(loaded.generate).parameters)
+    for name in ("prompt", "n_samples", "batch_size"):  # a stream is one text
+        del of_generate[name]
+    own = dict(inspect.signature(loaded.stream).parameters)
+    del own["prompt"]
+    assert own == of_generate
 
 
 def test_a_sample_does_not_depend_on_how_many_there_are(loaded):
@@ -121,7 +128,7 @@ def test_settings_that_cannot_work_are_refused_at_once(loaded):
     with pytest.raises(ConfigError, match="context=17"):
         loaded.generate(["The", "The"], context=17)
     with pytest.raises(ConfigError, match="context=17"):
-        loaded.stream("The", SamplingOptions(context=17))
+        loaded.stream("The", context=17)
     with pytest.raises(ConfigError, match="stop=''"):
         loaded.stream("The", stop="")
 

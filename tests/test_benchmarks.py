@@ -1,5 +1,9 @@
-"""benchmarks/gpu.py goes through all its parts at toy size, and one that fails does not take the others along."""
+"""benchmarks/gpu.py goes through all its parts at toy size, and one that fails does not take the others along.
 
+Without a GPU it begins nothing.
+"""
+
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,3 +28,13 @@ def test_every_part_of_the_gpu_benchmark(tmp_path: Path) -> None:
     assert "| GPT.loss |" in tables["loss"]
     assert "| shakespeare_cpu_fast | 24 |" in tables["optimizer"]
     assert "tokens/s" in tables["foretold"]
+
+
+def test_the_gpu_benchmark_says_at_once_that_there_is_no_gpu(tmp_path: Path) -> None:
+    words = [sys.executable, str(SCRIPT), "--only", "decode", "--out", "tables"]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "no GPU" in done.stderr
+    assert "--toy" in done.stderr
+    assert not any(tmp_path.iterdir())

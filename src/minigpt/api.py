@@ -93,8 +93,39 @@ class LoadedGPT:
         texts = ["".join(pieces) for pieces in self.texts(prompts, samples, stop, at_once)]
         return texts[0] if n_samples is None and isinstance(prompt, str) else texts
 
-    def stream(self, prompt: str = "", options: SamplingOptions = DEFAULTS, stop: str | None = None) -> Iterator[str]:
-        """The text of `generate` in pieces as they come, the prompt first; errors are raised at once."""
+    def stream(
+        self,
+        prompt: str = "",
+        *,
+        max_new_tokens: int = DEFAULTS.max_new_tokens,
+        temperature: float = DEFAULTS.temperature,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        greedy: bool = False,
+        seed: int | None = None,
+        use_cache: bool = True,
+        context: int | None = None,
+        stop: str | None = None,
+    ) -> Iterator[str]:
+        """The text of `generate`, of the same settings, in pieces as they come, the prompt first.
+
+        Errors are raised at once.
+        """
+        options = SamplingOptions(
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            greedy=greedy,
+            seed=seed,
+            use_cache=use_cache,
+            context=context,
+        )
+        return self._stream(prompt, options, stop)
+
+    def _stream(self, prompt: str, options: SamplingOptions, stop: str | None) -> Iterator[str]:
         continuation = generate_text(self.model, self.tokenizer, prompt, options, stop)
         return chain([prompt] if prompt else [], continuation)
 
@@ -132,7 +163,7 @@ class LoadedGPT:
             prompts = [prompt for prompt, _ in batch]
             options = [sample for _, sample in batch]
             if len(batch) == 1:
-                yield self.stream(prompts[0], options[0], stop)
+                yield self._stream(prompts[0], options[0], stop)
                 continue
             seeds = [sample.first_seed() for sample in options]
             texts = generate_texts(self.model, self.tokenizer, prompts, options[0], seeds=seeds, stop=stop)

@@ -130,6 +130,15 @@ def test_the_recommended_command_is_one_run_of_the_runs_own_kind(
     assert experiment.run.name == f"best-{flops:.3g}"
 
 
+def test_the_recommended_run_stands_beside_the_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not among its cells, wherever the sweep was found: by itself, or in a folder of all runs."""
+    sweep = write_sweep(tmp_path / "runs" / "small")
+    for folder in (sweep, sweep.parent):
+        assert scaling(folder) == 0
+        run = pasted(capsys.readouterr().out).run
+        assert (Path(run.root), run.name[:5]) == (tmp_path / "runs", "best-")
+
+
 def test_a_run_without_a_warm_up_in_numbers_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sweep = write_sweep(tmp_path / "small")
     write_run(tmp_path / "small" / "odd", 1, 32, 1e12, optim={"warmup_steps": "many"})

@@ -13,6 +13,7 @@ from minigpt.study.scaling import Fit
 from minigpt.study.scaling_laws.isoflop import Frontier
 from minigpt.study.scaling_laws.law import Interval
 from minigpt.study.scaling_laws.runs import ScalingRun
+from minigpt.study.sweep.record import is_sweep
 from minigpt.study.units import times_text
 
 WIDE = 4.0
@@ -69,9 +70,16 @@ def advise(fit: Fit, line: Frontier | None, runs: list[ScalingRun], flops: float
 
 
 def _settings(model: ScalingRun, config: GPTConfig, steps: int, name: str) -> dict[str, Any]:
-    """What is other than in the run `model`; its warm-up is the same share of the steps."""
+    """What is other than in the run `model`; its warm-up is the same share of the steps.
+
+    The run is put beside a sweep, not among its cells: the next law would take it for one.
+    """
+    root = model.folder.parent
+    while is_sweep(root):
+        root = root.parent
     names = [field.name for field in fields(config) if getattr(config, field.name) != getattr(model.config, field.name)]
     return {
+        "run.root": str(root),
         "run.name": name,
         **{f"model.{name}": getattr(config, name) for name in names},
         "optim.warmup_steps": round(model.warmup_steps * steps / model.max_steps),
