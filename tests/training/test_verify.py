@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 
 from minigpt.cli.main import main
 from minigpt.layout import step_name
@@ -42,6 +43,16 @@ def test_run_is_identical_and_not_touched(run: Path, step: str | None, capsys: p
     assert ("from the beginning to step 4" in said) == (step == "4")
     assert "this world" not in said
     assert contents(run) == before
+
+
+def test_rank_variable_that_was_left_behind_changes_nothing(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    capsys.readouterr()
+    assert main(["verify", str(run)]) == 0
+    assert "verdict    identical" in capsys.readouterr().out
 
 
 def test_resumed_run_with_other_settings_is_identical(run: Path, corpus_file: Path) -> None:

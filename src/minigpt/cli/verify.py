@@ -49,8 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the verdict to stdout; gives 0 if the run is reproduced to the last bit, 1 if not."""
     folder = _run_folder(args.run)
-    from minigpt.training.position import is_main_process
     from minigpt.training.verify import find_stretch, verify
+    from minigpt.training.world import find_world
 
     stretch = find_stretch(folder, args.step)
     if not args.build_classes:
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="minigpt-verify-") as scratch:
         config, left_out = retrainable(stretch.end.yaml, args.leave_out, stretch.end.path)
         experiment = _experiment(config, Path(scratch), stretch.end.path)
-        if is_main_process():
+        if find_world(experiment.trainer).is_main:
             print(f"run        {folder}")
             begin = f"step {stretch.first:,}" if stretch.begin else "the beginning"
             print(f"stretch    from {begin} to step {stretch.end.step:,}, retraining ...", flush=True)

@@ -15,10 +15,10 @@ from minigpt.training.config import Experiment
 from minigpt.training.datamodule import TokenDataModule
 from minigpt.training.memory import check_memory
 from minigpt.training.module import GPTModule
-from minigpt.training.position import is_main_process
 from minigpt.training.quiet import quiet
 from minigpt.training.resume import Start, check_same_model, check_same_optimizer, data_changes, find_start
 from minigpt.training.run import Run
+from minigpt.training.world import find_world, same_variables
 
 
 def fit(
@@ -34,7 +34,11 @@ def fit(
     `prepared` is data at hand; without it the experiment's corpus is prepared, in the tokens of its checkpoint.
     The folder is taken only when all else is ready, so that a mistake leaves none behind.
     """
-    console = console or Console(quiet=not is_main_process(), soft_wrap=True)
+    with quiet():
+        world = find_world(experiment.trainer)
+    console = console or Console(quiet=not world.is_main, soft_wrap=True)
+    if note := world.note():
+        console.print(note, highlight=False)
     start = find_start(experiment, ckpt_path)
     max_steps = experiment.trainer["max_steps"]
     if start.step >= max_steps:
@@ -47,7 +51,7 @@ def fit(
         check_same_model(config, start.checkpoint)
     if start.resumed:
         check_same_optimizer(experiment.optim.name, start.resumed)
-    with quiet():
+    with quiet(), same_variables():
         pl.seed_everything(experiment.seed_everything, workers=True, verbose=False)
         gpt = GPT(config)
         if start.checkpoint and start.weights_only:
@@ -67,7 +71,9 @@ def fit(
             prepared=prepared,
         )
         data.setup("fit")  # a text too short for one window is told before a folder is taken
-        run = Run(experiment, config=config, prepared=prepared, start=start, command=command, console=console)
+        run = Run(
+            experiment, world=world, config=config, prepared=prepared, start=start, command=command, console=console
+        )
         return run.train(module, data)
 
 

@@ -11,7 +11,6 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from minigpt.files import atomic_write
 from minigpt.metrics_csv import read_metrics
-from minigpt.training.position import is_main_process
 
 
 class MetricsFile(Logger):
@@ -25,7 +24,7 @@ class MetricsFile(Logger):
         super().__init__()
         self.path = path
         self._rows: dict[int, dict[str, float]] = {}
-        if resume_step is not None and path.exists() and is_main_process():
+        if resume_step is not None and path.exists():
             rows = read_metrics(path, up_to=resume_step)
             self._rows = {step: row for step, row in rows.items() if step <= resume_step}
         self._columns = list(dict.fromkeys(name for row in self._rows.values() for name in row))

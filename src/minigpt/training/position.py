@@ -5,7 +5,6 @@ from typing import cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loops.progress import _ProcessedTracker
-from lightning.pytorch.utilities import rank_zero_only
 
 
 def batches_done(trainer: Trainer) -> int:
@@ -15,11 +14,6 @@ def batches_done(trainer: Trainer) -> int:
     right at every moment that matters: at the start of a batch, at its end, and after an exception inside a step.
     """
     return cast(_ProcessedTracker, trainer.fit_loop.epoch_loop.batch_progress.total).processed
-
-
-def is_main_process() -> bool:
-    """Whether this process is the one that writes. Known before there is a Trainer, from the launcher's environment."""
-    return getattr(rank_zero_only, "rank", None) in {None, 0}
 
 
 class EveryStep(Callback, ABC):

@@ -30,7 +30,6 @@ from minigpt.training.guard import DivergenceGuard
 from minigpt.training.lean import NoProfiler, garbage_on_demand, without_empty_hooks
 from minigpt.training.metrics_file import MetricsFile
 from minigpt.training.module import GPTModule
-from minigpt.training.position import is_main_process
 from minigpt.training.progress import ProgressBar
 from minigpt.training.provenance import describe, describe_trainer
 from minigpt.training.report import print_end, print_start, tokens_per_step
@@ -40,6 +39,7 @@ from minigpt.training.samples import Samples
 from minigpt.training.stop import StopOnSignal, Stopped
 from minigpt.training.tensorboard import RunTensorBoard
 from minigpt.training.validation import PeriodicValidation
+from minigpt.training.world import World
 
 if TYPE_CHECKING:
     from minigpt.training.panels.table import Panels
@@ -54,6 +54,7 @@ class Run:
         self,
         experiment: Experiment,
         *,
+        world: World,
         config: GPTConfig,
         prepared: Prepared,
         start: Start,
@@ -61,6 +62,7 @@ class Run:
         console: Console,
     ) -> None:
         self.experiment = experiment
+        self.world = world
         self.config = config
         self.prepared = prepared
         self.start = start
@@ -85,7 +87,7 @@ class Run:
     def train(self, module: GPTModule, data: TokenDataModule) -> int:
         """Train to the last step; gives the exit code. Nobody else can train in this folder meanwhile."""
         lock = FileLock(self.folder / LOCK, timeout=LOCK_PATIENCE)
-        if not is_main_process():
+        if not self.world.is_main:
             return self._train(module, data)
         try:
             with lock:
@@ -94,7 +96,7 @@ class Run:
             raise ConfigError(f"{self.folder}: {TAKEN}") from error
 
     def _train(self, module: GPTModule, data: TokenDataModule) -> int:
-        if is_main_process():
+        if self.world.is_main:
             write_run(
                 self.folder,
                 config_yaml=self.experiment.yaml,
@@ -111,7 +113,7 @@ class Run:
             start=self.start,
             changes=self._changes(),
         )
-        if is_main_process():  # the others hold no lock, and may not even know which folder this run took
+        if self.world.is_main:  # the others hold no lock, and may not even know which folder this run took
             for folder in (self.folder, self.folder / CHECKPOINTS, self.folder / DIVERGENCES):
                 remove_leftovers(folder)
         checkpoint = str(self.start.resumed.path) if self.start.resumed else None
@@ -148,7 +150,7 @@ class Run:
         """The folder to go on in or a new one; only the first process takes it, and the others never write."""
         run = self.experiment.run
         wanted = Path(run.root) / run.name
-        if not is_main_process():
+        if not self.world.is_main:
             return self.start.folder or wanted
         folder = self.start.folder or take_folder(Path(run.root), run.name)
         if self.start.folder is None and folder != wanted:
@@ -156,7 +158,7 @@ class Run:
         return folder
 
     def _give_folder_back(self) -> None:
-        if self.start.folder is None and is_main_process():
+        if self.start.folder is None and self.world.is_main:
             self.folder.rmdir()  # nothing is in it yet
 
     def _build_callbacks(self) -> None:
@@ -226,7 +228,7 @@ class Run:
         settings["logger"] = self._loggers(settings.get("logger"))
         settings["callbacks"] = self.callbacks + _listed(settings.get("callbacks"))
         settings["profiler"] = settings.get("profiler") or NoProfiler()
-        settings["plugins"] = [AtomicCheckpointIO(), *_listed(settings.get("plugins"))]
+        settings["plugins"] = self._plugins(settings.get("plugins"))
         try:
             trainer = pl.Trainer(
                 **settings,
@@ -246,11 +248,17 @@ class Run:
         check_divisible(self.experiment.data.batch_size, trainer.world_size)
         return trainer
 
+    def _plugins(self, wanted: Any) -> list[Any]:
+        """What the config adds, our way to save, and who starts the processes, which the strategy may bring along."""
+        brought = getattr(self.experiment.trainer.get("strategy"), "cluster_environment", None)
+        given = [plugin for plugin in _listed(wanted) if plugin is not self.world.environment]
+        return [AtomicCheckpointIO(), *given, *([] if brought else [self.world.environment])]
+
     def _loggers(self, wanted: Any) -> list[Any]:
         """TensorBoard and metrics.csv, and what the config adds; `trainer.logger: false` means none at all."""
         if wanted is False:
             return []
-        resume_step = self.start.step if self.start.folder else None
+        resume_step = self.start.step if self.start.folder and self.world.is_main else None
         ours = [RunTensorBoard(self.folder, resume_step), MetricsFile(self.folder / METRICS, resume_step)]
         return [*ours, *(_listed(wanted) if wanted is not True else [])]
 

@@ -22,7 +22,8 @@ from minigpt.training.comparison import Outcome, compare_contents, compare_curve
 from minigpt.training.config import Experiment
 from minigpt.training.confined import confine
 from minigpt.training.fit import fit
-from minigpt.training.position import EveryStep, is_main_process
+from minigpt.training.position import EveryStep
+from minigpt.training.world import find_world
 
 _WRITERS = (CheckpointCallback, Timer)
 """Callbacks that save or watch the clock: they change no step, and would do again what the run did."""
@@ -100,7 +101,7 @@ def verify(stretch: Stretch, experiment: Experiment, scratch: Path, left_out: Co
         # Lightning warns of states in the checkpoint that belong to no callback: they are left out on purpose.
         warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint.*")
         fit(again, ckpt_path="last" if stretch.begin else None, console=Console(quiet=True))
-    if not is_main_process():
+    if not find_world(experiment.trainer).is_main:
         return None
     path = folder / "checkpoints" / step_name(stretch.end.step)
     if not path.exists():
