@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from minigpt.output import REPLACEMENT
+
 
 @contextlib.contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
@@ -29,8 +31,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 def atomic_write(target: Path, content: str | bytes) -> None:
-    """Write `content` (text as UTF-8) to `target`, whole or not at all."""
-    data = content.encode("utf-8") if isinstance(content, str) else content
+    """Write `content` (text as UTF-8, of a path's lone bytes their escapes) to `target`, whole or not at all."""
+    data = content.encode("utf-8", REPLACEMENT) if isinstance(content, str) else content
     with atomic_path(target) as temporary:
         temporary.write_bytes(data)
 

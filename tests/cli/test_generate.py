@@ -219,13 +219,13 @@ def test_a_model_that_diverged_ends_in_one_line(tmp_path, capsys):
     assert "diverged" in captured.err
 
 
-def test_a_terminal_that_cannot_show_a_character_shows_a_question_mark(tmp_path, monkeypatch):
+def test_a_stream_that_cannot_hold_a_character_gets_its_escape(tmp_path, monkeypatch):
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
     model = reciting_gpt({ord("a"): 0xC3, 0xC3: 0xA9, 0xA9: ord("a")}, 257)
     write_checkpoint(tmp_path / "e.ckpt", model, tiny_tokenizer("byte"))
     assert main(["generate", str(tmp_path / "e.ckpt"), "--prompt", "a", "--greedy", "--max_new_tokens", "3"]) == 0
-    assert raw.getvalue() == b"a?a\n"
+    assert raw.getvalue() == b"a\\xe9a\n"
 
 
 def test_help_needs_no_torch():
@@ -314,3 +314,22 @@ def test_probabilities_of_a_batch_are_refused(run, capsys):
     code, line = refusal(capsys, run, "--prompt", "a", "--show_probabilities", "--batch_size", 2)
     assert code == 2
     assert "--batch_size" in line
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("option", [[], ["--show_probabilities"]])
+def test_a_terminal_is_shown_symbols_and_a_pipe_gets_the_characters(tmp_path, monkeypatch, option) -> None:
+    """A model that writes ESC and CR could do anything to a terminal; a file is to hold what it wrote."""
+    model = reciting_gpt({ord("a"): 0x1B, 0x1B: 0x0D, 0x0D: 0x0A, 0x0A: ord("a")}, 257)
+    write_checkpoint(tmp_path / "e.ckpt", model, tiny_tokenizer("byte"))
+    words = ["generate", str(tmp_path / "e.ckpt"), "--prompt", "\x07a", "--greedy", "--max_new_tokens", "3", *option]
+    monkeypatch.setenv("NO_COLOR", "")
+    for stream in (Terminal(), io.StringIO()):
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert main(words) == 0
+        text = re.sub(r"\x1b\[\d+m|\{100\}", "", stream.getvalue())
+        assert text == ("␇a␛␍\n\n" if stream.isatty() else "\x07a\x1b\r\n\n")

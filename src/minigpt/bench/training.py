@@ -1,18 +1,16 @@
 """The race of `minigpt bench`: training steps under the Trainer, in a bare loop, and of another library."""
 
-import io
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-
-from rich.console import Console
 
 from minigpt.bench.contenders import CONTENDERS, BareLoop, our_loop
 from minigpt.bench.measure import Interleaving, Turn
 from minigpt.bench.memory import step_bytes
 from minigpt.bench.setting import Setting
 from minigpt.hardware.matmul import fastest_product
+from minigpt.output import console
 from minigpt.precision import product_dtype
 from minigpt.training.config import Experiment
 from minigpt.training.fit import fit
@@ -77,7 +75,7 @@ def race(setting: Setting, *, against: str | None, steps: int, n_rounds: int, wa
             TurnTaker(warmup, steps, turns.take_turns),
         ]
         try:
-            code = fit(experiment, console=Console(file=io.StringIO()), prepared=setting.prepared)
+            code = fit(experiment, console=console(quiet=True), prepared=setting.prepared)
         finally:
             turns.abandon()
         if code:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from minigpt.errors import ConfigError, did_you_mean
 from minigpt.files import atomic_write
+from minigpt.output import console, note
 
 if TYPE_CHECKING:
     from minigpt.bench.report import Report
@@ -99,8 +100,6 @@ def main(argv: Sequence[str]) -> int:
     request = read(argv)
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-    from rich.console import Console
-
     from minigpt.bench.setting import make_setting
     from minigpt.cli.parsing import parse
     from minigpt.training.quiet import quiet
@@ -108,10 +107,10 @@ def main(argv: Sequence[str]) -> int:
     experiment, _ = parse(request.config_words)
     setting = make_setting(experiment, progress=sys.stderr.isatty())
     if setting.note:
-        print(f"minigpt: note: {setting.note}", file=sys.stderr)
+        note(setting.note)
     with quiet():
         report = _measure(request.options)(setting, request.options)
-    report.show(Console())
+    report.show(console())
     if request.options.out:
         atomic_write(Path(request.options.out), report.markdown(["minigpt", "bench", *argv]))
     return 0

@@ -1,10 +1,10 @@
 """Compare runs: in what they differ, what came out, and which difference is more than chance."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from minigpt.output import as_json, console, echo
 from minigpt.study.comparison.result import By
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the comparison to stdout and the report to its folder; gives 0."""
-    from rich.console import Console
-
     from minigpt.cli.tables import say
     from minigpt.study.compare import compare
     from minigpt.study.comparison.report import write_report
@@ -51,12 +49,12 @@ def run(args: argparse.Namespace) -> int:
     out = Path(args.out) if args.out else sweep / "report" if sweep else None
     written = write_report(comparison, out) if out else []
     if args.json:
-        print(json.dumps(as_plain(comparison), allow_nan=False))
+        echo(as_json(as_plain(comparison)))
         return 0
-    console = Console()
-    show_comparison(console, comparison)
+    screen = console()
+    show_comparison(screen, comparison)
     if written:
-        say(console, f"report: {written[0]}")
+        say(screen, f"report: {written[0]}")
     return 0
 
 

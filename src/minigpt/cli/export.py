@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minigpt.cli.targets import check_file, check_folder, check_other, tell_difference, tell_notes
+from minigpt.output import echo
 
 if TYPE_CHECKING:
     from minigpt.api import LoadedGPT
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     loaded = load(args.run, prefer=args.prefer)
     check_other(out, loaded.checkpoint.path)
     write(loaded, out)
-    print(f"written to {args.out} from {loaded.checkpoint.path} (step {loaded.checkpoint.step})")
+    echo(f"written to {args.out} from {loaded.checkpoint.path} (step {loaded.checkpoint.step})")
     return 0
 
 
@@ -47,7 +48,7 @@ def export_to_hf(loaded: "LoadedGPT", out: Path) -> None:
 
     exported = export_hf(loaded.model, loaded.tokenizer, out)
     tell_notes(exported.notes)
-    print(f"family      {exported.form}")
+    echo(f"family      {exported.form}")
     tell_difference(loaded.config, exported.difference)
     if exported.from_transformers is not None:
         tell_difference(loaded.config, exported.from_transformers, "from transformers")

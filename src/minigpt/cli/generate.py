@@ -1,7 +1,6 @@
 """Sample text from a run or a checkpoint: prompts and their continuations, on stdout as they come; notes on stderr."""
 
 import argparse
-import io
 import os
 import sys
 from argparse import SUPPRESS
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from minigpt.cli.prompts import named_prompts, piped_prompt
 from minigpt.errors import ConfigError
+from minigpt.output import complain, echo, note, symbols
 from minigpt.sampling_options import BATCH_SIZE, SamplingOptions, texts_at_once
 
 if TYPE_CHECKING:
@@ -136,46 +136,46 @@ def run(args: argparse.Namespace) -> int:
     prompts = named or [piped_prompt()]
     stop = given.get("stop")
     texts: Iterable[Iterable[str]]
+    in_colour = args.show_probabilities and wants_colour()
     if args.show_probabilities:
-        texts = with_probabilities(loaded, prompts, samples, stop)
+        texts = with_probabilities(loaded, prompts, samples, stop, in_colour)
     else:
         texts = loaded.texts(prompts, samples, stop, at_once)
     for number, prompt in enumerate(prompts, start=1):
         note_long_prompt(loaded, prompt, options, "the prompt" if len(prompts) == 1 else f"prompt {number}")
     if "seed" not in given and "greedy" not in given:
         note(f"--seed {samples[0].seed} gives this text again")
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a character shows a question mark
     for index, pieces in enumerate(texts):
         if index > 0:
-            write([SEPARATOR, "\n"])
+            echo(SEPARATOR)
         try:
-            write(pieces)
+            for piece in pieces:
+                echo(piece, end="", styled=in_colour)
         finally:  # on Ctrl-C too the shell's prompt begins a new line
-            write(["\n"])
+            echo("")
     return 0
 
 
+def wants_colour() -> bool:
+    """Whether stdout is a terminal that shows colours."""
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("NO_COLOR")
+
+
 def with_probabilities(
-    loaded: "LoadedGPT", prompts: Sequence[str], samples: Sequence[SamplingOptions], stop: str | None
+    loaded: "LoadedGPT", prompts: Sequence[str], samples: Sequence[SamplingOptions], stop: str | None, in_colour: bool
 ) -> Iterator[Iterator[str]]:
     """The texts of the prompts, prompt first, each piece of a continuation shown with its probability."""
     from minigpt.inspection.coloured import in_terminal, legend, marked
 
-    in_colour = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("NO_COLOR")
     show = in_terminal if in_colour else marked
     if in_colour:
-        note(f"colours say how likely a token was: {legend()}")
+        complain(f"minigpt: note: colours say how likely a token was: {legend()}")
     before = [prompt for prompt in prompts for _ in samples]
     texts = loaded.scored(prompts, samples, stop)
-    return (chain([prompt], (show(*piece) for piece in pieces)) for prompt, pieces in zip(before, texts, strict=True))
-
-
-def write(pieces: Iterable[str]) -> None:
-    """Each piece to stdout at once."""
-    for piece in pieces:
-        sys.stdout.write(piece)
-        sys.stdout.flush()
+    return (
+        chain([symbols(prompt) if in_colour else prompt], (show(*piece) for piece in pieces))
+        for prompt, pieces in zip(before, texts, strict=True)
+    )
 
 
 def note_long_prompt(loaded: "LoadedGPT", prompt: str, options: SamplingOptions, name: str) -> None:
@@ -187,8 +187,3 @@ def note_long_prompt(loaded: "LoadedGPT", prompt: str, options: SamplingOptions,
     start = context_start(n_tokens, context)
     if start > 0:
         note(f"{name} has {n_tokens} tokens, the context {context}: only the last {n_tokens - start} count")
-
-
-def note(text: str) -> None:
-    """One line on stderr."""
-    print(f"minigpt: note: {text}", file=sys.stderr)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from minigpt.cli.targets import check_file, check_other, tell_difference, tell_notes
 from minigpt.errors import ConfigError
+from minigpt.output import echo
 
 if TYPE_CHECKING:
     from minigpt.interop.foreign import ForeignModel
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     check_file(out, args.overwrite)
     check_other(out, Path(args.source).expanduser())
     READERS[args.format](args, out)
-    print(f"written to {args.out}: minigpt generate {shlex.quote(args.out)} reads it")
+    echo(f"written to {args.out}: minigpt generate {shlex.quote(args.out)} reads it")
     return 0
 
 
@@ -84,8 +85,8 @@ def write(args: argparse.Namespace, foreign: "ForeignModel", out: Path) -> None:
     difference = write_foreign(foreign, out, command_line(args))
     tell_notes(foreign.notes)
     config = foreign.config
-    print(f"model       {config.n_layer} layers, width {config.n_embd}, {parameter_count(config):,} parameters")
-    print(f"tokenizer   {foreign.tokenizer.kind}, {foreign.tokenizer.vocab_size:,} tokens")
+    echo(f"model       {config.n_layer} layers, width {config.n_embd}, {parameter_count(config):,} parameters")
+    echo(f"tokenizer   {foreign.tokenizer.kind}, {foreign.tokenizer.vocab_size:,} tokens")
     tell_difference(config, difference)
 
 

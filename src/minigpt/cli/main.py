@@ -14,6 +14,7 @@ from minigpt import __version__
 from minigpt.cli.options import OptionParser
 from minigpt.cli.threads import wait_briefly
 from minigpt.errors import ConfigError, MinigptError, did_you_mean, printable
+from minigpt.output import complain, echo, give_up_stdout, safe_streams
 
 COMMANDS = {
     "plan": "what a run will need, take and give, before it: minigpt plan configs/base.yaml",
@@ -31,6 +32,9 @@ COMMANDS = {
     "import": "make a checkpoint of a Hugging Face model (GPT-2, Llama), of nanoGPT's, or of safetensors",
     "export": "write a model for transformers, or as safetensors",
 }
+
+LONG = {"fit", "sweep"}
+"""Commands whose work goes on when nobody reads what they say."""
 
 _USAGE = """\
 usage: minigpt COMMAND [options]
@@ -58,20 +62,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     SIGTERM.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    try:
-        return _dispatch(words)
-    except KeyboardInterrupt:
-        print("minigpt: interrupted", file=sys.stderr)
-        return 128 + signal.SIGINT
-    except BrokenPipeError:
-        # the reader of our output has gone; nothing is left to say to it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
-    except (MinigptError, OSError, MemoryError, RuntimeError) as error:
-        if os.environ.get("MINIGPT_TRACEBACK") or not _is_told(error):
-            raise
-        print(f"minigpt: error: {_line(error)}", file=sys.stderr)
-        return error.exit_code if isinstance(error, MinigptError) else 1
+    with safe_streams(unread=bool(words) and words[0] in LONG):
+        try:
+            code = _dispatch(words)
+            sys.stdout.flush()  # a reader that has gone is met here, not when Python ends
+            return code
+        except KeyboardInterrupt:
+            complain("minigpt: interrupted")
+            return 128 + signal.SIGINT
+        except BrokenPipeError:  # nothing is left to say to a reader that has gone
+            give_up_stdout()
+            return 128 + signal.SIGPIPE
+        except (MinigptError, OSError, MemoryError, RuntimeError) as error:
+            if os.environ.get("MINIGPT_TRACEBACK") or not _is_told(error):
+                raise
+            complain(f"minigpt: error: {_line(error)}")
+            return error.exit_code if isinstance(error, MinigptError) else 1
 
 
 def script() -> NoReturn:
@@ -93,10 +99,10 @@ def module_name(command: str) -> str:
 
 def _dispatch(words: list[str]) -> int:
     if not words or words[0] in {"-h", "--help", "help"}:
-        print(_usage())
+        echo(_usage())
         return 0
     if words[0] in {"-V", "--version"}:
-        print(f"minigpt {__version__}")
+        echo(f"minigpt {__version__}")
         return 0
     name, *rest = words
     if name not in COMMANDS:

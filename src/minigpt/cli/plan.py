@@ -1,7 +1,6 @@
 """Tell what a run will need, take and give, before it is paid for; every key of the config is an option too."""
 
 import argparse
-import json
 import shutil
 import sys
 from argparse import SUPPRESS
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from minigpt.errors import ConfigError, did_you_mean
 from minigpt.layout import CONFIG
+from minigpt.output import as_json, echo
 
 if TYPE_CHECKING:
     from minigpt.study.planning.machine import Machine
@@ -94,10 +94,10 @@ def main(argv: Sequence[str]) -> int:
             "cost": plan.cost,
             "warnings": [str(warning) for warning in warnings],
         }
-        print(json.dumps(content, indent=1, default=str))
+        echo(as_json(content, indent=1))
     else:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        print(plan_text(plan, warnings, width))
+        echo(plan_text(plan, warnings, width))
     return 0
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from minigpt.errors import ConfigError
+from minigpt.output import echo
 from minigpt.text.options import PrepareOptions, SplitName
 
 if TYPE_CHECKING:
@@ -86,8 +87,8 @@ def run(args: argparse.Namespace) -> int:
     from minigpt.text.prepare import prepare
 
     prepared = prepare(options, Path(args.out), progress=True)
-    print(as_table(prepared))
-    print(f"\n{fit_command(options, prepared)}")
+    echo(as_table(prepared))
+    echo(f"\n{fit_command(options, prepared)}")
     return 0
 
 

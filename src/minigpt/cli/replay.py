@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minigpt.errors import ConfigError, printable
+from minigpt.output import echo
 
 if TYPE_CHECKING:
     from minigpt.divergence import Bundle
@@ -30,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
 
     bundle = read_bundle(Path(args.bundle))
     again = replay(bundle, find_device(args.device))
-    print("\n".join(_report(bundle, again, args.top)))
+    echo("\n".join(_report(bundle, again, args.top)))
     return 0 if _same(bundle, again) else 1
 
 

@@ -1,12 +1,12 @@
 """List every run under a folder: its state, age, step, loss and size; and clean up."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from minigpt.errors import ConfigError, did_you_mean
+from minigpt.output import as_json, complain, console, echo
 
 if TYPE_CHECKING:
     from minigpt.study.runs import ListedRun
@@ -39,8 +39,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the list to stdout, or delete; gives 0, and 1 if a run could not be deleted."""
-    from rich.console import Console
-
     from minigpt.cli.tables import say, show
     from minigpt.study.runs import as_plain, filter_runs, list_runs, runs_table, sort_runs, why_none
 
@@ -50,16 +48,16 @@ def run(args: argparse.Namespace) -> int:
     if args.clean:
         return _clean([run for run in runs if run.state in args.clean], Path(args.folder), asks=not args.yes)
     if args.json:
-        print(json.dumps([as_plain(run) for run in runs], allow_nan=False))
+        echo(as_json([as_plain(run) for run in runs]))
         return 0
-    console = Console()
+    screen = console()
     if not runs:
-        say(console, f"no run{' of this kind' if args.where else ''} in {args.folder}{why_none(every, args.where)}")
+        say(screen, f"no run{' of this kind' if args.where else ''} in {args.folder}{why_none(every, args.where)}")
         return 0
-    show(console, runs_table(runs))
+    show(screen, runs_table(runs))
     for each in runs:
         if each.reason:
-            say(console, f"damaged: {each.reason}")
+            say(screen, f"damaged: {each.reason}")
     return 0
 
 
@@ -80,27 +78,25 @@ def _check(args: argparse.Namespace) -> None:
 
 def _clean(runs: "list[ListedRun]", root: Path, *, asks: bool) -> int:
     """Say what will go, ask, delete."""
-    from rich.console import Console
-
     from minigpt.cli.tables import say, show
     from minigpt.study.runs import remove_leftovers_below, remove_run, runs_table
     from minigpt.study.units import bytes_text
 
-    console = Console()
+    screen = console()
     remove_leftovers_below(root)
     if not runs:
-        say(console, f"nothing to delete in {root}")
+        say(screen, f"nothing to delete in {root}")
         return 0
-    show(console, runs_table(runs))
+    show(screen, runs_table(runs))
     total = f"{len(runs)} run{'s' * (len(runs) != 1)}, {bytes_text(sum(run.bytes for run in runs))}"
     if asks and not _agreed(f"delete {total} for good? [y/N] "):
-        say(console, "nothing is deleted")
+        say(screen, "nothing is deleted")
         return 0
     code = 0
     for each in runs:
         refusal = remove_run(each)
         code = 1 if refusal else code
-        say(console, f"kept {each.folder}: {refusal}" if refusal else f"deleted {each.folder}")
+        say(screen, f"kept {each.folder}: {refusal}" if refusal else f"deleted {each.folder}")
     return code
 
 
@@ -108,5 +104,5 @@ def _agreed(question: str) -> bool:
     """Whether a person says yes; ConfigError where nobody can be asked."""
     if not sys.stdin.isatty():
         raise ConfigError("--clean cannot ask here, where no terminal is: give --yes to delete what stands above")
-    print(question, end="", file=sys.stderr, flush=True)
+    complain(question, end="")
     return sys.stdin.readline().strip().lower() in {"y", "yes"}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from minigpt.cli.threads import one_thread_of_algebra
 from minigpt.errors import ConfigError, DataError, did_you_mean
+from minigpt.output import echo
 
 if TYPE_CHECKING:
     from minigpt.study.scaling_laws.runs import ScalingSweep
@@ -49,8 +50,8 @@ def run(options: argparse.Namespace) -> int:
     picture = Path(options.picture) if options.picture else folder / PICTURE
     write_law(law, result.fitted_law(), result.fit.as_dict())
     draw(picture, result)
-    print(result_text(result, how))
-    print(f"\nlaw      {law} (minigpt plan reads it)\npicture  {picture}")
+    echo(result_text(result, how))
+    echo(f"\nlaw      {law} (minigpt plan reads it)\npicture  {picture}")
     return 0
 
 

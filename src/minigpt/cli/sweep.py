@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import yaml
 
 from minigpt.errors import ConfigError
+from minigpt.output import console
 from minigpt.study.sweep.file import EngineName, Sweep, base_of, parse_sweep
 from minigpt.study.sweep.slots import TASK_CPUS
 
@@ -143,8 +144,6 @@ def _job(args: argparse.Namespace, sweep: Sweep) -> "Job":
     cells = SweepCells(sweep)
     cells.check()
 
-    from rich.console import Console
-
     from minigpt.study.sweep.folder import SweepFolder
     from minigpt.study.sweep.job import Job
 
@@ -158,7 +157,7 @@ def _job(args: argparse.Namespace, sweep: Sweep) -> "Job":
     return Job(
         folder=SweepFolder(cells.folder, sweep, sweep.base_path.read_text(encoding="utf-8")),
         make_run=cells.make_run,
-        console=Console(highlight=False),
+        console=console(),
         command=["sweep", args.sweep, *named, *(part for word in args.set for part in ("--set", word))],
         jobs=args.jobs,
         gpus_per_cell=args.gpus_per_cell,

@@ -1,13 +1,13 @@
 """What `import` and `export` share: where they may write, and how they tell what a comparison came to."""
 
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minigpt.errors import ConfigError, printable
+from minigpt.errors import ConfigError
 from minigpt.files import restore_folder
 from minigpt.interop.folder import why_not_ours
+from minigpt.output import echo, note
 
 if TYPE_CHECKING:
     from minigpt.model.config import GPTConfig
@@ -45,8 +45,8 @@ def check_folder(out: Path, overwrite: bool) -> None:
 
 def tell_notes(notes: Iterable[str]) -> None:
     """A line on stderr for each."""
-    for note in notes:
-        print(f"minigpt: note: {printable(note)}", file=sys.stderr)
+    for each in notes:
+        note(each)
 
 
 def tell_difference(config: "GPTConfig", difference: float, whose: str = "") -> None:
@@ -54,4 +54,4 @@ def tell_difference(config: "GPTConfig", difference: float, whose: str = "") -> 
     from minigpt.interop.foreign import comparison_shape
 
     rows, length = comparison_shape(config)
-    print(f"largest difference of the logits{whose and ' ' + whose} on {rows} x {length} random tokens: {difference:g}")
+    echo(f"largest difference of the logits{whose and ' ' + whose} on {rows} x {length} random tokens: {difference:g}")

@@ -1,7 +1,6 @@
 """Exact loss, perplexity and bits per byte of a run or a checkpoint over a whole split, every token once."""
 
 import argparse
-import json
 import math
 import sys
 from argparse import SUPPRESS
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minigpt.errors import ConfigError, DataError
+from minigpt.output import as_json, console, echo, note
 from minigpt.text.options import PrepareOptions
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     shards = prepared.val.shards if args.split == "val" else prepared.train.shards
     evaluation = evaluate_with_bar(loaded, shards, args.batch_size)
     result = as_dict(loaded.checkpoint, options.corpus, args.split, evaluation)
-    print(json.dumps(result) if args.json else as_table(result))
+    echo(as_json(result) if args.json else as_table(result))
     return 0
 
 
@@ -96,17 +96,16 @@ def open_corpus(checkpoint: "Checkpoint", options: PrepareOptions) -> "Prepared"
 def note_changed_corpus(checkpoint: "Checkpoint", prepared: "Prepared", corpus: str) -> None:
     """Say on stderr that the text is no longer the one of the training: its split may now hold text trained on."""
     if checkpoint.data_fingerprint not in {"", prepared.fingerprint}:
-        print(f"minigpt: note: corpus {corpus} has changed since {checkpoint.path} was trained on it", file=sys.stderr)
+        note(f"corpus {corpus} has changed since {checkpoint.path} was trained on it")
 
 
 def evaluate_with_bar(loaded: "LoadedGPT", shards: "list[np.ndarray]", batch_size: int) -> "Evaluation":
     """`evaluate` with a progress bar on stderr, if that is a terminal."""
-    from rich.console import Console
     from rich.progress import Progress
 
     from minigpt.evaluation import evaluate
 
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+    with Progress(console=console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("tokens", total=sum(max(0, len(shard) - 1) for shard in shards))
         return evaluate(
             loaded.model,

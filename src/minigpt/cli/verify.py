@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from minigpt.errors import CheckpointError, ConfigError, did_you_mean
+from minigpt.errors import CheckpointError, ConfigError, did_you_mean, printable
+from minigpt.output import echo
 
 if TYPE_CHECKING:
     from minigpt.training.comparison import Outcome
@@ -59,13 +60,13 @@ def run(args: argparse.Namespace) -> int:
         config, left_out = retrainable(stretch.end.yaml, args.leave_out, stretch.end.path)
         experiment = _experiment(config, Path(scratch), stretch.end.path)
         if find_world(experiment.trainer).is_main:
-            print(f"run        {folder}")
+            echo(f"run        {printable(str(folder))}")
             begin = f"step {stretch.first:,}" if stretch.begin else "the beginning"
-            print(f"stretch    from {begin} to step {stretch.end.step:,}, retraining ...", flush=True)
+            echo(f"stretch    from {begin} to step {stretch.end.step:,}, retraining ...")
         outcome = verify(stretch, experiment, Path(scratch) / "runs", left_out)
     if outcome is None:
         return 0  # the first process says it
-    print("\n".join(_report(stretch, outcome)))
+    echo("\n".join(map(printable, _report(stretch, outcome))))
     return 0 if outcome.identical else 1
 
 

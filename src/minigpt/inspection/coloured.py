@@ -4,6 +4,8 @@ import html
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from minigpt.output import symbols
+
 
 class Level(NamedTuple):
     """How a text looks from a probability on."""
@@ -45,9 +47,12 @@ def percent(probability: float) -> str:
 
 
 def in_terminal(text: str, probability: float | None) -> str:
-    """`text` between the escape sequences of its colour; each line by itself, as pagers want it."""
+    """`text` between the escape sequences of its colour; each line by itself, as pagers want it.
+
+    What the text itself holds of control characters is shown as symbols.
+    """
     on, off = f"\x1b[{level_of(probability).ansi}m", "\x1b[0m"
-    return "\n".join(f"{on}{line}{off}" if line else "" for line in text.split("\n"))
+    return "\n".join(f"{on}{line}{off}" if line else "" for line in symbols(text).split("\n"))
 
 
 def marked(text: str, probability: float | None) -> str:

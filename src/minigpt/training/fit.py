@@ -9,6 +9,7 @@ from rich.console import Console
 from minigpt.errors import ConfigError
 from minigpt.model.config import GPTConfig, padded_vocabulary
 from minigpt.model.gpt import GPT
+from minigpt.output import console as make_console
 from minigpt.text.prepare import prepare_cached
 from minigpt.text.prepared import Prepared
 from minigpt.training.config import Experiment
@@ -36,9 +37,9 @@ def fit(
     """
     with quiet():
         world = find_world(experiment.trainer)
-    console = console or Console(quiet=not world.is_main, soft_wrap=True)
+    console = console or make_console(quiet=not world.is_main, soft_wrap=True)
     if note := world.note():
-        console.print(note, highlight=False)
+        console.print(note)
     start = find_start(experiment, ckpt_path)
     max_steps = experiment.trainer["max_steps"]
     if start.step >= max_steps:

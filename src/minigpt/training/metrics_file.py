@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from minigpt.files import atomic_write
 from minigpt.metrics_csv import read_metrics
+from minigpt.output import REPLACEMENT
 
 
 class MetricsFile(Logger):
@@ -64,7 +65,7 @@ class MetricsFile(Logger):
         if self._written and self._written_header == header:
             new = list(self._rows.items())[self._written :]
             self._written = 0  # an interrupt or a full disk amid the lines: then the file is written anew
-            with self.path.open("a", encoding="utf-8", newline="") as file:
+            with self.path.open("a", encoding="utf-8", errors=REPLACEMENT, newline="") as file:
                 file.write("".join(self._line(step, row) for step, row in new))
             self._written = len(self._rows)
         elif self._rows:

@@ -27,12 +27,12 @@ class ProgressBar(EveryStep):
         """Draw the bar at the step where the run begins."""
         super().on_train_start(trainer, pl_module)
         self._began = (trainer.global_step, time.perf_counter())
-        if not trainer.is_global_zero or not self.console.is_terminal:
+        if not trainer.is_global_zero or not self.console.is_terminal or self.console.quiet:
             return
         self._bar = Progress(
             TextColumn("step {task.completed:,.0f}/{task.total:,.0f}"),
             BarColumn(bar_width=None),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             TimeElapsedColumn(),
             TextColumn("<"),
             TimeRemainingColumn(elapsed_when_finished=False),

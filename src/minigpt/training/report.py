@@ -9,6 +9,7 @@ from rich.text import Text
 from minigpt.layout import BEST_NAME
 from minigpt.model.config import GPTConfig
 from minigpt.model.sizes import parameter_count
+from minigpt.output import write_text
 from minigpt.text.prepared import Prepared
 from minigpt.training.checkpoints import Checkpoints
 from minigpt.training.config import Experiment
@@ -59,8 +60,8 @@ def print_start(
 def print_end(console: Console, folder: Path, checkpoints: Checkpoints, sample: str | None, prompt: str) -> None:
     """The last sample, the best checkpoint and its loss, and the commands that use it."""
     if sample is not None:
-        console.print("\n[bold]a sample[/bold]")
-        console.print(Text(sample))
+        console.print(Text("\na sample", style="bold"))
+        write_text(console, sample)
     rows = {
         "sample": shlex.join(["minigpt", "generate", str(folder), "--prompt", prompt]),
         "measure": shlex.join(["minigpt", "validate", str(folder)]),

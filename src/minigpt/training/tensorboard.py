@@ -10,6 +10,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard.summary import hparams
 
+from minigpt.output import well_formed
+
 
 class RunTensorBoard(TensorBoardLogger):
     """Events straight in the run's folder, continued by a resumed run.
@@ -28,7 +30,7 @@ class RunTensorBoard(TensorBoardLogger):
         if any(isinstance(value, dict) for value in metrics.values()):  # from a callback of the config
             super().log_metrics(dict(metrics), step)
             return
-        values = [Summary.Value(tag=name, simple_value=float(value)) for name, value in metrics.items()]
+        values = [Summary.Value(tag=well_formed(name), simple_value=float(value)) for name, value in metrics.items()]
         self.experiment._get_file_writer().add_summary(Summary(value=values), step)
 
     @rank_zero_only
@@ -39,7 +41,7 @@ class RunTensorBoard(TensorBoardLogger):
     @rank_zero_only
     def log_text(self, tag: str, text: str, step: int) -> None:
         """Show `text` as it is, in a fixed-width font."""
-        indented = "\n".join(f"    {line}" for line in text.splitlines())
+        indented = "\n".join(f"    {line}" for line in well_formed(text).split("\n"))
         self.experiment.add_text(tag, indented, step)
 
     @rank_zero_only
@@ -52,4 +54,4 @@ class RunTensorBoard(TensorBoardLogger):
 
 def _plain(value: Any) -> Any:
     """What the HPARAMS tab can show."""
-    return value if isinstance(value, bool | int | float | str) else str(value)
+    return value if isinstance(value, bool | int | float) else well_formed(str(value))

@@ -11,12 +11,12 @@ from pathlib import Path
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Timer
 from lightning.pytorch.callbacks import Checkpoint as CheckpointCallback
-from rich.console import Console
 
 from minigpt.archive import check_sum, is_complete
 from minigpt.checkpoint import Checkpoint, read_checkpoint, read_content
 from minigpt.errors import CheckpointError
 from minigpt.layout import step_name, step_paths
+from minigpt.output import console
 from minigpt.training.checkpoints import Checkpoints
 from minigpt.training.comparison import Outcome, compare_contents, compare_curves, compare_worlds, first_loss
 from minigpt.training.config import Experiment
@@ -100,7 +100,7 @@ def verify(stretch: Stretch, experiment: Experiment, scratch: Path, left_out: Co
     with contextlib.suppress(_Reached), warnings.catch_warnings():
         # Lightning warns of states in the checkpoint that belong to no callback: they are left out on purpose.
         warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint.*")
-        fit(again, ckpt_path="last" if stretch.begin else None, console=Console(quiet=True))
+        fit(again, ckpt_path="last" if stretch.begin else None, console=console(quiet=True))
     if not find_world(experiment.trainer).is_main:
         return None
     path = folder / "checkpoints" / step_name(stretch.end.step)

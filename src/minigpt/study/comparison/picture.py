@@ -200,7 +200,7 @@ def _differences(figure: "Figure", comparison: Comparison, ink: str) -> None:
 def _legend(group: Group, comparison: Comparison) -> str:
     value = group.estimates.get(field_of(comparison.by, comparison.measure))
     name = _short_name(group.name)
-    return f"{value.mean:.3f}  {name}" if value else name
+    return f"{value.mean:.3f}  {name}" if value else f" {name}"  # matplotlib passes over what begins with a _
 
 
 def _short_name(name: str) -> str:

@@ -1,7 +1,6 @@
 """The report of a comparison: one HTML file that needs nothing else, with its pictures and numbers beside it."""
 
 import json
-import re
 from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from minigpt.errors import ConfigError
 from minigpt.files import atomic_write
+from minigpt.output import symbols
 from minigpt.study.comparison.picture import Picture, draw_curves, draw_differences
 from minigpt.study.comparison.result import Comparison, Verdict, as_plain
 from minigpt.study.comparison.samples import SampledText, last_samples
@@ -16,7 +16,6 @@ from minigpt.study.comparison.table import ALONE, explanation, left_out_table, o
 from minigpt.study.tables import Table
 
 REPORT = "report.html"
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _MANY = 7  # columns of numbers that have room beside each other in a window of 1200 pixels
 _MARKS = {"better": "▲", "worse": "▼", "none": "–"}
 
@@ -160,5 +159,5 @@ def _differences_caption(comparison: Comparison) -> str:
 
 
 def _text(text: str) -> str:
-    """`text` as HTML, control characters as U+FFFD."""
-    return escape(_CONTROL.sub("\ufffd", text))
+    """`text` as HTML, control characters as symbols."""
+    return escape(symbols(text))

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from minigpt.errors import printable
 from minigpt.files import atomic_path
 from minigpt.study.scaling_laws.result import ScalingResult
 from minigpt.study.units import count_text
@@ -25,8 +26,10 @@ def draw(path: Path, result: ScalingResult) -> None:
     _draw_frontier(right, result)
     law = result.fit.law
     figure.suptitle(
-        f"{result.sweep.name}: L = {law.E:.3g} + {law.A:.3g} / N^{law.alpha:.3g} + {law.B:.3g} / D^{law.beta:.3g}",
+        f"{printable(result.sweep.name)}: "
+        f"L = {law.E:.3g} + {law.A:.3g} / N^{law.alpha:.3g} + {law.B:.3g} / D^{law.beta:.3g}",
         fontsize=11,
+        parse_math=False,  # a dollar in a name is a dollar
     )
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format=path.suffix.removeprefix("."), dpi=110)
