@@ -11,6 +11,7 @@ from minigpt.batches import Batch, EndlessSteps, TrainBatches, TrainOrder, Valid
 from minigpt.text.prepare import prepare_cached
 from minigpt.text.prepared import Prepared
 from minigpt.training.config import DataConfig
+from minigpt.training.loop import StepLoop
 from minigpt.training.position import batches_done
 
 
@@ -67,9 +68,10 @@ class TokenDataModule(pl.LightningDataModule):
         return self._loader(batches, EndlessSteps(batches_done(self.trainer)))
 
     def state_dict(self) -> dict[str, int]:
-        """Batches and windows that are done: after a change of the batch size neither tells the other."""
+        """Batches and windows of whole optimizer steps: after a change of the batch size neither tells the other."""
         assert self.trainer is not None
-        done = batches_done(self.trainer)
+        loop = self.trainer.fit_loop.epoch_loop
+        done = batches_done(self.trainer) - (loop.pending if isinstance(loop, StepLoop) else 0)
         batch, window = self._origin
         return {"batches": done, "windows": window + (done - batch) * self.config.batch_size}
 

@@ -28,6 +28,7 @@ from minigpt.training.curves import Curves
 from minigpt.training.datamodule import TokenDataModule
 from minigpt.training.guard import DivergenceGuard
 from minigpt.training.lean import NoProfiler, garbage_on_demand, without_empty_hooks
+from minigpt.training.loop import StepLoop, refuse_epoch_callbacks
 from minigpt.training.metrics_file import MetricsFile
 from minigpt.training.module import GPTModule
 from minigpt.training.progress import ProgressBar
@@ -197,13 +198,14 @@ class Run:
         )
         self.stop = StopOnSignal(self.checkpoints, run.log_every)
         wants_bar = self.experiment.trainer.get("enable_progress_bar") is not False
+        self.validation = PeriodicValidation(run.eval_every, clock)
         # In this order: what is wrong is found before it is shown, validated, saved; a stop comes after the save.
         self.callbacks: list[pl.Callback] = [
             RunCard(self.experiment, self.config),
             self.guard,
             self.curves,
             *([ProgressBar(self.curves, self.console)] if wants_bar else []),
-            PeriodicValidation(run.eval_every, clock),
+            self.validation,
             self.samples,
             *([self.panels] if self.panels else []),
             self.checkpoints,
@@ -226,7 +228,9 @@ class Run:
     def _build_trainer(self) -> pl.Trainer:
         settings = {name: value for name, value in self.experiment.trainer.items() if name != "enable_progress_bar"}
         settings["logger"] = self._loggers(settings.get("logger"))
-        settings["callbacks"] = self.callbacks + _listed(settings.get("callbacks"))
+        theirs = _listed(settings.get("callbacks"))
+        refuse_epoch_callbacks(theirs)
+        settings["callbacks"] = self.callbacks + theirs
         settings["profiler"] = settings.get("profiler") or NoProfiler()
         settings["plugins"] = self._plugins(settings.get("plugins"))
         try:
@@ -246,6 +250,7 @@ class Run:
         if isinstance(trainer.strategy, FSDPStrategy):
             raise ConfigError("trainer.strategy=fsdp clips each shard by a norm of its own: use ddp")
         check_divisible(self.experiment.data.batch_size, trainer.world_size)
+        trainer.fit_loop.epoch_loop = StepLoop(trainer, self._at_early_end)
         return trainer
 
     def _plugins(self, wanted: Any) -> list[Any]:
@@ -253,6 +258,11 @@ class Run:
         brought = getattr(self.experiment.trainer.get("strategy"), "cluster_environment", None)
         given = [plugin for plugin in _listed(wanted) if plugin is not self.world.environment]
         return [AtomicCheckpointIO(), *given, *([] if brought else [self.world.environment])]
+
+    def _at_early_end(self, trainer: pl.Trainer) -> None:
+        """Validate and save where a time limit or a callback stops the run."""
+        self.validation.on_train_end(trainer, trainer.lightning_module)
+        self.checkpoints.on_train_end(trainer, trainer.lightning_module)
 
     def _loggers(self, wanted: Any) -> list[Any]:
         """TensorBoard and metrics.csv, and what the config adds; `trainer.logger: false` means none at all."""
