@@ -19,6 +19,7 @@ from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
 from minigpt.optim.config import OptimizerName
 from minigpt.restorable import check_restorable, check_weights
+from minigpt.text.identity import DataIdentity
 from minigpt.text.tokenizers import Tokenizer, tokenizer_from_json
 
 FORMAT = 2
@@ -38,6 +39,7 @@ _ENTRY_TYPES: dict[str, tuple[type, ...]] = {
     "val_loss": (float, NoneType),
     "data": (dict,),
     "data_fingerprint": (str,),
+    "texts": (dict,),
     "yaml": (str,),
 }
 
@@ -61,10 +63,17 @@ class Checkpoint:
     """The corpus, its tokenizer and split, as the `data` group of the config names them."""
     data_fingerprint: str
     """Content of the prepared corpus; empty: not known."""
+    texts: dict[str, Any]
+    """Hashes of the texts that it learnt from and was validated on, `train` and `val`; empty: not known."""
     yaml: str
     """The whole config of the run that wrote it, resolved; empty: it comes from elsewhere."""
     optimizer: OptimizerName | None
     """Whose state the file also holds, with the position that training goes on from; none: the weights alone."""
+
+    @property
+    def identity(self) -> DataIdentity:
+        """The text and the tokens that it comes from, by content."""
+        return DataIdentity.of(self.texts, self.data_fingerprint)
 
     @property
     def resumable(self) -> bool:
@@ -135,6 +144,7 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
         val_loss=entry["val_loss"],
         data=entry["data"],
         data_fingerprint=entry["data_fingerprint"],
+        texts=entry["texts"],
         yaml=entry["yaml"],
         optimizer=check_restorable(path, content, blank) if resumable else None,
     )
@@ -168,6 +178,7 @@ def _checked_entry(path: Path, content: Any) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} has checkpoint format {shown(entry.get('format'))}, this version of minigpt reads format {FORMAT}"
         )
+    entry = {"texts": {}, **entry}  # an older version wrote none
     for name, types in _ENTRY_TYPES.items():
         if name not in entry:
             raise CheckpointError(f"{path}: its '{ENTRY}' entry has no '{name}'")

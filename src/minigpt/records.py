@@ -16,6 +16,7 @@ from minigpt.layout import CHECKPOINTS, CONFIG, METRICS, PROVENANCE, TOKENIZER, 
 from minigpt.metrics_csv import read_metrics
 from minigpt.model.config import GPTConfig, padded_vocabulary
 from minigpt.run_state import RunState, ended, is_locked
+from minigpt.text.identity import DataIdentity
 from minigpt.text.tokenizers import load_tokenizer
 
 _WHOLE = {
@@ -73,6 +74,11 @@ class RunRecord:
     def data_fingerprint(self) -> str:
         """Of text, split and tokenizer of its last session; empty: not recorded."""
         return str(self.sessions[-1].get("data_fingerprint") or "") if self.sessions else ""
+
+    @property
+    def identity(self) -> DataIdentity:
+        """The texts of its last session, by content."""
+        return DataIdentity.of(self.sessions[-1].get("texts") if self.sessions else None, self.data_fingerprint)
 
     @cached_property
     def tokenizer_fingerprint(self) -> str:

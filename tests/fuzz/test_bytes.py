@@ -25,6 +25,7 @@ from minigpt.checkpoint import read_checkpoint
 from minigpt.errors import MinigptError, printable
 from minigpt.evaluation import evaluate
 from minigpt.text.corpus import open_corpus
+from minigpt.text.encoding import EncodedCorpus
 from minigpt.text.options import PrepareOptions
 from minigpt.text.prepare import prepare
 from minigpt.text.prepared import open_prepared, write_index
@@ -82,7 +83,8 @@ def make_prepared(folder: Path) -> None:
             writer.append(np.frombuffer(data, np.uint8), np.array([0, 5]))
         shards[side] = writer.paths
     meta = {"corpus": "x", "tokenizer": "byte", "vocab_size": 257, "val_fraction": 0.1, "split": "auto"}
-    write_index(folder, tokenizer, shards, {"train": 40, "val": 13}, meta | {"unknown": False, "keys": ["a", "b"]})
+    encoded = EncodedCorpus(shards, {}, {"train": 40, "val": 13}, {"train": "t", "val": "v"})
+    write_index(folder, tokenizer, encoded, meta | {"unknown": False, "keys": ["a", "b"]})
 
 
 @pytest.fixture

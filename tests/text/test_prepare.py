@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import subprocess
@@ -128,6 +129,46 @@ def test_unknown_gives_char_one_more_id(tmp_path: Path) -> None:
     lenient = prepare(options(tmp_path / "a.txt", "char", unknown=True), tmp_path / "b")
     assert lenient.tokenizer.vocab_size == plain.tokenizer.vocab_size + 1
     lenient.tokenizer.encode("五")
+
+
+def test_the_hash_is_of_the_text_whatever_its_tokens_its_file_and_its_pieces(large: Path, tmp_path: Path) -> None:
+    text = large.read_text()
+    (tmp_path / "one.jsonl").write_text(json.dumps({"text": text}) + "\n")
+    (tmp_path / "two.txt").write_text(text)
+    made = [
+        prepare(options(corpus, tokenizer, workers=workers), tmp_path / str(number))
+        for number, (corpus, tokenizer, workers) in enumerate(
+            [(large, "byte", 2), (tmp_path / "two.txt", "char", 1), (tmp_path / "one.jsonl", "byte", 1)]
+        )
+    ]
+    train, val = (made[0].tokenizer.decode_bytes(tokens(made[0], side)) for side in ("train", "val"))
+    assert {each.train.text_hash for each in made} == {hashlib.sha256(train).hexdigest()}
+    assert {each.val.text_hash for each in made} == {hashlib.sha256(val + b"\xff").hexdigest()}
+    assert made[0].identity.same_held_out(made[1].identity)
+
+
+def test_the_same_text_in_other_documents_is_another_text(tmp_path: Path) -> None:
+    for name, documents in {"a": ["one two", " three"], "b": ["one", " two three"]}.items():
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps({"text": each}) + "\n" for each in documents))
+    one, other = (
+        prepare(options(tmp_path / f"{name}.jsonl", split="position", val_fraction=0.5), tmp_path / name)
+        for name in "ab"
+    )
+    assert one.val.n_bytes == other.val.n_bytes
+    assert one.identity.same_held_out(other.identity) is False
+
+
+def test_shards_of_an_older_version_have_no_hash_and_are_made_anew_by_whoever_asks_again(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(lines(50))
+    now = prepare(options(tmp_path / "a.txt"), tmp_path / "out")
+    index = json.loads((tmp_path / "out" / "index.json").read_text())
+    for side in ("train", "val"):
+        del index[side]["text_sha256"]
+    (tmp_path / "out" / "index.json").write_text(json.dumps(index))
+    old = open_prepared(tmp_path / "out")
+    assert old.val.text_hash == ""
+    assert old.identity.same_held_out(now.identity) is True  # the tokens are the same
+    assert prepare(options(tmp_path / "a.txt"), tmp_path / "out").val.text_hash == now.val.text_hash
 
 
 @pytest.mark.parametrize("tokenizer", ["byte", "char", "bpe"])

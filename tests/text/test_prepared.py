@@ -7,9 +7,14 @@ import numpy as np
 import pytest
 
 from minigpt.errors import DataError
+from minigpt.text.encoding import EncodedCorpus
 from minigpt.text.prepared import Prepared, is_prepared, open_prepared, write_index
 from minigpt.text.shards import ShardWriter
 from minigpt.text.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer
+
+
+def encoded(shards: Any, train: int, val: int) -> EncodedCorpus:
+    return EncodedCorpus(shards, {}, {"train": train, "val": val}, {"train": "t", "val": "v"})
 
 
 def make(folder: Path, tokenizer: Tokenizer | None = None, train: bytes = b"some text") -> Path:
@@ -21,7 +26,7 @@ def make(folder: Path, tokenizer: Tokenizer | None = None, train: bytes = b"some
         with ShardWriter(folder, side, tokenizer.vocab_size, tokenizer.fingerprint, shard_tokens=5) as writer:
             writer.append(np.frombuffer(data, np.uint8), np.array([0]))
         shards[side] = writer.paths
-    write_index(folder, tokenizer, shards, {"train": len(train), "val": 4}, {"corpus": "x"})  # type: ignore[arg-type]
+    write_index(folder, tokenizer, encoded(shards, len(train), 4), {"corpus": "x"})
     return folder
 
 
@@ -124,6 +129,6 @@ def test_a_token_beyond_the_vocabulary_is_found_before_it_reaches_the_model(tmp_
         with ShardWriter(tmp_path, side, tokenizer.vocab_size, tokenizer.fingerprint) as writer:
             writer.append(np.array(tokens, dtype=np.uint16), np.array([0], dtype=np.uint64))
         shards[side] = writer.paths
-    write_index(tmp_path, tokenizer, shards, {"train": 3, "val": 2}, {})  # type: ignore[arg-type]
+    write_index(tmp_path, tokenizer, encoded(shards, 3, 2), {})
     with pytest.raises(DataError, match=r"train-00000.bin: holds token 300, beyond the vocabulary of 257"):
         open_prepared(tmp_path)

@@ -95,7 +95,10 @@ def open_corpus(checkpoint: "Checkpoint", options: PrepareOptions) -> "Prepared"
 
 def note_changed_corpus(checkpoint: "Checkpoint", prepared: "Prepared", corpus: str) -> None:
     """Say on stderr that the text is no longer the one of the training: its split may now hold text trained on."""
-    if checkpoint.data_fingerprint not in {"", prepared.fingerprint}:
+    from minigpt.text.identity import DataIdentity
+
+    sides = [ask(prepared.identity) for ask in (checkpoint.identity.same_training, checkpoint.identity.same_held_out)]
+    if sides != [True, True] and checkpoint.identity != DataIdentity():
         note(f"corpus {corpus} has changed since {checkpoint.path} was trained on it")
 
 

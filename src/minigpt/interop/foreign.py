@@ -42,6 +42,7 @@ class ForeignModel:
     val_loss: float | None = None
     data: dict[str, Any] = field(default_factory=dict)
     data_fingerprint: str = ""
+    texts: dict[str, Any] = field(default_factory=dict)
 
 
 def build(foreign: ForeignModel) -> GPT:
@@ -139,6 +140,7 @@ def _content(foreign: ForeignModel, command: str) -> dict[str, Any]:
         "val_loss": foreign.val_loss,
         "data": foreign.data,
         "data_fingerprint": foreign.data_fingerprint,
+        "texts": foreign.texts,
         "yaml": "",
     }
     return {ENTRY: entry, "state_dict": {WEIGHT_PREFIX + name: value for name, value in foreign.weights.items()}}

@@ -24,6 +24,7 @@ _FACTS: dict[str, tuple[type, ...]] = {
     "val_loss": (float, int, type(None)),
     "data": (dict,),
     "data_fingerprint": (str,),
+    "texts": (dict,),
     "provenance": (dict,),
 }
 """What `facts` in the metadata keeps of the checkpoint."""
@@ -106,6 +107,7 @@ def _json(text: str, source: str) -> dict[str, Any]:
 def _checked_facts(facts: dict[str, Any], source: str) -> dict[str, Any]:
     if facts.get("format") != FORMAT:
         raise CheckpointError(f"{source} has format {shown(facts.get('format'))}, this minigpt reads format {FORMAT}")
+    facts = {"texts": {}, **facts}  # an older version wrote none
     for name, types in _FACTS.items():
         if name not in facts or not isinstance(facts[name], types) or isinstance(facts[name], bool):
             raise CheckpointError(f"{source}: '{name}' in its metadata is missing or not what it should be")

@@ -1,12 +1,13 @@
 """The three passes over a corpus: look at every piece, learn a vocabulary, turn pieces into tokens and join them."""
 
 import functools
+import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -75,11 +76,13 @@ def learn_vocabulary(job: Job, vocab_size: int, survey: Survey, rule: SplitRule)
 
 
 class EncodedCorpus(NamedTuple):
-    """The shards of each side, in order, how many tokens they hold, and the bytes of their text."""
+    """The shards of each side, in order, how many tokens they hold, and the bytes and the hash of their text."""
 
     shards: dict[Side, list[Path]]
     n_tokens: dict[Side, int]
     n_bytes: dict[Side, int]
+    hashes: dict[Side, str]
+    """sha256 (hex) of the text: UTF-8, and behind each document a byte 0xFF, which no UTF-8 holds."""
 
 
 def encode_corpus(job: Job, survey: Survey, rule: SplitRule, tokenizer: Tokenizer, out: Path) -> EncodedCorpus:
@@ -88,7 +91,9 @@ def encode_corpus(job: Job, survey: Survey, rule: SplitRule, tokenizer: Tokenize
     atomic_write(file, tokenizer.to_json())
     encoder = _PieceEncoder(file, rule, tokenizer.end_of_text if survey.n_documents > 1 else None, job.work)
     offsets = survey.offsets
-    tasks = ((encoder, number, offsets[number], piece) for number, piece in enumerate(job.corpus.pieces()))
+    digests = {side: hashlib.sha256() for side in SIDES}
+    hashed = _hashed(job.corpus.pieces(), rule, offsets, digests)
+    tasks = ((encoder, number, offsets[number], piece) for number, piece in enumerate(hashed))
     total, done = survey.n_bytes, 0
     pieces: list[_EncodedPiece] = []
     for encoded in job.pool.map(_encode_piece, tasks):
@@ -103,7 +108,23 @@ def encode_corpus(job: Job, survey: Survey, rule: SplitRule, tokenizer: Tokenize
         shards[side] = writer.paths
     n_tokens = {side: sum(read_header(path).n_tokens for path in shards[side]) for side in SIDES}
     n_bytes = {side: sum(piece.n_bytes[index] for piece in pieces) for index, side in enumerate(SIDES)}
-    return EncodedCorpus(shards, n_tokens, n_bytes)
+    return EncodedCorpus(shards, n_tokens, n_bytes, {side: digest.hexdigest() for side, digest in digests.items()})
+
+
+def _hashed(
+    pieces: Iterable[tuple[Span, ...]], rule: SplitRule, offsets: Sequence[int], digests: Mapping[Side, Any]
+) -> Iterator[tuple[Span, ...]]:
+    """`pieces`, each given out when its text is in the digest of its side.
+
+    Here, not in the workers: a hash is made from the beginning to the end, and this process has nothing else to do. It
+    is of the text alone, so neither the tokenizer nor the pieces change it.
+    """
+    for number, piece in enumerate(pieces):
+        for side, fragment in rule.apply(_read(piece), offsets[number]):
+            digests[side].update(fragment.text.encode("utf-8"))
+            if fragment.ends:
+                digests[side].update(b"\xff")
+        yield piece
 
 
 @dataclass(frozen=True)

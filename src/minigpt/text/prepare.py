@@ -195,14 +195,15 @@ def _write_shards(recipe: _Recipe, out: Path, report: Progress) -> None:
         "split_by": rule.kind,
         "unknown": options.unknown,
     }
-    write_index(out, tokenizer, encoded.shards, encoded.n_bytes, meta)
+    write_index(out, tokenizer, encoded, meta)
     _remove_others(out)
 
 
 def _holds(folder: Path, key: str) -> bool:
-    """Whether the result of `key` is in `folder`. What cannot be read, of an older format say, is made anew."""
+    """Whether the result of `key` is in `folder`, as this version writes it. What cannot be read is made anew."""
     try:
-        return is_prepared(folder) and key in read_index(folder)["meta"]["keys"]
+        index = read_index(folder) if is_prepared(folder) else None
+        return index is not None and key in index["meta"]["keys"] and all(index[side]["text_sha256"] for side in SIDES)
     except (DataError, KeyError, TypeError):
         return False
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
@@ -12,9 +11,11 @@ import numpy as np
 from minigpt.errors import DataError
 from minigpt.files import atomic_write
 from minigpt.text.cache import recall, remember
+from minigpt.text.encoding import EncodedCorpus
+from minigpt.text.identity import DataIdentity
 from minigpt.text.options import PrepareOptions
 from minigpt.text.shards import largest_token, open_document_starts, open_shard, read_header
-from minigpt.text.splitting import SIDES, Side
+from minigpt.text.splitting import SIDES
 from minigpt.text.tokenizers import Tokenizer, load_tokenizer
 
 INDEX_NAME = "index.json"
@@ -33,6 +34,8 @@ class TokenSplit:
     n_documents: int
     n_bytes: int
     """UTF-8 bytes of the text behind the tokens."""
+    text_hash: str = ""
+    """sha256 (hex) of that text with its documents' ends, whatever the tokenizer; empty: an older version made it."""
 
 
 @dataclass(frozen=True)
@@ -48,31 +51,31 @@ class Prepared:
     meta: dict[str, Any]
     """How it was made: the options, and `split_by`: what split=auto came to mean, documents or position."""
 
+    @property
+    def identity(self) -> DataIdentity:
+        """Its content, to be compared with that of other data."""
+        return DataIdentity(train=self.train.text_hash, val=self.val.text_hash, fingerprint=self.fingerprint)
+
 
 def is_prepared(folder: Path) -> bool:
     """Whether `minigpt prepare` finished writing here."""
     return (folder / INDEX_NAME).is_file()
 
 
-def write_index(
-    folder: Path,
-    tokenizer: Tokenizer,
-    shards: Mapping[Side, Sequence[Path]],
-    n_bytes: Mapping[Side, int],
-    meta: dict[str, Any],
-) -> None:
+def write_index(folder: Path, tokenizer: Tokenizer, encoded: EncodedCorpus, meta: dict[str, Any]) -> None:
     """Make the shards in `folder` one prepared corpus: the index names them, and readers believe only the index."""
     tokenizer_file = f"tokenizer-{tokenizer.fingerprint[:16]}.json"
     index: dict[str, Any] = {"format": FORMAT, "tokenizer": tokenizer_file, "meta": meta}
     for side in SIDES:
-        headers = [read_header(path) for path in shards[side]]
-        for path, header in zip(shards[side], headers, strict=True):
+        headers = [read_header(path) for path in encoded.shards[side]]
+        for path, header in zip(encoded.shards[side], headers, strict=True):
             remember("shard", path, header.checksum)  # they were summed while they were written
         index[side] = {
-            "n_bytes": n_bytes[side],
+            "text_sha256": encoded.hashes[side],
+            "n_bytes": encoded.n_bytes[side],
             "n_tokens": sum(header.n_tokens for header in headers),
             "n_documents": sum(header.n_documents for header in headers),
-            "shards": [path.name for path in shards[side]],
+            "shards": [path.name for path in encoded.shards[side]],
             "checksums": [header.checksum for header in headers],
         }
     index["fingerprint"] = _fingerprint(tokenizer, index)
@@ -160,6 +163,7 @@ def _open_split(folder: Path, entry: dict[str, Any], tokenizer: Tokenizer) -> To
         n_tokens=entry["n_tokens"],
         n_documents=entry["n_documents"],
         n_bytes=entry["n_bytes"],
+        text_hash=str(entry.get("text_sha256") or ""),
     )
 
 

@@ -16,9 +16,11 @@ from minigpt.training.curves import WALL_CLOCK
 from minigpt.training.guard import DivergenceGuard
 from minigpt.training.resume import flatten
 
-_NOT_COMPARED = {"minigpt.provenance", "minigpt.yaml"}
-"""They say where and when, and are shown as such."""
-_NOT_A_WORLD = {"command", "started", "from_step", "parent", "weights_only", "changes", "session", "data_fingerprint"}
+_NOT_COMPARED = {"minigpt.provenance", "minigpt.yaml", "minigpt.texts"}
+"""They say where and when, and are shown as such; older checkpoints have no texts, and the fingerprint covers them."""
+_NOT_A_WORLD = {
+    *("command", "started", "from_step", "parent", "weights_only", "changes", "session", "data_fingerprint", "texts"),
+}
 """Of the provenance, what says when and from where; the data are compared by the checkpoint's own fingerprint."""
 _NOT_RECORDED = "not recorded"
 _CALLBACK = re.compile(r"callbacks\.(\w+)")

@@ -10,6 +10,7 @@ from minigpt.errors import ConfigError
 from minigpt.model.config import GPTConfig, padded_vocabulary
 from minigpt.model.gpt import GPT
 from minigpt.output import console as make_console
+from minigpt.text.identity import DataIdentity
 from minigpt.text.prepare import prepare_cached
 from minigpt.text.prepared import Prepared
 from minigpt.training.config import Experiment
@@ -97,9 +98,22 @@ def prepare(experiment: Experiment, start: Start, console: Console) -> Prepared:
     prepared = prepare_cached(options, progress=bar, tokenizer=theirs if changes else None)
     if prepared.tokenizer.fingerprint != theirs.fingerprint:
         prepared = prepare_cached(options, progress=bar, tokenizer=theirs)
-    if prepared.fingerprint != start.checkpoint.data_fingerprint:
-        console.print("the text is not the one that the checkpoint was trained on: the curve goes on with other data")
+    told = changed_text(start.checkpoint.identity, prepared.identity)
+    if told:
+        console.print(told, highlight=False)
     return prepared
+
+
+def changed_text(then: DataIdentity, now: DataIdentity) -> str:
+    """What is to be said where the text is not surely the one that the checkpoint was trained on; empty: it is."""
+    training, held_out = then.same_training(now), then.same_held_out(now)
+    if training and held_out:
+        return ""
+    if training:
+        return "the held-out text is not the one of the checkpoint: validation losses before and after do not compare"
+    if then == DataIdentity():
+        return "the checkpoint does not say which text it was trained on: it is not known whether this is the same one"
+    return "the text is not the one that the checkpoint was trained on: the curve goes on with other data"
 
 
 def model_config(experiment: Experiment, prepared: Prepared, start: Start) -> GPTConfig:

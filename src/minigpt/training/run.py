@@ -3,7 +3,7 @@
 import signal
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import lightning.pytorch as pl
 import torch
@@ -71,6 +71,7 @@ class Run:
         self.provenance = {
             **describe(command),
             "data_fingerprint": prepared.fingerprint,
+            "texts": prepared.identity.texts,
             "from_step": start.step,
             "parent": str(start.checkpoint.path) if start.checkpoint else None,
             "weights_only": start.weights_only,
@@ -170,6 +171,7 @@ class Run:
             "provenance": self.provenance,
             "data": self.experiment.data.to_dict(),
             "data_fingerprint": self.prepared.fingerprint,
+            "texts": self.prepared.identity.texts,
             "yaml": self.experiment.yaml,
         }
         per_step = tokens_per_step(self.experiment, self.config)
@@ -185,7 +187,7 @@ class Run:
             tokenizer=self.prepared.tokenizer,
             looks=looks,
             same_run=self.start.folder is not None,
-            same_text=self._same_text(),
+            same_text=self._same("same_training"),
         )
         self.checkpoints = Checkpoints(
             self.folder / CHECKPOINTS,
@@ -194,7 +196,7 @@ class Run:
             header=header,
             clock=clock,
             check=self.guard.check_weights,
-            same_curve=self.start.folder is not None and self._same_text(),
+            same_curve=self.start.folder is not None and self._same("same_held_out"),
         )
         self.stop = StopOnSignal(self.checkpoints, run.log_every)
         wants_bar = self.experiment.trainer.get("enable_progress_bar") is not False
@@ -220,10 +222,10 @@ class Run:
 
         return build_panels(self.experiment, self.config, self.prepared, clock)
 
-    def _same_text(self) -> bool:
-        """Whether losses of the checkpoint compare with those to come."""
+    def _same(self, text: Literal["same_training", "same_held_out"]) -> bool:
+        """Whether losses of the checkpoint on that text compare with those to come: it is known to be the same one."""
         before = self.start.resumed
-        return before is not None and before.data_fingerprint == self.prepared.fingerprint
+        return before is not None and getattr(before.identity, text)(self.prepared.identity) is True
 
     def _build_trainer(self) -> pl.Trainer:
         settings = {name: value for name, value in self.experiment.trainer.items() if name != "enable_progress_bar"}
