@@ -30,6 +30,7 @@ def write_run(
     seed: int = 1,
     milliseconds: float = 100.0,
     fingerprint: str = "text",
+    text: str | None = "the text",
     tokenizer: Tokenizer | None = None,
     bytes_per_token: float = 1.0,
     started: str = "2026-01-02T03:04:05+00:00",
@@ -38,6 +39,7 @@ def write_run(
 ) -> Path:
     """A run that was validated every 10 steps and came to `losses`; `settings` are dotted keys.
 
+    `text` stands for the hash of what it is validated on; None: it has none, as those of an older version.
     It has a checkpoint at its last validation, unless `checkpoints` says otherwise: empty files.
     """
     config = copy.deepcopy(CONFIG) | {"seed_everything": seed}
@@ -47,7 +49,9 @@ def write_run(
         (config[group] if group else config)[name] = value
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    session = {"started": started, "data_fingerprint": fingerprint, "machine": {"processor": machine}}
+    session: dict[str, Any] = {"started": started, "data_fingerprint": fingerprint, "machine": {"processor": machine}}
+    if text is not None:
+        session["texts"] = {"train": f"training {text}", "val": text}
     (folder / "provenance.json").write_text(json.dumps({"sessions": [session]}))
     (folder / "tokenizer.json").write_text((tokenizer or ByteTokenizer()).to_json())
     (folder / ".lock").touch()

@@ -147,19 +147,110 @@ def test_another_tokenizer_is_compared_by_bits_per_byte(tmp_path: Path) -> None:
 
 def test_another_text_is_not_compared(tmp_path: Path) -> None:
     one = write_run(tmp_path / "a", four(2.0), fingerprint="x")
-    other = write_run(tmp_path / "b", four(1.0), {"data.corpus": "shakespeare"}, fingerprint="y")
+    other = write_run(tmp_path / "b", four(1.0), {"data.corpus": "shakespeare"}, fingerprint="y", text="the plays")
     found = compare([one, other])
     assert found.verdicts[0].text == ("no verdict on shakespeare: it is validated on another text than python")
     assert "(python, shakespeare)" in found.notes[0]
     assert found.verdicts[0].difference is None
 
 
-def test_text_that_changed_under_its_name_is_another(tmp_path: Path) -> None:
-    one = write_run(tmp_path / "a", four(2.0), fingerprint="old")
-    other = write_run(tmp_path / "b", four(1.0), fingerprint="new", seed=2)
+def test_equal_paths_of_other_texts_are_two_groups_whose_labels_tell_them_apart(tmp_path: Path) -> None:
+    paths = [
+        write_run(
+            tmp_path / f"{text}-s{seed}",
+            four(loss),
+            {"data.corpus": "input.txt"},
+            fingerprint=text,
+            text=text,
+            seed=seed,
+        )
+        for text, loss in (("0123456789", 2.0), ("9876543210", 1.0))
+        for seed in (1, 2, 3)
+    ]
+    found = compare(paths)
+    labels = ["input.txt (text 01234567)", "input.txt (text 98765432)"]
+    assert [group.settings for group in found.groups] == [{"data.corpus": label} for label in labels]
+    assert [group.name for group in found.groups] == [f"corpus={label}" for label in labels]
+    assert found.verdicts[0].text == (
+        f"no verdict on corpus={labels[1]}: it is validated on another text than corpus={labels[0]}"
+    )
+    assert f"({', '.join(labels)})" in found.notes[0]
+
+
+def test_one_file_by_several_names_is_one_group(tmp_path: Path) -> None:
+    spelt = ["input.txt", "./input.txt", "/data/copy.txt"]
+    paths = [
+        write_run(tmp_path / f"a-s{seed}", four(2.0), {"data.corpus": corpus}, seed=seed)
+        for seed, corpus in enumerate(spelt)
+    ]
+    paths += [
+        write_run(tmp_path / f"b-s{seed}", four(1.9), ROTARY | {"data.corpus": corpus}, seed=seed)
+        for seed, corpus in enumerate(reversed(spelt))
+    ]
+    found = compare(paths)
+    assert [group.seeds for group in found.groups] == [[0, 1, 2]] * 2
+    assert [group.name for group in found.groups] == ["learned", "rotary"]
+    assert found.verdicts[0].claim == "better"
+
+
+def test_one_text_in_other_tokens_by_another_name_is_compared(tmp_path: Path) -> None:
+    """The hash is of the text itself: neither tokenizer nor path are in it."""
+    letters = CharTokenizer("abc", end_of_text=False, unknown=False)
+    settings = {"data.tokenizer": "char", "data.corpus": "elsewhere/python.txt"}
+    found = compare(
+        [
+            write_run(tmp_path / "a", four(2.0), fingerprint="x"),
+            write_run(
+                tmp_path / "b", four(3.0), settings, fingerprint="y", tokenizer=letters, bytes_per_token=2.0, seed=2
+            ),
+        ]
+    )
+    assert found.verdicts[0].difference is not None
+    assert not any("text" in note and "different texts" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("what", ["no hash", "no fingerprint", "no provenance"])
+def test_a_text_that_is_not_recorded_is_neither_the_same_nor_another(tmp_path: Path, what: str) -> None:
+    one = write_run(tmp_path / "a", four(2.0), fingerprint="new")
+    old = "" if what == "no fingerprint" else "old"
+    other = write_run(tmp_path / "b", four(1.0), ROTARY, fingerprint=old, text=None, seed=2)
+    if what == "no provenance":
+        (other / "provenance.json").unlink()
     found = compare([one, other])
-    assert [group.settings for group in found.groups] == [{"data_fingerprint": "old"}, {"data_fingerprint": "new"}]
-    assert "another text" in found.verdicts[0].text
+    assert "it is not known whether it is validated on the text of" in found.verdicts[0].text
+    assert "It is not recorded which text b was validated on" in found.notes[0]
+    assert not any("different texts" in note for note in found.notes)
+
+
+def test_older_runs_of_the_same_tokens_are_of_the_same_text(tmp_path: Path) -> None:
+    one = write_run(tmp_path / "a", four(2.0), text=None)
+    other = write_run(tmp_path / "b", four(1.0), ROTARY, text=None)
+    new = write_run(tmp_path / "c", four(1.5), {"model.position": "alibi"})
+    found = compare([one, other, new])
+    assert found.notes == []
+    assert all(verdict.difference is not None for verdict in found.verdicts)
+
+
+def test_the_library_of_each_python_is_a_text_of_its_own(tmp_path: Path) -> None:
+    paths = []
+    for version in ("3.11.7", "3.12.1"):
+        paths.append(write_run(tmp_path / version, four(2.0), fingerprint=version, text=version))
+        provenance = json.loads((paths[-1] / "provenance.json").read_text())
+        provenance["sessions"][0]["versions"] = {"python": version}
+        (paths[-1] / "provenance.json").write_text(json.dumps(provenance))
+    found = compare(paths)
+    assert [group.settings["data.corpus"] for group in found.groups] == [
+        "python 3.11.7's library",
+        "python 3.12.1's library",
+    ]
+
+
+def test_a_run_that_went_on_with_another_text_is_no_repeat_of_one_that_did_not(tmp_path: Path) -> None:
+    one, other = (write_run(tmp_path / name, four(2.0)) for name in "ab")
+    provenance = json.loads((other / "provenance.json").read_text())
+    provenance["sessions"].insert(0, {"data_fingerprint": "before", "texts": {"train": "before", "val": "before"}})
+    (other / "provenance.json").write_text(json.dumps(provenance))
+    assert len(compare([one, other]).groups) == 2
 
 
 def test_repeated_seed_counts_once(seeds: list[Path], tmp_path: Path) -> None:
@@ -307,17 +398,6 @@ def test_labels() -> None:
 )
 def test_stem(names: list[str], expected: str) -> None:
     assert stem(names) == expected
-
-
-def test_text_that_changed_for_one_of_two_tokenizers_compares_with_none(tmp_path: Path) -> None:
-    letters = CharTokenizer("abc", end_of_text=False, unknown=False)
-    paths = [write_run(tmp_path / name, four(2.0), fingerprint=name) for name in ("old", "new")]
-    paths.append(write_run(tmp_path / "b", four(2.0), {"data.tokenizer": "char"}, tokenizer=letters, fingerprint="c"))
-    found = compare(paths)
-    assert [verdict.text.split(":")[0] for verdict in found.verdicts] == [
-        f"no verdict on {verdict.group}" for verdict in found.verdicts
-    ]
-    assert "different texts" in found.notes[1]
 
 
 def test_time_is_the_sum_of_what_was_logged(tmp_path: Path) -> None:

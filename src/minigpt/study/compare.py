@@ -5,10 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from minigpt.errors import CheckpointError, ConfigError
-from minigpt.model.config import GPTConfig
 from minigpt.records import RunRecord
 from minigpt.study.comparison.curves import shortest_end, validation_curve
-from minigpt.study.comparison.data import choose_measure, text_of
+from minigpt.study.comparison.data import choose_measure
 from minigpt.study.comparison.groups import Grouped, group_runs, home_of, sweep_labels
 from minigpt.study.comparison.notes import lost_groups, notes_on, notes_on_sweeps
 from minigpt.study.comparison.result import By, Comparison, Curve, LeftOut, Measure, Run, field_of
@@ -39,8 +38,7 @@ def compare(paths: str | Path | Sequence[str | Path], by: By | None = None, base
         raise CheckpointError(f"there is nothing to compare: {reasons}{'; ...' if len(sources) > 3 else ''}")
     records = [record for _, record in usable]
     names = [name_of[source.folder] for source, _ in usable]
-    texts = text_of(records)
-    measure, notes = choose_measure(records, texts)
+    measure, notes = choose_measure(records)
     groups = group_runs(records, names, [source.group for source, _ in usable], baseline)
     left_out = _left_out(sources, groups, name_of)
     curves = [_curve(record, measure) for record in records]
@@ -49,7 +47,7 @@ def compare(paths: str | Path | Sequence[str | Path], by: By | None = None, base
     counted = [run for run in in_order if run.repeats is None]
     by = by or ("final" if all(run.state == "finished" for run in counted) else "tokens")
     samples = [
-        _sample(group, own, left_out, text=texts[first], model=records[first].model, field=field_of(by, measure))
+        _sample(group, own, left_out, of=records[first], field=field_of(by, measure))
         for group, own in zip(groups, runs, strict=True)
         for first in group.members[:1]
     ]
@@ -117,15 +115,13 @@ def _summaries(
     return runs, equal
 
 
-def _sample(
-    group: Grouped, runs: Sequence[Run], left_out: Sequence[LeftOut], *, text: str, model: GPTConfig, field: str
-) -> Sample:
-    """What the verdict on a group is made from."""
+def _sample(group: Grouped, runs: Sequence[Run], left_out: Sequence[LeftOut], *, of: RunRecord, field: str) -> Sample:
+    """What the verdict on a group is made from; `of` is one of its runs, which all have its data and its model."""
     values = {run.seed: getattr(run, field) for run in runs if run.repeats is None}
     return Sample(
         group=group.name,
-        text=text,
-        model=model,
+        data=of.identity,
+        model=of.model,
         values={seed: value for seed, value in values.items() if value is not None},
         unknown=sum(value is None for value in values.values()),
         # What is left of a group that lost runs may be the lucky ones.

@@ -7,8 +7,7 @@ from minigpt.records import RunRecord, flat_settings
 
 CORPUS, TOKENIZER = "data.corpus", "data.tokenizer"
 DATA_KEYS = (
-    *(CORPUS, "data.text_field", TOKENIZER, "data.vocab_size", "data.unknown", "data.allow_lossy_tokenizer"),
-    *("data.val_fraction", "data.split"),
+    *(CORPUS, "data.text_field", TOKENIZER, "data.vocab_size", "data.unknown", "data.val_fraction", "data.split"),
 )
 """Settings that decide the tokens and nothing else: where the content of these is known, it counts and they do not."""
 _DIGITS = 8
@@ -57,19 +56,18 @@ def _words(record: RunRecord) -> dict[str, Any]:
 
 def _told_apart(words: dict[str, Any], record: RunRecord, rivals: Sequence[RunRecord]) -> dict[str, Any]:
     """What to say instead of some of `words`, which those of `rivals`, of other content, equal."""
-    names = {corpus_name(each) for each in (record, *rivals)}
-    if len(names) == 1 + len(rivals):
-        return {CORPUS: corpus_name(record)}
-    ours = record.identity
+    name, ours = corpus_name(record), record.identity
+    if name not in map(corpus_name, rivals):
+        return {CORPUS: name}
     if not content_of(record):
-        return {CORPUS: f"{corpus_name(record)} (text not recorded)"}
-    if record.tokenizer_fingerprint not in {each.tokenizer_fingerprint for each in rivals}:
-        return {TOKENIZER: f"{words.get(TOKENIZER)} ({record.tokenizer_fingerprint[:_DIGITS]})"}
+        return {CORPUS: f"{name} (text not recorded)"}
     others = [each.identity for each in rivals]
     for what, hash_, alike in (
         ("text", ours.val, [ours.same_held_out(other) for other in others]),
         ("training text", ours.train, [ours.same_training(other) for other in others]),
     ):
         if hash_ and True not in alike:
-            return {CORPUS: f"{corpus_name(record)} ({what} {hash_[:_DIGITS]})"}
-    return {CORPUS: f"{corpus_name(record)} (tokens {ours.fingerprint[:_DIGITS]})"}
+            return {CORPUS: f"{name} ({what} {hash_[:_DIGITS]})"}
+    if record.tokenizer_fingerprint not in {each.tokenizer_fingerprint for each in rivals}:
+        return {TOKENIZER: f"{words.get(TOKENIZER)} ({record.tokenizer_fingerprint[:_DIGITS]})"}
+    return {CORPUS: f"{name} (tokens {ours.fingerprint[:_DIGITS]})"}

@@ -1,48 +1,39 @@
 """Which losses compare at all: the same text, the same tokens, the same amount of it."""
 
+import itertools
 from collections.abc import Sequence
 
-from minigpt.records import RunRecord, flat_settings
+from minigpt.records import RunRecord
+from minigpt.study.comparison.contents import CORPUS, told_data
 from minigpt.study.comparison.result import Measure
 
-TEXT_KEYS = ("data.corpus", "data.val_fraction", "data.split", "data.text_field")
-"""What says which text is held out, whatever the tokenizer."""
+_SHOWN = 5
 
 
-def text_of(records: Sequence[RunRecord]) -> list[str]:
-    """Which text each run is validated on: runs with equal words here compare.
-
-    The fingerprint of the data says it for one tokenizer. Over several, the config's words for the text must do, unless
-    one tokenizer shows that the text behind these words has changed.
-    """
-    tokenizers = {record.tokenizer_fingerprint for record in records}
-    if len(tokenizers) == 1:
-        return [record.data_fingerprint or _words(record) for record in records]
-    contents: dict[tuple[str, str], set[str]] = {}
-    for record in records:
-        contents.setdefault((_words(record), record.tokenizer_fingerprint), set()).add(record.data_fingerprint)
-    changed = {words for (words, _), fingerprints in contents.items() if len(fingerprints) > 1}
-    return [
-        f"{_words(record)} {record.data_fingerprint}" if _words(record) in changed else _words(record)
-        for record in records
-    ]
-
-
-def choose_measure(records: Sequence[RunRecord], texts: Sequence[str]) -> tuple[Measure, list[str]]:
+def choose_measure(records: Sequence[RunRecord]) -> tuple[Measure, list[str]]:
     """Loss, or bits per byte where the runs' losses mean different things; and what is to be said about it."""
     notes = []
-    one_tokenizer = len({record.tokenizer_fingerprint for record in records}) == 1
-    one_text = len(set(texts)) == 1
-    measure: Measure = "loss" if one_tokenizer and one_text else "bits_per_byte"
+    one_tokenizer = _have_one_tokenizer(records)
+    pairs = list(itertools.combinations(dict.fromkeys(record.identity for record in records), 2))
+    other_texts = any(one.same_held_out(other) is False for one, other in pairs)
+    measure: Measure = "loss" if one_tokenizer and not other_texts else "bits_per_byte"
     if not one_tokenizer:
         notes.append(
             "The runs have different tokenizers: losses per token do not compare, so bits per byte are compared."
         )
-    if not one_text:
-        corpora = ", ".join(dict.fromkeys(str(record.config["data"].get("corpus")) for record in records))
+    if other_texts:
+        corpora = ", ".join(dict.fromkeys(str(words.get(CORPUS)) for words in told_data(records)))
         notes.append(
             f"The runs are validated on different texts ({corpora}): compared by bits per byte, and between runs on "
             "different texts even that does not say which model is better."
+        )
+    unknown = [record.name for record in records if not record.identity.val]
+    if unknown and not _all_alike(records):
+        more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
+        notes.append(
+            f"It is not recorded which text {', '.join(unknown[:_SHOWN])}{more} "
+            f"{'was' if len(unknown) == 1 else 'were'} validated on: there is no verdict between runs of which it is "
+            "not known."
         )
     read = sorted({_validated_tokens(record) for record in records})
     if len(read) > 1:
@@ -56,9 +47,16 @@ def choose_measure(records: Sequence[RunRecord], texts: Sequence[str]) -> tuple[
     return measure, notes
 
 
-def _words(record: RunRecord) -> str:
-    flat = flat_settings(record.config)
-    return " ".join(str(flat.get(key)) for key in TEXT_KEYS)
+def _have_one_tokenizer(records: Sequence[RunRecord]) -> bool:
+    """Whether all are known to cut their text alike: a file that is not there says nothing."""
+    tokenizers = {record.tokenizer_fingerprint for record in records}
+    tokens = {record.data_fingerprint for record in records}
+    return any(len(each) == 1 and "" not in each for each in (tokenizers, tokens))
+
+
+def _all_alike(records: Sequence[RunRecord]) -> bool:
+    """Whether all are known to be validated on one text."""
+    return all(record.identity.same_held_out(records[0].identity) for record in records)
 
 
 def _validated_tokens(record: RunRecord) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 
 from minigpt.errors import ConfigError, did_you_mean
 from minigpt.records import RunRecord, flat_settings
+from minigpt.study.comparison.contents import DATA_KEYS, content_of, told_data
 from minigpt.study.comparison.labels import ABSENT, distinct, labels
 from minigpt.study.comparison.sources import RunSource, SweepGroup, told_apart
 from minigpt.study.sweep.record import BASE_GROUP
@@ -14,11 +15,9 @@ NO_DIFFERENCE = frozenset({
     "seed_everything", "run.name", "run.root", "run.log_every", "run.save_every", "run.keep", "run.sample_every",
     "run.sample_prompt", "run.panels", "run.panel_every", "run.panel_heads", "run.panel_sentence",
     "run.panel_temperatures", "data.num_workers", "trainer.enable_progress_bar", "trainer.logger", "trainer.profiler",
-    "trainer.enable_autolog_hparams",
+    "trainer.enable_autolog_hparams", "data.allow_lossy_tokenizer",
 })  # fmt: skip
 """Settings that change no weight and no loss."""
-CONTENT = "data_fingerprint"
-"""Not a setting: the content of the prepared text, shown where no setting tells two of them apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +27,10 @@ class Grouped:
     name: str
     members: list[int]
     """Their positions."""
+    key: dict[str, Any]
+    """What is the same in all of them and in no other group: the settings, and the data by content."""
     settings: dict[str, Any]
-    """All that makes them what they are, flat."""
+    """All that makes them what they are, flat, the data in words that tell their contents apart."""
     differing: dict[str, Any]
     """Of these, what is not the same in all groups."""
     sweep_groups: list[SweepGroup]
@@ -47,11 +48,12 @@ def group_runs(
     The baseline is the group that `baseline` names, itself or one of its runs (ConfigError if none or several do); by
     default a sweep's `base`, or else the group of the first run.
     """
-    every = [settings_of(record) for record in records]
+    keys = [_key(record) for record in records]
+    every = [_settings(record) | words for record, words in zip(records, told_data(records), strict=True)]
     of_sweeps = [each for each in sweep_groups if each is not None]
     all_in_sweeps = len(of_sweeps) == len(records)
     one_sweep = all_in_sweeps and len({each.sweep for each in of_sweeps}) == 1
-    members = _alike(list(zip(sweep_groups, every, strict=True)) if one_sweep else every)
+    members = _alike(list(zip(sweep_groups, keys, strict=True)) if one_sweep else keys)
 
     def called() -> list[str]:
         runs = [[names[index] for index in indices] for indices in members]
@@ -81,6 +83,7 @@ def group_runs(
         Grouped(
             name=name,
             members=indices,
+            key=keys[indices[0]],
             settings=every[indices[0]],
             differing=own,
             sweep_groups=list(dict.fromkeys(each for index in indices if (each := sweep_groups[index]) is not None)),
@@ -92,26 +95,17 @@ def group_runs(
 def home_of(source: RunSource, groups: Sequence[Grouped]) -> Grouped | None:
     """The group that a run which is not compared would be in: its sweep's, or that of its settings; None: there is
     none, or its settings are not known."""
-    settings = None if source.record is None else settings_of(source.record)
+    key = None if source.record is None else _key(source.record)
     own = [group for group in groups if source.group is None or source.group in group.sweep_groups]
-    alike = [group for group in own if group.settings == settings]
+    alike = [group for group in own if group.key == key]
     return next(iter((alike or own) if source.group else alike), None)
-
-
-def settings_of(record: RunRecord) -> dict[str, Any]:
-    """What makes a run what it is, flat."""
-    flat = {key: value for key, value in flat_settings(record.config).items() if key not in NO_DIFFERENCE}
-    return flat | {CONTENT: record.data_fingerprint[:8]}
 
 
 def differing_keys(settings: Sequence[dict[str, Any]]) -> list[str]:
     """The keys of which not all have the same value."""
     first = settings[0]
     keys = dict.fromkeys(key for each in settings for key in each)
-    differing = [key for key in keys if any(each.get(key, ABSENT) != first.get(key, ABSENT) for each in settings)]
-    if any(key.startswith("data.") for key in differing):  # says the same, and a person can read it
-        return [key for key in differing if key != CONTENT]
-    return differing
+    return [key for key in keys if any(each.get(key, ABSENT) != first.get(key, ABSENT) for each in settings)]
 
 
 def sweep_labels(groups: Sequence[SweepGroup]) -> dict[SweepGroup, str]:
@@ -121,6 +115,19 @@ def sweep_labels(groups: Sequence[SweepGroup]) -> dict[SweepGroup, str]:
         return {group: group.name for group in groups}
     told = dict(zip(sweeps, told_apart(sweeps), strict=True))
     return {group: f"{told[group.sweep]}/{group.name}" for group in groups}
+
+
+def _settings(record: RunRecord) -> dict[str, Any]:
+    """What makes a run what it is, flat, as its config says it."""
+    return {key: value for key, value in flat_settings(record.config).items() if key not in NO_DIFFERENCE}
+
+
+def _key(record: RunRecord) -> dict[str, Any]:
+    """The same for runs that differ in nothing but the seed: the content of the data, and not how it is spelt."""
+    settings, content = _settings(record), content_of(record)
+    if content:
+        settings = {key: value for key, value in settings.items() if key not in DATA_KEYS}
+    return settings | {"content": content}
 
 
 def _alike(values: Sequence[Any]) -> list[list[int]]:

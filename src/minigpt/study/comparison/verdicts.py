@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from minigpt.model.config import GPTConfig
 from minigpt.study.comparison.result import UNITS, Claim, Measure, Verdict
 from minigpt.study.comparison.statistics import CONFIDENCE, Difference, difference, holm
+from minigpt.text.identity import DataIdentity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +15,7 @@ class Sample:
     """The values of one group that count."""
 
     group: str
-    text: str
+    data: DataIdentity
     """Which text it is validated on."""
     model: GPTConfig
     values: dict[int, float]
@@ -29,7 +30,7 @@ def verdicts(samples: Sequence[Sample], measure: Measure) -> list[Verdict]:
     """One for each sample but the first, which is the baseline; the p-values are corrected for being several."""
     baseline, *others = samples
     tests: list[tuple[Sample, Difference | None]] = [
-        (other, _difference(other, baseline) if _comparable(other, baseline) else None) for other in others
+        (other, None if _incomparable(other, baseline) else _difference(other, baseline)) for other in others
     ]
     known = [test.p for _, test in tests if test is not None and test.p is not None]
     corrected = iter(holm(known))
@@ -42,10 +43,6 @@ def verdicts(samples: Sequence[Sample], measure: Measure) -> list[Verdict]:
 
 def _difference(ours: Sample, theirs: Sample) -> Difference:
     return difference(ours.values, theirs.values, one_model=ours.model == theirs.model)
-
-
-def _comparable(one: Sample, other: Sample) -> bool:
-    return one.text == other.text and all(sample.values and not sample.unknown for sample in (one, other))
 
 
 def _verdict(
@@ -84,13 +81,17 @@ def _verdict(
 
 
 def _incomparable(ours: Sample, theirs: Sample) -> str:
+    """Why there is no verdict; empty: there is."""
     for sample in (ours, theirs):
         if not sample.values:
             return f"no verdict on {ours.group}: {sample.group} has no value here"
         if sample.unknown:
             some = f"{sample.unknown} of {sample.unknown + len(sample.values)} runs"
             return f"no verdict on {ours.group}: {some} of {sample.group} have no value here"
-    return f"no verdict on {ours.group}: it is validated on another text than {theirs.group}"
+    same_text = ours.data.same_held_out(theirs.data)
+    if same_text is None:
+        return f"no verdict on {ours.group}: it is not known whether it is validated on the text of {theirs.group}"
+    return "" if same_text else f"no verdict on {ours.group}: it is validated on another text than {theirs.group}"
 
 
 def _without_interval(ours: Sample, theirs: Sample, test: Difference, gap: str) -> str:
