@@ -20,7 +20,8 @@ FLOORS = {
     "divergence": 2, "replay": 2, "restorable": 2, "records": 2, "inspection": 2,
     "text": 1, "model": 1, "optim": 1, "archive": 1, "randomness": 1, "weights": 1, "hardware": 1,
     "metrics_csv": 1, "run_state": 1,
-    "errors": 0, "output": 0, "files": 0, "settings": 0, "precision": 0, "layout": 0, "host": 0, "eager": 0,
+    "errors": 0, "output": 0, "units": 0, "status_bar": 0, "files": 0, "settings": 0, "precision": 0, "layout": 0,
+    "host": 0, "eager": 0,
 }  # fmt: skip
 SAME_FLOOR = {
     ("checkpoint", "restorable"),
@@ -29,6 +30,7 @@ SAME_FLOOR = {
     ("settings", "errors"),
     ("output", "errors"),
     ("files", "output"),
+    ("status_bar", "units"),
     ("inspection", "batches"),
     ("inspection", "sampling"),
     ("inspection", "sampling_options"),

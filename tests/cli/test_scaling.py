@@ -22,6 +22,7 @@ from minigpt.study.scaling_laws.runs import read_sweep
 from minigpt.study.scaling_laws.text import command
 from minigpt.text.tokenizers import ByteTokenizer
 from minigpt.training.config import Experiment
+from minigpt.units import flops_text
 
 LAW = Law(E=1.2, A=40.0, B=100.0, alpha=0.3, beta=0.35)
 BATCH = 16
@@ -80,7 +81,7 @@ def test_the_law_of_the_runs_is_found_drawn_and_saved(tmp_path: Path, capsys: py
     assert scaling(sweep, "--flops", "1e13", "--picture", str(tmp_path / "law.svg")) == 0
     out = capsys.readouterr().out
     assert "left out: 3e+12-128: diverged" in out
-    assert "for 1e+13 FLOPs: " in out
+    assert "for 1e13 FLOPs: " in out
     assert "--model.n_layer" in out
     fitted = read_law(sweep / "scaling.json")
     assert fitted.law.alpha == pytest.approx(LAW.alpha, rel=0.05)
@@ -127,7 +128,7 @@ def test_the_recommended_command_is_one_run_of_the_runs_own_kind(
     assert (experiment.data.tokenizer, experiment.data.batch_size, experiment.model["dropout"]) == ("byte", 8, 0.0)
     assert (experiment.optim.lr, experiment.optim.min_lr) == (0.01, 0.001)
     assert experiment.optim.warmup_steps == pytest.approx(0.1 * steps, abs=0.01 * steps + 1)
-    assert experiment.run.name == f"best-{flops:.3g}"
+    assert experiment.run.name == f"best-{flops_text(flops)}"
 
 
 def test_the_recommended_run_stands_beside_the_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

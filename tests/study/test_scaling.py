@@ -191,4 +191,4 @@ def test_a_parabola_without_a_minimum_states_no_lowest_loss() -> None:
         for n, loss in ((1e5, 3.0), (2e5, 2.5), (4e5, 2.2))
     ]
     (line,) = parabola_lines(parabolas(falling), None)
-    assert line == "1e+12 FLOPs: no minimum seen between the sizes that were tried"
+    assert line == "1e12 FLOPs: no minimum seen between the sizes that were tried"

@@ -19,7 +19,7 @@ from minigpt.study.sweep.folder import CellRecord, SweepFolder
 from minigpt.study.sweep.progress import Progress, read_curve, read_progress
 from minigpt.study.sweep.record import read_cells
 from minigpt.study.sweep.run import CellList, supervise
-from minigpt.study.sweep.view import LiveView, clock
+from minigpt.study.sweep.view import LiveView
 
 from .sweeps import BASE, Fake, cells, quiet_view, run_of, sweep, write_metrics
 
@@ -171,7 +171,7 @@ def test_one_that_fails_does_not_stop_the_rest(tmp_path: Path, monkeypatch: pyte
         ("finished", None), ("failed", "boom"), ("finished", None),
     ]  # fmt: skip
     assert executor.most == 2
-    assert "failed    bad,seed=1  step 0, 0:00  (2 of 3 done): boom\n" in out.getvalue()
+    assert "failed    bad,seed=1  step 0, 0 s  (2 of 3 done): boom\n" in out.getvalue()
 
 
 def test_progress_is_read_from_a_file_that_is_being_written(tmp_path: Path) -> None:
@@ -197,7 +197,6 @@ def test_live_table_shows_what_is_at_work_and_counts_the_rest(tmp_path: Path) ->
     assert "boom" in screen
     assert "and 15 more: 15 waiting" in screen
     assert "20 cells: 1 running, 1 failed, 18 waiting" in screen
-    assert [clock(seconds) for seconds in (41, 725, 3750)] == ["0:41", "12:05", "1:02:30"]
 
 
 @pytest.mark.parametrize(("module", "words", "extra"), [("ray", ["--engine=ray"], "ray"), ("optuna", [], "search")])

@@ -33,4 +33,4 @@ def test_on_a_terminal_there_is_a_bar_with_a_rate(
     out, err = capfd.readouterr()
     assert out == ""
     assert "tokenising" in err
-    assert "3.0/4.0 MB" in err
+    assert "3 MB of 4 MB" in err

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch import Callback
-from rich.console import Console
 
 from minigpt.hardware.utilisation import Peak
 from minigpt.metrics_csv import read_metrics
@@ -16,7 +15,6 @@ from minigpt.training import curves
 from minigpt.training.clock import TrainingClock
 from minigpt.training.curves import WALL_CLOCK, Curves
 from minigpt.training.fit import fit
-from minigpt.training.progress import ProgressBar
 from minigpt.training.tensorboard import RunTensorBoard
 
 from .tiny import assert_same_state, checkpoint, curve, tiny_experiment
@@ -89,14 +87,6 @@ def test_an_older_runs_file_gets_the_columns(tmp_path: Path, corpus_file: Path) 
     assert {step: rows[step] for step in before} == before
     assert set(rows[10]) >= WALL_CLOCK
     assert not set(rows[4]) >= WALL_CLOCK
-
-
-def test_the_bar_shows_the_share() -> None:
-    written = Curves(1, 1, 1, TrainingClock())
-    bar = ProgressBar(written, Console())
-    assert "MFU" not in bar._numbers()
-    written.latest.update({"train/loss": 1.5, "train/tokens_per_second": 12_345.0, "train/mfu": 0.4123})
-    assert bar._numbers() == "loss 1.5000  12.3k tokens/s  41.2% MFU"
 
 
 def test_a_callback_of_the_config_may_log_several_curves_of_one_chart(tmp_path: Path) -> None:

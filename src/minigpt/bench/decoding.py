@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 
-from minigpt.bench.measure import Interleaving
+from minigpt.bench.measure import Interleaving, Progress, say_nothing
 from minigpt.bench.setting import Setting
 from minigpt.errors import ConfigError
 from minigpt.hardware.matmul import synchronize
@@ -59,7 +59,7 @@ def shapes(block_size: int, batch_sizes: Sequence[int], contexts: Sequence[int] 
     ]
 
 
-def decode(setting: Setting, shape: Shape, n_rounds: int) -> Decoded:
+def decode(setting: Setting, shape: Shape, n_rounds: int, progress: Progress = say_nothing) -> Decoded:
     """Rounds of the same greedy texts with the cache and without, taking turns; random weights, as `minigpt generate`
     runs them."""
     torch.manual_seed(setting.experiment.seed_everything)
@@ -69,7 +69,7 @@ def decode(setting: Setting, shape: Shape, n_rounds: int) -> Decoded:
     short = replace(shape, new=min(shape.new, _WARMUP))
     for name in _OPTIONS:
         _turn(model, setting, Decoded(shape=short), name)
-    Interleaving(turns, n_rounds, setting.device).take_turns()
+    Interleaving(turns, n_rounds, setting.device, progress=progress).take_turns()
     return decoded
 
 

@@ -12,6 +12,12 @@ import torch
 from minigpt.hardware.matmul import synchronize
 
 Turn = Callable[[], None]
+Progress = Callable[[int, int], None]
+"""Called between what is timed, with (turns done, turns in all)."""
+
+
+def say_nothing(done: int, total: int) -> None:
+    """Nobody is looking."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,7 @@ class Interleaving:
     n_rounds: int
     device: torch.device
     host: str | None = None
+    progress: Progress = say_nothing
     seconds: dict[str, list[float]] = field(default_factory=dict)
     """Of every turn, by name."""
 
@@ -96,6 +103,7 @@ class Interleaving:
             yield
             synchronize(self.device)
             self.seconds[name].append(time.perf_counter() - began)
+        self.progress(sum(map(len, self.seconds.values())), self.n_rounds * len(self.seconds))
 
 
 @contextlib.contextmanager

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from minigpt.bench.costs import LARGEST, Profile
 from minigpt.bench.decoding import CACHED, UNCACHED, Decoded
 from minigpt.bench.measure import Spread, ratio, spread
-from minigpt.bench.report import Report, megabytes, milliseconds, number, ratio_of, with_unit
+from minigpt.bench.report import Report, ratio_text, share_text, spread_text
 from minigpt.bench.setting import Setting
 from minigpt.bench.training import BARE, TRAINER, Race, Result
 from minigpt.hardware.peaks import sheet_peak
 from minigpt.hardware.utilisation import Peak, device_name, utilisation
 from minigpt.model.sizes import parameter_count
 from minigpt.precision import product_format
+from minigpt.units import bytes_text, count_text, seconds_text, speed_text
 
 
 def peaks(setting: Setting, measured: float) -> list[Peak]:
@@ -32,24 +33,25 @@ def race_report(setting: Setting, race: Race, steps: int) -> Report:
         rows.append(
             (
                 result.name,
-                milliseconds(seconds),
-                with_unit(rate, "tokens/s"),
-                megabytes(result.n_bytes),
+                spread_text(seconds, seconds_text),
+                spread_text(rate, count_text),
+                "–" if result.n_bytes is None else bytes_text(result.n_bytes),
                 *shares,
-                ratio_of(ratio(result.seconds, times[BARE])),
+                spread_text(ratio(result.seconds, times[BARE]), ratio_text),
             )
         )
-    told = [f"the Trainer's step takes {ratio_of(ratio(times[TRAINER], times[BARE]))} of the bare loop's time"]
+    overhead = spread_text(ratio(times[TRAINER], times[BARE]), ratio_text)
+    told = [f"the Trainer's step takes {overhead} of the bare loop's time"]
     for other in results:
         if other.name not in {TRAINER, BARE}:
-            gain = ratio_of(ratio(times[BARE], other.seconds))
+            gain = spread_text(ratio(times[BARE], other.seconds), ratio_text)
             told.insert(0, f"a step of minigpt takes {gain} of the time of {other.name}")
     rounds = len(times[BARE])
     return Report(
         columns=(
             "",
             "time per step",
-            "rate",
+            "tokens/s",
             "memory of a step",
             *(f"MFU, {peak.source}" for peak in found),
             "time / bare loop's",
@@ -71,21 +73,30 @@ def decode_report(setting: Setting, decoded: Sequence[Decoded]) -> Report:
         gains.append(gain.median)
         rows.append(
             (
-                number(each.shape.batch_size),
-                f"{number(each.shape.prompt)} tokens",
-                f"{number(each.shape.new)} tokens",
-                *(with_unit(spread(each.prefill[name]), "tokens/s") for name in (CACHED, UNCACHED)),
-                *(with_unit(spread(each.decode[name]), "tokens/s") for name in (CACHED, UNCACHED)),
-                ratio_of(gain),
+                f"{each.shape.batch_size:,}",
+                f"{each.shape.prompt:,} tokens",
+                f"{each.shape.new:,} tokens",
+                *(spread_text(spread(each.prefill[name]), count_text) for name in (CACHED, UNCACHED)),
+                *(spread_text(spread(each.decode[name]), count_text) for name in (CACHED, UNCACHED)),
+                spread_text(gain, ratio_text),
             )
         )
     return Report(
-        columns=("batch", "prompt", "new", "prefill, cached", "uncached", "decode, cached", "uncached", "ratio"),
+        columns=(
+            "batch",
+            "prompt",
+            "new",
+            "prefill, cached",
+            "prefill, uncached",
+            "decode, cached",
+            "decode, uncached",
+            "ratio",
+        ),
         rows=rows,
         notes=[
             *_what(setting, []),
-            f"{len(decoded[0].decode[CACHED])} rounds in turn, greedy, float32: median (lowest to highest). The first "
-            "new token is the prefill's.",
+            f"{len(decoded[0].decode[CACHED])} rounds in turn, greedy, float32: tokens/s, median (lowest to highest). "
+            "The first new token is the prefill's.",
         ],
         verdict=f"decoding with the cache is {min(gains):.2f} to {max(gains):.2f} times as fast as without (medians)",
     )
@@ -101,24 +112,25 @@ def profile_report(setting: Setting, profiled: Profile) -> Report:
             (
                 cost.name,
                 cost.meaning,
-                number(cost.calls),
-                f"{number(1000 * cost.seconds)} ms",
-                f"{cost.seconds / profiled.seconds:.1%}",
+                f"{cost.calls:,.3g}",
+                seconds_text(cost.seconds),
+                share_text(cost.seconds / profiled.seconds),
             )
             for cost in largest
         ],
         notes=[
             *_what(setting, []),
-            f"A step of the bare loop takes {number(1000 * profiled.plain_seconds)} ms, and under torch's profiler "
-            f"{number(1000 * profiled.seconds)} ms, of which the shares are.",
+            f"A step of the bare loop takes {seconds_text(profiled.plain_seconds)}, and under torch's profiler "
+            f"{seconds_text(profiled.seconds)}, of which the shares are.",
         ],
-        verdict=f"these {len(largest)} make {share:.3f} of the step",
+        verdict=f"these {len(largest)} make {share_text(share)} of the step",
+        prose=frozenset({"what it is"}),
     )
 
 
 def _share(result: Result, rate: Spread, peak: Peak) -> str:
-    share = rate.map(lambda value: 100 * utilisation(result.flops_per_token, value, peak.flops))
-    return with_unit(share, "%")
+    share = rate.map(lambda value: utilisation(result.flops_per_token, value, peak.flops))
+    return spread_text(share, share_text)
 
 
 def _what(setting: Setting, found: Sequence[Peak]) -> list[str]:
@@ -131,6 +143,6 @@ def _what(setting: Setting, found: Sequence[Peak]) -> list[str]:
         f"{parameter_count(config):,} parameters, vocabulary {config.vocab_size:,}, "
         f"{setting.tokens_per_step:,} tokens a step ({setting.accumulate} x {experiment.data.batch_size} x "
         f"{config.block_size}), {experiment.optim.name}, {setting.precision}{compiled}, on {device}.",
-        *(f"Peak of {product} matrix products, {peak.source}: {number(peak.flops / 1e12)} TFLOP/s." for peak in found),
+        *(f"Peak of {product} matrix products, {peak.source}: {speed_text(peak.flops)}." for peak in found),
     ]
     return [*lines, *([f"Note: {setting.note}"] if setting.note else [])]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from minigpt.bench.contenders import CONTENDERS, BareLoop, our_loop
-from minigpt.bench.measure import Interleaving, Turn
+from minigpt.bench.measure import Interleaving, Progress, Turn, say_nothing
 from minigpt.bench.memory import step_bytes
 from minigpt.bench.setting import Setting
 from minigpt.hardware.matmul import fastest_product
@@ -47,7 +47,15 @@ class Race:
     """FLOP/s."""
 
 
-def race(setting: Setting, *, against: str | None, steps: int, n_rounds: int, warmup: int = WARMUP) -> Race:
+def race(
+    setting: Setting,
+    *,
+    against: str | None,
+    steps: int,
+    n_rounds: int,
+    warmup: int = WARMUP,
+    progress: Progress = say_nothing,
+) -> Race:
     """Rounds of `steps` training steps of each contender.
 
     They are the Trainer (with TensorBoard, metrics.csv and the checks of a run, without validations and checkpoints),
@@ -69,7 +77,7 @@ def race(setting: Setting, *, against: str | None, steps: int, n_rounds: int, wa
         guests[PRODUCTS] = lambda: peaks.append(
             fastest_product(setting.device, product_dtype(setting.precision), _PRODUCT_SECONDS)
         )
-        turns = Interleaving(guests, n_rounds, setting.device, host=TRAINER)
+        turns = Interleaving(guests, n_rounds, setting.device, host=TRAINER, progress=progress)
         experiment.trainer["callbacks"] = [
             *_listed(experiment.trainer.get("callbacks")),
             TurnTaker(warmup, steps, turns.take_turns),

@@ -1,10 +1,12 @@
 """Measure how fast this machine trains the model of a config, and how fast it decodes; contenders take turns."""
 
 import argparse
+import contextlib
 import os
 import sys
+import time
 from argparse import SUPPRESS
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,7 @@ from minigpt.files import atomic_write
 from minigpt.output import console, note
 
 if TYPE_CHECKING:
+    from minigpt.bench.measure import Progress
     from minigpt.bench.report import Report
     from minigpt.bench.setting import Setting
 
@@ -102,15 +105,20 @@ def main(argv: Sequence[str]) -> int:
         os.environ.setdefault(name, value)
     from minigpt.bench.setting import make_setting
     from minigpt.cli.parsing import parse
+    from minigpt.cli.tables import say, show
     from minigpt.training.quiet import quiet
 
     experiment, _ = parse(request.config_words)
     setting = make_setting(experiment, progress=sys.stderr.isatty())
     if setting.note:
         note(setting.note)
-    with quiet():
-        report = _measure(request.options)(setting, request.options)
-    report.show(console())
+    with quiet(), _bar() as progress:
+        report = _measure(request.options)(setting, request.options, progress)
+    terminal = console()
+    for line in report.notes:
+        say(terminal, line)
+    show(terminal, report.table())
+    say(terminal, report.verdict, style="bold")
     if request.options.out:
         atomic_write(Path(request.options.out), report.markdown(["minigpt", "bench", *argv]))
     return 0
@@ -159,30 +167,62 @@ def _check(options: argparse.Namespace) -> None:
         raise ConfigError(f"--out {options.out}: there is no folder {Path(options.out).parent}")
 
 
-def _measure(options: argparse.Namespace) -> "Callable[[Setting, argparse.Namespace], Report]":
+def _measure(options: argparse.Namespace) -> "Callable[[Setting, argparse.Namespace, Progress], Report]":
     if options.generate:
         return _decode
     return _profile if options.profile else _race
 
 
-def _race(setting: "Setting", options: argparse.Namespace) -> "Report":
+@contextlib.contextmanager
+def _bar() -> "Iterator[Progress]":
+    """A bar on stderr where that is a terminal, drawn between what is timed and never meanwhile."""
+    from minigpt.bench.measure import say_nothing
+    from minigpt.status_bar import StatusBar, left_text
+
+    if not sys.stderr.isatty():
+        yield say_nothing
+        return
+    bar, began = StatusBar(console(stderr=True), transient=True), time.monotonic()
+
+    def progress(done: int, total: int) -> None:
+        head = f"turn {done} of {total}" if total else "measuring"
+        bar.show(done, total, head=head, tail=left_text(done, total, time.monotonic() - began))
+
+    bar.start()
+    try:
+        bar.show(0, 0, head="warming up")
+        yield progress
+    finally:
+        bar.stop()
+
+
+def _race(setting: "Setting", options: argparse.Namespace, progress: "Progress") -> "Report":
     from minigpt.bench.reports import race_report
     from minigpt.bench.training import race
 
     steps = -(-options.steps // options.rounds)
-    return race_report(setting, race(setting, against=options.against, steps=steps, n_rounds=options.rounds), steps)
+    raced = race(setting, against=options.against, steps=steps, n_rounds=options.rounds, progress=progress)
+    return race_report(setting, raced, steps)
 
 
-def _decode(setting: "Setting", options: argparse.Namespace) -> "Report":
+def _decode(setting: "Setting", options: argparse.Namespace, progress: "Progress") -> "Report":
     from minigpt.bench.decoding import decode, shapes
     from minigpt.bench.reports import decode_report
 
     wanted = shapes(setting.config.block_size, options.batch_sizes, options.contexts)
-    return decode_report(setting, [decode(setting, shape, options.rounds) for shape in wanted])
+    decoded = []
+    for number, shape in enumerate(wanted):
+
+        def of_all(done: int, total: int, before: int = number) -> None:
+            progress(before * total + done, len(wanted) * total)
+
+        decoded.append(decode(setting, shape, options.rounds, of_all))
+    return decode_report(setting, decoded)
 
 
-def _profile(setting: "Setting", options: argparse.Namespace) -> "Report":
+def _profile(setting: "Setting", options: argparse.Namespace, progress: "Progress") -> "Report":
     from minigpt.bench.costs import profile_step
     from minigpt.bench.reports import profile_report
 
+    progress(0, 0)
     return profile_report(setting, profile_step(setting, options.steps))

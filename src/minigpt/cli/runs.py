@@ -80,7 +80,7 @@ def _clean(runs: "list[ListedRun]", root: Path, *, asks: bool) -> int:
     """Say what will go, ask, delete."""
     from minigpt.cli.tables import say, show
     from minigpt.study.runs import remove_leftovers_below, remove_run, runs_table
-    from minigpt.study.units import bytes_text
+    from minigpt.units import bytes_text
 
     screen = console()
     remove_leftovers_below(root)

@@ -101,6 +101,7 @@ def find_folder(sweep: str, root: Path) -> Path:
 def _budget(options: argparse.Namespace, sweep: "ScalingSweep") -> tuple[float, str]:
     """FLOPs, and how they came about; without a budget ten times the sweep's largest."""
     from minigpt.study.scaling_laws.advice import speed_of
+    from minigpt.units import speed_text
 
     if options.flops is not None:
         return options.flops, ""
@@ -108,6 +109,6 @@ def _budget(options: argparse.Namespace, sweep: "ScalingSweep") -> tuple[float, 
         speed = speed_of(sweep.runs)
         if speed is None:
             raise DataError(f"{sweep.folder}: its runs have no speed in metrics.csv: give --flops")
-        return speed * 3600 * options.hours, f" ({options.hours:g} h at the {speed / 1e9:.3g} GFLOP/s of these runs)"
+        return speed * 3600 * options.hours, f" ({options.hours:g} h at the {speed_text(speed)} of these runs)"
     largest = max(point.flops for point in sweep.points)
     return 10 * largest, " (ten times the largest run)"

@@ -104,19 +104,13 @@ def note_changed_corpus(checkpoint: "Checkpoint", prepared: "Prepared", corpus: 
 
 def evaluate_with_bar(loaded: "LoadedGPT", shards: "list[np.ndarray]", batch_size: int) -> "Evaluation":
     """`evaluate` with a progress bar on stderr, if that is a terminal."""
-    from rich.progress import Progress
 
     from minigpt.evaluation import evaluate
+    from minigpt.status_bar import status_bar
 
-    with Progress(console=console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("tokens", total=sum(max(0, len(shard) - 1) for shard in shards))
-        return evaluate(
-            loaded.model,
-            shards,
-            loaded.tokenizer.token_bytes(),
-            batch_size=batch_size,
-            progress=lambda n_tokens: bar.advance(task, n_tokens),
-        )
+    total = sum(max(0, len(shard) - 1) for shard in shards)
+    with status_bar(console(stderr=True), "validating", total, "tokens") as advance:
+        return evaluate(loaded.model, shards, loaded.tokenizer.token_bytes(), batch_size=batch_size, progress=advance)
 
 
 def as_dict(checkpoint: "Checkpoint", corpus: str, split: str, evaluation: "Evaluation") -> dict[str, Any]:

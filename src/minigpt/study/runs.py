@@ -18,7 +18,7 @@ from minigpt.run_state import RunState
 from minigpt.study.comparison.labels import told
 from minigpt.study.sweep.record import SweepRecords, forget_run
 from minigpt.study.tables import Table
-from minigpt.study.units import bytes_text, seconds_text
+from minigpt.units import bytes_text, seconds_text
 
 _VALUES = 6  # that are shown of a setting
 SortKey = Literal["loss", "age", "size", "name"]

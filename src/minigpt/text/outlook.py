@@ -17,6 +17,7 @@ from minigpt.text.prepare import find_prepared
 from minigpt.text.prepared import is_prepared, read_index
 from minigpt.text.shards import open_shard
 from minigpt.text.tokenizers import TOKENIZER_NAMES, ByteTokenizer, find_tokenizer, load_tokenizer
+from minigpt.units import bytes_text
 
 CHARACTERS = 65
 """Distinct ones in tiny Shakespeare: the vocabulary of `char` where there is no text to count."""
@@ -166,6 +167,6 @@ def _text_bytes(options: PrepareOptions, corpus: Corpus | None) -> tuple[float, 
     if corpus is None:
         if options.corpus != "shakespeare":
             raise DataError(f"{options.corpus}: prepared with other options than those of this config")
-        return SHAKESPEARE_BYTES, f"{SHAKESPEARE_BYTES / 1e6:.3g} MB, not downloaded yet"
+        return SHAKESPEARE_BYTES, f"{bytes_text(SHAKESPEARE_BYTES)}, not downloaded yet"
     n_bytes = sum(path.stat().st_size * (_COMPRESSION if is_compressed(path) else 1.0) for path in corpus.files)
-    return n_bytes, f"{n_bytes / 1e6:,.3g} MB"
+    return n_bytes, bytes_text(n_bytes)

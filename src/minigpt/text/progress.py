@@ -1,10 +1,12 @@
 """What a long preparation tells the terminal: a bar with a rate, on stderr, if someone is looking."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from minigpt.output import console
+from minigpt.units import bytes_text
 
 Progress = Callable[[str, int, int], None]
 """Called as (stage, bytes of text done, bytes in all) now and then."""
@@ -28,25 +30,29 @@ def _say_nothing(stage: str, done: int, total: int) -> None:
 
 @contextmanager
 def _bar() -> Iterator[Progress]:
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-    from rich.progress import Progress as Bar
+    from minigpt.status_bar import StatusBar, left_text
 
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Bar(*columns, console=console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        shown = ""
+    bar = StatusBar(console(stderr=True), transient=True)
+    shown, began = "", 0.0
 
-        def report(stage: str, done: int, total: int) -> None:
-            nonlocal shown
-            if stage != shown:
-                bar.reset(task, description=stage)
-                shown = stage
-            bar.update(task, description=stage, completed=done, total=total)
+    def report(stage: str, done: int, total: int) -> None:
+        nonlocal shown, began
+        if stage != shown:
+            shown, began = stage, time.monotonic()
+        elif not bar.due():
+            return
+        seconds = time.monotonic() - began
+        rate = [f"{bytes_text(done / seconds)}/s"] if done and seconds else []
+        bar.show(
+            done,
+            total,
+            head=f"{stage}  {bytes_text(done)} of {bytes_text(total)}" if total else stage,
+            parts=rate,
+            tail=left_text(done, total, seconds) if total else "",
+        )
 
+    bar.start()
+    try:
         yield report
+    finally:
+        bar.stop()

@@ -4,6 +4,7 @@ from minigpt.errors import ConfigError
 from minigpt.host.memory import machine_bytes
 from minigpt.model.config import GPTConfig
 from minigpt.model.sizes import INDEX_BYTES, parameter_count
+from minigpt.units import bytes_text
 
 
 def check_memory(config: GPTConfig, batch_size: int) -> None:
@@ -16,17 +17,13 @@ def check_memory(config: GPTConfig, batch_size: int) -> None:
     n_parameters = parameter_count(config)
     if 4 * n_parameters > memory:
         raise ConfigError(
-            f"the model has {n_parameters:,} parameters, {_gigabytes(4 * n_parameters)} of float32, and this machine "
-            f"{_gigabytes(memory)} of memory (vocab_size={config.vocab_size}, block_size={config.block_size}, "
+            f"the model has {n_parameters:,} parameters, {bytes_text(4 * n_parameters)} of float32, and this machine "
+            f"{bytes_text(memory)} of memory (vocab_size={config.vocab_size}, block_size={config.block_size}, "
             f"n_layer={config.n_layer}, n_embd={config.n_embd}, n_ff={config.ff_width})"
         )
     tokens = batch_size * (config.block_size + 1)
     if INDEX_BYTES * tokens > memory:
         raise ConfigError(
             f"data.batch_size={batch_size} windows of model.block_size={config.block_size} tokens take "
-            f"{_gigabytes(INDEX_BYTES * tokens)}, and this machine has {_gigabytes(memory)} of memory"
+            f"{bytes_text(INDEX_BYTES * tokens)}, and this machine has {bytes_text(memory)} of memory"
         )
-
-
-def _gigabytes(n_bytes: float) -> str:
-    return f"{n_bytes / 1e9:.3g} GB"

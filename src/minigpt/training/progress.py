@@ -1,16 +1,16 @@
-"""The progress bar: step, loss, validation loss, tokens per second, model FLOPs utilisation and time left; plain lines
-where there is no terminal."""
+"""Where a run stands: step, losses, tokens per second, model FLOPs utilisation and time left, in a bar and in a line
+for each validation."""
 
 import time
 
 from lightning.pytorch import LightningModule, Trainer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
+from minigpt.status_bar import StatusBar, fitted, left_text
 from minigpt.training.curves import Curves
 from minigpt.training.position import EveryStep
-
-_REFRESH_SECONDS = 0.2
+from minigpt.units import clock_text, rate_text
 
 
 class ProgressBar(EveryStep):
@@ -19,89 +19,67 @@ class ProgressBar(EveryStep):
     def __init__(self, curves: Curves, console: Console) -> None:
         self.curves = curves
         self.console = console
-        self._bar: Progress | None = None
-        self._shown = 0.0
+        self._bar: StatusBar | None = None
         self._began = (0, 0.0)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the bar at the step where the run begins."""
         super().on_train_start(trainer, pl_module)
         self._began = (trainer.global_step, time.perf_counter())
-        if not trainer.is_global_zero or not self.console.is_terminal or self.console.quiet:
-            return
-        self._bar = Progress(
-            TextColumn("step {task.completed:,.0f}/{task.total:,.0f}"),
-            BarColumn(bar_width=None),
-            TextColumn("{task.description}", markup=False),
-            TimeElapsedColumn(),
-            TextColumn("<"),
-            TimeRemainingColumn(elapsed_when_finished=False),
-            console=self.console,
-            auto_refresh=False,
-            speed_estimate_period=30,
-            expand=True,
-        )
-        self._task = self._bar.add_task("", total=trainer.max_steps, completed=trainer.global_step)
-        self._bar.start()
+        if trainer.is_global_zero and self.console.is_terminal and not self.console.quiet:
+            self._bar = StatusBar(self.console)
+            self._bar.start()
+            self._draw(trainer, trainer.global_step)
 
     def on_step(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
-        """Move the bar, a few times a second at most."""
-        now = time.perf_counter()
-        if self._bar is None or (now - self._shown < _REFRESH_SECONDS and step != trainer.max_steps):
-            return
-        self._shown = now
-        self._bar.update(self._task, completed=step, description=self._numbers())
-        self._bar.refresh()
+        """Move the bar."""
+        self._draw(trainer, step)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave a line for each validation above the bar."""
+        """Leave a line for each validation above the bar, and show its loss in the bar."""
         if not trainer.is_global_zero:
             return
-        step = trainer.global_step
-        first, began = self._began
-        seconds = time.perf_counter() - began
-        left = seconds / max(1, step - first) * (trainer.max_steps - step)
-        width = len(str(trainer.max_steps))
-        times = f"{_clock(seconds)} < {_clock(left)}"
-        line = f"step {step:>{width}}/{trainer.max_steps}  {self._numbers()}  {times}"
-        self.console.print(line, highlight=False)
+        width = self.console.width if self.console.is_terminal else None
+        line = fitted(self._step(trainer, trainer.global_step), *self._rest(trainer, trainer.global_step), width)
+        self.console.print(Text(line), soft_wrap=True)
+        self._draw(trainer, trainer.global_step, now=True)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the bar away."""
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the bar as it is: after the end of training a last validation may still have come."""
         self._stop()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Take the bar away, so that what is said about the exception stands on a line of its own."""
+        """End the bar, so that what is said about the exception stands on a line of its own."""
         self._stop()
+
+    def _draw(self, trainer: Trainer, step: int, *, now: bool = False) -> None:
+        if self._bar is not None and (now or self._bar.due() or step == trainer.max_steps):
+            parts, tail = self._rest(trainer, step)
+            self._bar.show(step, trainer.max_steps, head=self._step(trainer, step), parts=parts, tail=tail)
 
     def _stop(self) -> None:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
 
-    def _numbers(self) -> str:
-        latest = self.curves.latest
+    def _step(self, trainer: Trainer, step: int) -> str:
+        total = f"{trainer.max_steps:,}"
+        return f"step {step:>{len(total)},}/{total}"
+
+    def _rest(self, trainer: Trainer, step: int) -> tuple[list[str], str]:
+        """The numbers, the most telling first, and the time left; at the end the time that it took."""
+        latest, (first, began) = self.curves.latest, self._began
         parts = [
             f"{word} {latest[name]:.4f}"
             for word, name in (("loss", "train/loss"), ("val", "val/loss"))
             if name in latest
         ]
         if "train/tokens_per_second" in latest:
-            parts.append(f"{_short(latest['train/tokens_per_second'])} tokens/s")
+            parts.append(rate_text(latest["train/tokens_per_second"]))
         if "train/mfu" in latest:
             parts.append(f"{latest['train/mfu']:.1%} MFU")
-        return "  ".join(parts)
-
-
-def _short(number: float) -> str:
-    """A number in three digits: 874, 52.1k, 1.31M."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:.3g}{letter}"
-    return f"{number:.3g}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+        seconds = time.perf_counter() - began
+        took = clock_text(seconds)
+        if step >= trainer.max_steps:
+            return parts, took
+        return [*parts, took], left_text(step - first, trainer.max_steps - first, seconds)

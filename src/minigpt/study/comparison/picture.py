@@ -13,7 +13,7 @@ import numpy as np
 from minigpt.errors import printable
 from minigpt.study.comparison.result import UNITS, Comparison, Curve, Group, field_of
 from minigpt.study.comparison.table import ranked
-from minigpt.study.units import count_text
+from minigpt.units import count_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -155,7 +155,7 @@ def _curves_caption(comparison: Comparison) -> str:
 def _differences_caption(comparison: Comparison) -> str:
     tests = sum(verdict.p is not None for verdict in comparison.verdicts)
     many = f"; p-values are corrected for {tests} comparisons (Holm), intervals are not" if tests > 1 else ""
-    return f"Bars are 95 % intervals over the seeds. Grey: no difference can be claimed{many}."
+    return f"Bars are 95% intervals over the seeds. Grey: no difference can be claimed{many}."
 
 
 def _text(text: str) -> str:

@@ -8,7 +8,7 @@ from minigpt.study.comparison.labels import told
 from minigpt.study.comparison.result import Comparison, Group, field_of
 from minigpt.study.comparison.statistics import Estimate
 from minigpt.study.tables import Table
-from minigpt.study.units import count_text, seconds_text
+from minigpt.units import count_text, flops_text, seconds_text
 
 ALONE = "one group: nothing to compare it with"
 """In the place of verdicts."""
@@ -48,7 +48,7 @@ def settings_table(comparison: Comparison) -> Table | None:
 
 
 def outcome_table(comparison: Comparison) -> Table:
-    """What came out, the best group first: means over the seeds with their 95 % intervals."""
+    """What came out, the best group first: means over the seeds with their 95% intervals."""
     groups = ranked(comparison)
     columns = {"group": [_called(group, comparison) for group in groups]}
     columns["seeds"] = [str(len(group.seeds)) for group in groups]
@@ -74,9 +74,9 @@ def note_on_columns(comparison: Comparison) -> list[str]:
 def explanation(comparison: Comparison) -> str:
     """What ± means in the outcome and in the verdicts; empty: it stands nowhere."""
     if any("±" in verdict.text for verdict in comparison.verdicts):
-        return "±: half of a 95 % interval over the seeds, of each comparison by itself"
+        return "±: half of a 95% interval over the seeds, of each comparison by itself"
     shown = any("±" in cell for row in outcome_table(comparison).rows for cell in row)
-    return "±: half of a 95 % interval over the seeds" if shown else ""
+    return "±: half of a 95% interval over the seeds" if shown else ""
 
 
 def left_out_table(comparison: Comparison) -> Table | None:
@@ -93,7 +93,7 @@ def _columns(comparison: Comparison) -> list[tuple[str, str, Callable[[float], s
     final = field_of("final", comparison.measure)
     ends: dict[str, Callable[[float], str]] = {
         "tokens": lambda x: f"at {count_text(x)} tokens",
-        "flops": lambda x: f"at {count_text(x)} FLOPs",
+        "flops": lambda x: f"at {flops_text(x)} FLOPs",
         "time": lambda x: f"at {seconds_text(x)} of training",
     }
     columns: list[tuple[str, str, Callable[[float], str]]] = [("final loss", "final_loss", _loss)]

@@ -20,6 +20,7 @@ from minigpt.sampling_options import SamplingOptions
 from minigpt.study.planning.machine import Machine
 from minigpt.study.planning.memory import largest_batch, step_memory
 from minigpt.study.planning.workload import Workload
+from minigpt.units import speed_text
 
 LISTED_UTILISATION = 0.35
 """Of a GPU's dense peak, where nothing was measured: good trainers of models of this size reach 0.3 to 0.5 (MFU of
@@ -103,7 +104,7 @@ def assumed_speed(
         sampled_token=2e-3,
         peak=peak,
         is_measured=False,
-        source=f"{share:.0%} of {of} of {machine.name}, {peak / 1e12:.3g} TFLOP/s",
+        source=f"{share:.0%} of {of} of {machine.name}, {speed_text(peak)}",
     )
 
 

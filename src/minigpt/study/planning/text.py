@@ -4,7 +4,7 @@ from minigpt.study.plan import Plan
 from minigpt.study.planning.memory import largest_batch
 from minigpt.study.planning.warnings import Caution
 from minigpt.study.tables import columns_text, folded, hanging
-from minigpt.study.units import bytes_text, count_text, seconds_text
+from minigpt.units import bytes_text, count_text, flops_text, rate_text, seconds_text
 
 MEMORY_COLUMNS = ("weights", "gradients", "optimizer", "activations", "logits", "copies", "other", "total")
 
@@ -23,10 +23,10 @@ def plan_lines(plan: Plan) -> list[tuple[str, str]]:
                   f"{_passes(workload.passes)} passes over the data"),
         ("ratio", _ratio(plan)),
         ("loss", plan.forecast.told),
-        ("FLOPs", f"{workload.flops:.3g} to train ({plan.flops_per_token:.3g} a token), "
-                  f"{workload.evaluation_flops:.3g} to validate"),
+        ("FLOPs", f"{flops_text(workload.flops)} to train ({flops_text(plan.flops_per_token)} a token), "
+                  f"{flops_text(workload.evaluation_flops)} to validate"),
         ("machine", f"{plan.machine.devices} x {plan.machine.name}, {bytes_text(plan.machine.bytes_per_device)} each"),
-        ("speed", f"{plan.tokens_per_second:,.0f} tokens/s, {plan.utilisation:.1%} MFU; {plan.speed.source}"),
+        ("speed", f"{rate_text(plan.tokens_per_second)}, {plan.utilisation:.1%} MFU; {plan.speed.source}"),
         ("time", f"{seconds_text(times.total)}: training {seconds_text(times.training)}, validation "
                  f"{seconds_text(times.evaluation)}, samples {seconds_text(times.sampling)}, checkpoints "
                  f"{seconds_text(times.saving)}, start {seconds_text(times.startup)}"),

@@ -12,8 +12,8 @@ from minigpt.study.plan import Plan
 from minigpt.study.planning.memory import largest_batch, step_memory
 from minigpt.study.planning.workload import Workload
 from minigpt.study.scaling_laws.law import REPEATED
-from minigpt.study.units import bytes_text, count_text, seconds_text
 from minigpt.text.options import LEAST_BPE_VOCABULARY
+from minigpt.units import bytes_text, count_text, seconds_text
 
 USELESS_PASSES = 16
 """From about here more passes add almost nothing (Muennighoff et al. 2023, figure 1)."""

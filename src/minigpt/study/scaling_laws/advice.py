@@ -14,7 +14,7 @@ from minigpt.study.scaling_laws.isoflop import Frontier
 from minigpt.study.scaling_laws.law import Interval
 from minigpt.study.scaling_laws.runs import ScalingRun
 from minigpt.study.sweep.record import is_sweep
-from minigpt.study.units import times_text
+from minigpt.units import count_text, flops_text, times_text
 
 WIDE = 4.0
 """high / low of an interval beyond which a recommendation is a guess."""
@@ -64,7 +64,7 @@ def advise(fit: Fit, line: Frontier | None, runs: list[ScalingRun], flops: float
         config=config,
         max_steps=steps,
         base=model.folder / CONFIG,
-        settings=_settings(model, config, steps, f"best-{flops:.3g}"),
+        settings=_settings(model, config, steps, f"best-{flops_text(flops)}"),
         warnings=tuple(_doubts(interval, n_parameters, line, runs, flops)),
     )
 
@@ -142,12 +142,12 @@ def _doubts(
     largest = max(run.point.flops for run in runs)
     if flops > FAR * largest:
         told.append(
-            f"{flops:.2g} FLOPs are {times_text(flops / largest)} times those of the largest run: a law stretched so "
-            f"far has often been wrong"
+            f"{flops_text(flops)} FLOPs are {times_text(flops / largest)} times those of the largest run: a law "
+            "stretched so far has often been wrong"
         )
     if line is not None and not 0.5 < line.parameters(flops) / n_parameters < 2:
         told.append(
-            f"the parabolas say {line.parameters(flops):.3g} parameters, and the law {n_parameters:.3g}: the runs do "
-            f"not decide between them"
+            f"the parabolas say {count_text(line.parameters(flops))} parameters, and the law "
+            f"{count_text(n_parameters)}: the runs do not decide between them"
         )
     return told

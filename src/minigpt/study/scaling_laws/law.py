@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from minigpt.study.units import times_text
+from minigpt.units import times_text
 
 TOKENS_PER_PARAMETER = 20
 """Of a compute-optimal run (Hoffmann et al. 2022, table 3: 67B parameters and 1.5T tokens, 1B and 20B; about the same

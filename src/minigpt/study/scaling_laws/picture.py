@@ -8,7 +8,7 @@ import numpy as np
 from minigpt.errors import printable
 from minigpt.files import atomic_path
 from minigpt.study.scaling_laws.result import ScalingResult
-from minigpt.study.units import count_text
+from minigpt.units import count_text, flops_text
 
 FORMATS = (".png", ".svg")
 
@@ -44,7 +44,9 @@ def _draw_parabolas(axes: Any, result: ScalingResult) -> None:
     for colour, each in zip(colours, found, strict=True):
         sizes = np.array([point.n_parameters for point in each.points])
         span = np.geomspace(sizes.min() / 1.15, sizes.max() * 1.15, 100)
-        axes.plot(sizes, [point.loss for point in each.points], "o", color=colour, label=f"{each.flops:.2g} FLOPs")
+        axes.plot(
+            sizes, [point.loss for point in each.points], "o", color=colour, label=f"{flops_text(each.flops)} FLOPs"
+        )
         axes.plot(span, each.loss(span), color=colour)
         # The law at the runs' own FLOPs for each pair of a parameter and a token, which depend on the size.
         pairs = [point.flops / point.n_parameters / point.n_tokens for point in each.points]
@@ -94,7 +96,7 @@ def _draw_frontier(axes: Any, result: ScalingResult) -> None:
     axes.plot([p.flops for p in points], [p.n_parameters for p in points], ".", color="grey", label="runs")
     axes.plot(advice.flops, advice.n_parameters, "D", color="C3", label=f"asked: {count_text(advice.n_parameters)}")
     axes.set_yscale("log")
-    _label(axes, "FLOPs of training", "parameters", "the best size for a budget (band, bars: 90 %)")
+    _label(axes, "FLOPs of training", "parameters", "the best size for a budget (band, bars: 90%)")
     axes.legend(fontsize=8)
 
 

@@ -10,7 +10,7 @@ from minigpt.study.scaling_laws.law import Interval
 from minigpt.study.scaling_laws.result import ScalingResult
 from minigpt.study.scaling_laws.runs import ScalingSweep
 from minigpt.study.tables import columns_text
-from minigpt.study.units import count_text
+from minigpt.units import count_text, flops_text
 
 COLUMNS = ("run", "parameters", "tokens", "FLOPs", "loss", "by the law")
 
@@ -32,7 +32,7 @@ def run_table(sweep: ScalingSweep, fit: Fit) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [COLUMNS]
     for point in sorted(sweep.points, key=lambda point: (point.flops, point.n_parameters)):
         law = fit.law.loss(point.n_parameters, point.n_tokens)
-        sizes = (count_text(point.n_parameters), count_text(point.n_tokens), f"{point.flops:.3g}")
+        sizes = (count_text(point.n_parameters), count_text(point.n_tokens), flops_text(point.flops))
         rows.append((point.name, *sizes, f"{point.loss:.4f}", f"{law:.4f}"))
     return rows
 
@@ -55,7 +55,7 @@ def parabola_lines(found: list[Parabola], line: Frontier | None) -> list[str]:
     for each in found:
         lowest = f"the lowest loss, {each.best_loss:.4f}, at {count_text(each.best_parameters)} ({_best_between(each)})"
         told = lowest if each.is_inside else "no minimum seen between the sizes that were tried"
-        lines.append(f"{each.flops:.3g} FLOPs: {told}")
+        lines.append(f"{flops_text(each.flops)} FLOPs: {told}")
     if line is not None:
         interval = line.exponent_interval
         between = "(two budgets: no interval)" if interval is None else _between(interval)
@@ -76,7 +76,7 @@ def advice_lines(advice: Advice, how: str) -> list[str]:
     low, high = advice.interval.low, advice.interval.high
     loss = advice.loss_interval
     lines = [
-        f"for {advice.flops:.3g} FLOPs{how}: {count_text(advice.n_parameters)} parameters "
+        f"for {flops_text(advice.flops)} FLOPs{how}: {count_text(advice.n_parameters)} parameters "
         f"({count_text(low)} to {count_text(high)}) and {count_text(advice.n_tokens)} tokens, "
         f"{advice.n_tokens / advice.n_parameters:.3g} a parameter; loss {advice.loss:.3f} "
         f"({loss.low:.3f} to {loss.high:.3f})",

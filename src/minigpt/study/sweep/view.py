@@ -16,6 +16,7 @@ from minigpt.study.sweep.cell import CellRun, Outcome
 from minigpt.study.sweep.file import Cell
 from minigpt.study.sweep.folder import CellRecord, State
 from minigpt.study.sweep.progress import Progress, read_progress
+from minigpt.units import clock_text
 
 _REFRESH_SECONDS = 1.0
 _COLOURS = {"running": "cyan", "finished": "green", "diverged": "red", "failed": "red", "pruned": "yellow"}
@@ -91,9 +92,9 @@ class PlainView:
         self._say("running", run.name, f"from step {step:,}" if step else "")
 
     def ended(self, run: CellRun, outcome: Outcome) -> None:
-        """`finished  position=rotary,seed=1 step 600, val 3.4120, 0:21  (4 of 54 done)`."""
+        """`finished  position=rotary,seed=1 step 600, val 3.4120, 21 s  (4 of 54 done)`."""
         progress = read_progress(run.path)
-        numbers = [f"step {progress.step:,}", *_losses(progress), clock(self._clock.elapsed(run.name))]
+        numbers = [f"step {progress.step:,}", *_losses(progress), clock_text(self._clock.elapsed(run.name))]
         reason = f": {printable(outcome.reason)}" if outcome.reason else ""
         self._say(outcome.state, run.name, f"{', '.join(numbers)}  {self._done()}{reason}")
 
@@ -197,7 +198,14 @@ class LiveView:
         left = self._clock.left(run, progress.step) if record.state == "running" else None
         losses = ["" if loss is None else f"{loss:.4f}" for loss in (progress.train_loss, progress.val_loss)]
         step = "" if record.state == "waiting" and not progress.step else f"{progress.step:,}/{run.max_steps:,}"
-        return [name, state, step, *losses, "" if left is None else clock(left), Text(printable(record.reason or ""))]
+        return [
+            name,
+            state,
+            step,
+            *losses,
+            "" if left is None else clock_text(left),
+            Text(printable(record.reason or "")),
+        ]
 
     def _run(self, cell: Cell) -> CellRun | None:
         """Made once: each is asked for at every refresh."""
@@ -214,7 +222,7 @@ class LiveView:
         counts["waiting"] += planned - len(self._records)
         parts = [f"{counts[state]} {state}" for state in _ORDER if counts[state]]
         left = self._left(counts["waiting"])
-        return f"{planned} cells: {', '.join(parts)}{f'; about {clock(left)} left' if left is not None else ''}"
+        return f"{planned} cells: {', '.join(parts)}{f'; about {clock_text(left)} left' if left is not None else ''}"
 
     def _left(self, n_waiting: int) -> float | None:
         """Seconds until all is done, if each waiting cell takes as long as others do."""
@@ -228,13 +236,6 @@ class LiveView:
         if not lefts:
             return None
         return max(lefts.values()) + self._clock.whole(lefts) * (n_waiting / len(at_work))
-
-
-def clock(seconds: float) -> str:
-    """0:41, 12:05, 1:02:30."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _losses(progress: Progress) -> list[str]:
