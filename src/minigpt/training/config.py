@@ -205,7 +205,6 @@ TRAINER_OWNED: dict[str, str] = {
     "fast_dev_run": "trainer.max_steps=2 does it, with checkpoints and curves",
     "log_every_n_steps": "run.log_every says how often to log, in optimizer steps",
     "enable_checkpointing": "run.save_every and run.keep say which checkpoints there are",
-    "enable_model_summary": "the table at the start says it shorter",
     "default_root_dir": "run.root and run.name say where a run lives",
     "use_distributed_sampler": "the batches are a function of the step and the rank already",
     "reload_dataloaders_every_n_epochs": "a run is one endless pass",

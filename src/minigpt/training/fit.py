@@ -1,5 +1,6 @@
 """One training run from its config to its last checkpoint."""
 
+import os
 from collections.abc import Sequence
 
 import lightning.pytorch as pl
@@ -20,6 +21,7 @@ from minigpt.training.module import GPTModule
 from minigpt.training.quiet import quiet
 from minigpt.training.resume import Start, check_same_model, check_same_optimizer, data_changes, find_start
 from minigpt.training.run import Run
+from minigpt.training.trainer import ignored_variables
 from minigpt.training.world import find_world, same_variables
 
 
@@ -41,6 +43,8 @@ def fit(
     console = console or make_console(quiet=not world.is_main, soft_wrap=True)
     if note := world.note():
         console.print(note)
+    for name in ignored_variables(os.environ):
+        console.print(f"{name} has no effect: settings come from the config and the command line alone")
     start = find_start(experiment, ckpt_path)
     max_steps = experiment.trainer["max_steps"]
     if start.step >= max_steps:

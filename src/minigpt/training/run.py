@@ -3,16 +3,15 @@
 import signal
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import lightning.pytorch as pl
 import torch
 from filelock import FileLock, Timeout
-from lightning.pytorch.strategies import FSDPStrategy
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
-from minigpt.batches import check_divisible
 from minigpt.errors import ConfigError, TrainingError
 from minigpt.files import remove_leftovers
 from minigpt.layout import CHECKPOINTS, DIVERGENCES, LOCK, LOCK_PATIENCE, METRICS
@@ -21,14 +20,14 @@ from minigpt.model.sizes import flops_per_token
 from minigpt.run_state import TAKEN
 from minigpt.text.prepared import Prepared
 from minigpt.training.card import RunCard
-from minigpt.training.checkpoints import AtomicCheckpointIO, Checkpoints
+from minigpt.training.checkpoints import Checkpoints
 from minigpt.training.clock import TrainingClock
 from minigpt.training.config import Experiment
 from minigpt.training.curves import Curves
 from minigpt.training.datamodule import TokenDataModule
 from minigpt.training.guard import DivergenceGuard
-from minigpt.training.lean import NoProfiler, garbage_on_demand, without_empty_hooks
-from minigpt.training.loop import StepLoop, refuse_epoch_callbacks
+from minigpt.training.lean import garbage_on_demand, without_empty_hooks
+from minigpt.training.loop import StepLoop
 from minigpt.training.metrics_file import MetricsFile
 from minigpt.training.module import GPTModule
 from minigpt.training.progress import ProgressBar
@@ -37,15 +36,15 @@ from minigpt.training.report import print_end, print_start, tokens_per_step
 from minigpt.training.resume import Changes, Start, config_changes
 from minigpt.training.runs import take_folder, write_run
 from minigpt.training.samples import Samples
+from minigpt.training.slurm import requeue, warning_signal
 from minigpt.training.stop import StopOnSignal, Stopped
 from minigpt.training.tensorboard import RunTensorBoard
+from minigpt.training.trainer import build_trainer, listed
 from minigpt.training.validation import PeriodicValidation
 from minigpt.training.world import World
 
 if TYPE_CHECKING:
     from minigpt.training.panels.table import Panels
-
-_NEVER = 2**62  # batches; PeriodicValidation validates instead of Lightning's interval
 
 
 class Run:
@@ -80,7 +79,10 @@ class Run:
         self.folder = self._take_folder()
         try:
             self._build_callbacks()
-            self.trainer = self._build_trainer()
+            self.trainer = build_trainer(
+                self.experiment, self.world, self.folder, callbacks=self.callbacks, loggers=self._loggers()
+            )
+            self.trainer.fit_loop.epoch_loop = StepLoop(self.trainer, self._at_early_end)
             self.provenance |= describe_trainer(self.trainer)  # the header of the checkpoints holds this very dict
         except ConfigError:
             self._give_folder_back()
@@ -125,6 +127,8 @@ class Run:
                 self.trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
         except Stopped as stopped:
             self.console.print(f"{stopped}; its checkpoint is written: --ckpt_path last goes on", highlight=False)
+            if stopped.signal_number == self.stop.warning and self.world.is_main and (line := requeue(self.world)):
+                self.console.print(line, highlight=False)
             return 128 + stopped.signal_number
         except SystemExit:
             if self.stop.received is None:
@@ -198,8 +202,10 @@ class Run:
             check=self.guard.check_weights,
             same_curve=self.start.folder is not None and self._same("same_held_out"),
         )
-        self.stop = StopOnSignal(self.checkpoints, run.log_every)
+        self.stop = StopOnSignal(self.checkpoints, run.log_every, warning_signal(self.world))
+        theirs = listed(self.experiment.trainer.get("callbacks"))
         wants_bar = self.experiment.trainer.get("enable_progress_bar") is not False
+        wants_bar = wants_bar and not any(isinstance(callback, pl.callbacks.ProgressBar) for callback in theirs)
         self.validation = PeriodicValidation(run.eval_every, clock)
         # In this order: what is wrong is found before it is shown, validated, saved; a stop comes after the save.
         self.callbacks: list[pl.Callback] = [
@@ -227,52 +233,19 @@ class Run:
         before = self.start.resumed
         return before is not None and getattr(before.identity, text)(self.prepared.identity) is True
 
-    def _build_trainer(self) -> pl.Trainer:
-        settings = {name: value for name, value in self.experiment.trainer.items() if name != "enable_progress_bar"}
-        settings["logger"] = self._loggers(settings.get("logger"))
-        theirs = _listed(settings.get("callbacks"))
-        refuse_epoch_callbacks(theirs)
-        settings["callbacks"] = self.callbacks + theirs
-        settings["profiler"] = settings.get("profiler") or NoProfiler()
-        settings["plugins"] = self._plugins(settings.get("plugins"))
-        try:
-            trainer = pl.Trainer(
-                **settings,
-                max_epochs=-1,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                num_sanity_val_steps=0,
-                val_check_interval=_NEVER,
-                check_val_every_n_epoch=None,
-                log_every_n_steps=self.experiment.run.log_every,
-                use_distributed_sampler=False,
-            )
-        except (MisconfigurationException, ValueError, TypeError) as error:
-            raise ConfigError(f"trainer: {error}") from error
-        if isinstance(trainer.strategy, FSDPStrategy):
-            raise ConfigError("trainer.strategy=fsdp clips each shard by a norm of its own: use ddp")
-        check_divisible(self.experiment.data.batch_size, trainer.world_size)
-        trainer.fit_loop.epoch_loop = StepLoop(trainer, self._at_early_end)
-        return trainer
-
-    def _plugins(self, wanted: Any) -> list[Any]:
-        """What the config adds, our way to save, and who starts the processes, which the strategy may bring along."""
-        brought = getattr(self.experiment.trainer.get("strategy"), "cluster_environment", None)
-        given = [plugin for plugin in _listed(wanted) if plugin is not self.world.environment]
-        return [AtomicCheckpointIO(), *given, *([] if brought else [self.world.environment])]
-
     def _at_early_end(self, trainer: pl.Trainer) -> None:
         """Validate and save where a time limit or a callback stops the run."""
         self.validation.on_train_end(trainer, trainer.lightning_module)
         self.checkpoints.on_train_end(trainer, trainer.lightning_module)
 
-    def _loggers(self, wanted: Any) -> list[Any]:
+    def _loggers(self) -> list[Logger]:
         """TensorBoard and metrics.csv, and what the config adds; `trainer.logger: false` means none at all."""
+        wanted = self.experiment.trainer.get("logger")
         if wanted is False:
             return []
         resume_step = self.start.step if self.start.folder and self.world.is_main else None
         ours = [RunTensorBoard(self.folder, resume_step), MetricsFile(self.folder / METRICS, resume_step)]
-        return [*ours, *(_listed(wanted) if wanted is not True else [])]
+        return [*ours, *(listed(wanted) if wanted is not True else [])]
 
     def _device(self) -> str:
         strategy, precision = self.trainer.strategy, self.trainer.precision
@@ -282,9 +255,3 @@ class Run:
             if count > 1
             else f"{strategy.root_device}, {precision}"
         )
-
-
-def _listed(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return list(value) if isinstance(value, list | tuple) else [value]

@@ -1,7 +1,8 @@
-"""Ctrl-C and SIGTERM: finish the step, save, stop."""
+"""Ctrl-C, SIGTERM and SLURM's warning: finish the step, save, stop."""
 
 import contextlib
 import signal
+import threading
 from collections.abc import Iterator
 from types import FrameType
 
@@ -28,19 +29,27 @@ class StopOnSignal(EveryStep, Checkpoint):
 
     Being a `Checkpoint`, it is called after all callbacks whose state the checkpoint of that step holds.
 
-    A second Ctrl-C does not wait for the step. With several processes the ranks agree first, at log steps, so that none
-    waits for one that has gone.
+    A second Ctrl-C does not wait for the step; after a warning the first one still does. With several processes the
+    ranks agree first, at log steps, so that none waits for one that has gone.
     """
 
-    def __init__(self, checkpoints: Checkpoints, every: int) -> None:
+    def __init__(self, checkpoints: Checkpoints, every: int, warning: signal.Signals | None = None) -> None:
+        """`warning` is a signal beside SIGINT and SIGTERM, unless the process has a handler for it already."""
         self.checkpoints = checkpoints
         self.every = every
+        self.warning = warning
+        self._signals: tuple[int, ...] = ()
         self.received: int | None = None
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Catch SIGINT and SIGTERM for the length of the block."""
-        before = {number: signal.getsignal(number) for number in _SIGNALS}
+        """Catch the signals for the length of the block; Python lets the main thread alone do so."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        free = self.warning is not None and signal.getsignal(self.warning) in {signal.SIG_DFL, None}
+        self._signals = (*_SIGNALS, *([self.warning] if self.warning and free else []))
+        before = {number: signal.getsignal(number) for number in self._signals}
         self._listen()
         try:
             yield
@@ -54,11 +63,11 @@ class StopOnSignal(EveryStep, Checkpoint):
         self._listen()
 
     def _listen(self) -> None:
-        for number in _SIGNALS:
+        for number in self._signals:
             signal.signal(number, self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
+        if self.received is not None and self.warning not in {self.received, number}:
             raise KeyboardInterrupt
         self.received = number
 

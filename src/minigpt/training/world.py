@@ -44,6 +44,8 @@ class World:
     rank: int
     environment: ClusterEnvironment
     """What the Trainer must be given as a plugin: left to itself it believes the variables."""
+    requeue: bool = True
+    """Whether a job of SLURM may go back into its queue: not so where the config's SLURMEnvironment says no."""
 
     @property
     def is_main(self) -> bool:
@@ -73,7 +75,8 @@ def find_world(trainer: Mapping[str, Any]) -> World:
     strategy, nodes = trainer.get("strategy") or "auto", trainer.get("num_nodes") or 1
     connected, devices = _connect(trainer, strategy, nodes)
     size = devices * nodes if isinstance(connected, ParallelStrategy) else 1
-    environment = _given_environment(trainer, strategy) or _find_environment(size, nodes)
+    given = _given_environment(trainer, strategy)
+    environment = given or _find_environment(size, nodes)
     rank = 0
     if size > 1:
         try:
@@ -85,7 +88,8 @@ def find_world(trainer: Mapping[str, Any]) -> World:
         rank = environment.global_rank()
     # Lightning read it from RANK, LOCAL_RANK, SLURM_PROCID, ... when it was imported.
     rank_zero_only.rank = rank  # type: ignore[attr-defined]
-    return World(size=size, rank=rank, environment=environment)
+    requeue = given.auto_requeue if isinstance(given, SLURMEnvironment) else True
+    return World(size=size, rank=rank, environment=environment, requeue=requeue)
 
 
 def _connect(trainer: Mapping[str, Any], strategy: str | Strategy, nodes: int) -> tuple[Strategy, int]:

@@ -1,0 +1,100 @@
+"""Lightning's Trainer, set up so that it does nothing that the config did not ask for.
+
+Left to itself, it takes arguments from PL_TRAINER_* variables, callbacks from installed packages, and a checkpoint that
+it finds in the working folder; `tests/training/test_trainer.py` lists all of it.
+"""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ModelSummary, ProgressBar, Timer
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import FSDPStrategy
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from minigpt.batches import check_divisible
+from minigpt.errors import ConfigError
+from minigpt.training.checkpoints import AtomicCheckpointIO
+from minigpt.training.config import Experiment
+from minigpt.training.lean import NoProfiler
+from minigpt.training.loop import refuse_epoch_callbacks
+from minigpt.training.world import World
+
+_NEVER = 2**62  # batches; PeriodicValidation validates instead of Lightning's interval
+_UNASKED = (Timer, ModelSummary, ProgressBar)
+"""Callbacks that Lightning adds itself where max_time, enable_model_summary or enable_progress_bar ask for them."""
+
+
+def build_trainer(
+    experiment: Experiment, world: World, folder: Path, *, callbacks: Sequence[Callback], loggers: Sequence[Logger]
+) -> Trainer:
+    """The Trainer of a run in `folder`, with the callbacks and loggers of minigpt and of the config.
+
+    Raises ConfigError for arguments that Lightning refuses, or that cannot give a run that is worth its name.
+    """
+    wanted = experiment.trainer
+    theirs: list[Callback] = listed(wanted.get("callbacks"))
+    refuse_epoch_callbacks(theirs)
+    asked = {
+        **wanted,
+        "callbacks": [*callbacks, *theirs],
+        "logger": list(loggers),
+        "profiler": wanted.get("profiler") or NoProfiler(),
+        "plugins": _plugins(wanted, world),
+        "max_epochs": -1,
+        "default_root_dir": str(folder),
+        "enable_progress_bar": any(
+            isinstance(callback, ProgressBar) for callback in theirs
+        ),  # which then is the only one
+        "enable_model_summary": bool(wanted.get("enable_model_summary")),
+        "num_sanity_val_steps": 0,
+        "val_check_interval": _NEVER,
+        "check_val_every_n_epoch": None,
+        "log_every_n_steps": experiment.run.log_every,
+        "use_distributed_sampler": False,
+    }
+    # All arguments: Lightning would look for those that are left out among the variables PL_TRAINER_*.
+    defaults = {name: parameter.default for name, parameter in inspect.signature(Trainer).parameters.items()}
+    try:
+        trainer = Trainer(**{**defaults, **asked})
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise ConfigError(f"trainer: {error}") from error
+    if isinstance(trainer.strategy, FSDPStrategy):
+        raise ConfigError("trainer.strategy=fsdp clips each shard by a norm of its own: use ddp")
+    check_divisible(experiment.data.batch_size, trainer.world_size)
+    given = {id(callback) for callback in (*callbacks, *theirs)}
+    trainer.callbacks = [  # type: ignore[attr-defined]
+        callback
+        for callback in trainer.callbacks  # type: ignore[attr-defined]
+        if id(callback) in given or isinstance(callback, _UNASKED)  # and not from the entry points of some package
+    ]
+    # Without a path Lightning would look for SLURM's hpc_ckpt_N.ckpt and for the file of an OnExceptionCheckpoint.
+    trainer._checkpoint_connector._select_ckpt_path = lambda _state, path, **_: path  # type: ignore[method-assign]
+    return trainer
+
+
+def ignored_variables(environment: Mapping[str, str]) -> list[str]:
+    """The PL_TRAINER_* variables that another program would hand to Lightning's Trainer."""
+    names = [f"PL_TRAINER_{name.upper()}" for name in inspect.signature(Trainer).parameters]
+    return [name for name in names if environment.get(name)]
+
+
+def listed(value: Any) -> list[Any]:
+    """One value, several or none, as a list."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _plugins(wanted: Mapping[str, Any], world: World) -> list[Any]:
+    """What the config adds, our way to save, and who starts the processes, which the strategy may bring along."""
+    if isinstance(world.environment, SLURMEnvironment):
+        # Lightning would write a checkpoint of its own amid a step; `slurm.py` requeues after one of ours.
+        world.environment.auto_requeue = False
+    brought = getattr(wanted.get("strategy"), "cluster_environment", None)
+    given = [plugin for plugin in listed(wanted.get("plugins")) if plugin is not world.environment]
+    return [AtomicCheckpointIO(), *given, *([] if brought else [world.environment])]
