@@ -35,7 +35,9 @@ def test_list_in_a_pipe(runs: Path) -> None:
         capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "40"},
     )  # fmt: skip
     lines = done.stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["run", "whole", "half", "a" * 80, "sweep/none"]
+    *rows, reason = lines
+    assert [line.split()[0] for line in rows] == ["run", "whole", "half", "a" * 80, "sweep/none"]
+    assert reason.startswith("sweep/none failed: ")
     assert "\x1b" not in done.stdout
 
 

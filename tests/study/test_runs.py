@@ -1,5 +1,6 @@
 """The list of runs: sorted, filtered, cleaned without ever leaving half a run."""
 
+import io
 import os
 import subprocess
 import sys
@@ -7,12 +8,17 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from rich.console import Console
 
+from minigpt.cli.main import main
+from minigpt.cli.tables import show
 from minigpt.errors import ConfigError
 from minigpt.study import runs as module
 from minigpt.study.runs import filter_runs, list_runs, remove_leftovers_below, remove_run, runs_table, sort_runs
+from minigpt.study.tables import Table
+from minigpt.training.runs import record_error
 
-from .folders import write_run
+from .folders import write_run, write_sweep
 
 
 @pytest.fixture
@@ -137,7 +143,46 @@ def test_table(root: Path) -> None:
     text = runs_table([by_name(root, "old"), by_name(root, "broken")]).plain().splitlines()
     assert text[0].split() == ["run", "state", "age", "step", "loss", "size"]
     assert text[1].split()[:2] == ["old", "finished"]
-    assert "40 / 40" in text[1]
+    assert "40/40" in text[1]
     assert "2.0000" in text[1]
     assert text[2].split()[:2] == ["broken", "damaged"]
     assert len({len(line) for line in text}) == 1  # the last column is aligned on the right
+
+
+def test_the_table_shows_what_differs(tmp_path: Path) -> None:
+    """Every value where few settings differ, and else those that most runs have otherwise; a damaged run has none."""
+    write_run(tmp_path / "a", [2.0])
+    write_run(tmp_path / "b", [2.0], {"optim.lr": 0.01, "run.log_every": 7})
+    (write_run(tmp_path / "c", [2.0]) / "config.yaml").write_text("run: {")
+    table = runs_table(sort_runs(list_runs(tmp_path), "name"))
+    assert [row[-1] for row in table.rows] == ["lr=0.001", "lr=0.01", ""]
+    assert table.columns[-1] == "what differs"
+    write_run(tmp_path / "d", [2.0], {"model.n_head": 1, "model.n_layer": 3, "data.batch_size": 2}, seed=2)
+    write_run(tmp_path / "e", [2.0], {f"model.x{number}": 1 for number in range(6)})
+    told = [row[-1] for row in runs_table(sort_runs(list_runs(tmp_path), "name")).rows]
+    assert told[:2] == ["", "lr=0.01"]
+    assert told[3] == "seed_everything=2, n_layer=3, n_head=1, batch_size=2"
+    assert told[4] == "x0=1, x1=1, x2=1, x3=1 and 2 more"
+    assert all(len(line) <= 80 for line in shown_at(80, table))
+
+
+def shown_at(width: int, table: Table) -> list[str]:
+    """The lines on a terminal."""
+    output = io.StringIO()
+    show(Console(file=output, width=width, force_terminal=True, color_system=None), table)
+    return output.getvalue().splitlines()
+
+
+def test_why_a_run_failed_is_told(tmp_path: Path) -> None:
+    """By its own last session, by its sweep, or that it left no word."""
+    write_run(tmp_path / "killed", [])
+    failed = write_run(tmp_path / "failed", [])
+    record_error(failed, RuntimeError("first line\n  shapes do not match\n"))
+    cell = {"name": "a", "group": "a", "state": "failed", "reason": "n_embd must be even"}
+    sweep = write_sweep(tmp_path / "sweep", [cell])
+    write_run(sweep / "a", [])
+    reasons = {run.name: run.reason for run in list_runs(tmp_path)}
+    assert reasons["failed"] == "shapes do not match"
+    assert reasons["sweep/a"] == "n_embd must be even"
+    assert "left no message" in reasons["killed"]
+    assert main(["runs", str(tmp_path)]) == 0

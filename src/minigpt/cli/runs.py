@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     show(screen, runs_table(runs))
     for each in runs:
         if each.reason:
-            say(screen, f"damaged: {each.reason}")
+            say(screen, f"{each.name} {each.state}: {each.reason}")
     return 0
 
 

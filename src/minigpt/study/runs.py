@@ -2,6 +2,7 @@
 
 import datetime
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +14,17 @@ from filelock import FileLock, Timeout
 from minigpt.errors import CheckpointError, ConfigError, did_you_mean
 from minigpt.files import remove_folder, remove_gone
 from minigpt.layout import CONFIG, LOCK
-from minigpt.records import find_runs, flat_settings, folder_bytes, is_run, read_run
+from minigpt.records import RunRecord, find_runs, flat_settings, folder_bytes, is_run, read_run
 from minigpt.run_state import RunState
-from minigpt.study.comparison.labels import told
+from minigpt.study.comparison.groups import NO_DIFFERENCE, differing_keys
+from minigpt.study.comparison.labels import setting_text, told
 from minigpt.study.sweep.record import SweepRecords, forget_run
 from minigpt.study.tables import Table
-from minigpt.units import bytes_text, seconds_text
+from minigpt.units import bytes_text, clock_text
 
 _VALUES = 6  # that are shown of a setting
+_FEW = 4  # settings that are shown of a run
+_DIFFERS = "what differs"
 SortKey = Literal["loss", "age", "size", "name"]
 
 
@@ -42,7 +46,7 @@ class ListedRun:
     settings: dict[str, Any]
     """Flat."""
     reason: str
-    """What is wrong with a damaged one."""
+    """What is wrong with a damaged one, or why another ended before its last step, where that is known."""
 
 
 def list_runs(root: Path) -> list[ListedRun]:
@@ -109,20 +113,40 @@ def remove_leftovers_below(root: Path) -> None:
 
 
 def runs_table(runs: Sequence[ListedRun]) -> Table:
-    """For a reader."""
-    rows = [
+    """For a reader; with a column of what differs between the runs, if anything does."""
+    rows: list[Sequence[str]] = [
         (
             run.name,
             run.state,
-            seconds_text(round(run.age)),
-            "–" if run.step is None else f"{run.step:,} / {run.max_steps:,}",
+            clock_text(run.age),
+            "–" if run.step is None else f"{run.step:,}/{run.max_steps:,}",
             "–" if run.loss is None else f"{run.loss:.4f}",
             bytes_text(run.bytes),
         )
         for run in runs
     ]
-    columns = ("run", "state", "age", "step", "loss", "size")
-    return Table(title="", columns=columns, rows=list(rows), numbers=frozenset(columns[2:]))
+    columns: tuple[str, ...] = ("run", "state", "age", "step", "loss", "size")
+    numbers, prose = frozenset(columns[2:]), frozenset[str]()
+    if any(differing := _differing(runs)):
+        prose = frozenset({_DIFFERS})
+        columns, rows = (*columns, _DIFFERS), [(*row, cell) for row, cell in zip(rows, differing, strict=True)]
+    return Table(title="", columns=columns, rows=rows, numbers=numbers, prose=prose)
+
+
+def _differing(runs: Sequence[ListedRun]) -> list[str]:
+    """For each run its values of the settings that are not the same in all; where these are many, those that most
+    other runs have otherwise."""
+    known = [run.settings for run in runs if run.settings]
+    keys = [key for key in differing_keys(known) if key not in NO_DIFFERENCE - {"seed_everything"}] if known else []
+    usual = {key: Counter(repr(each.get(key)) for each in known).most_common(1)[0][0] for key in keys}
+    shown = []
+    for run in runs:
+        own = [key for key in keys if key in run.settings]
+        if len(keys) > _FEW:
+            own = [key for key in own if repr(run.settings[key]) != usual[key]]
+        values = [setting_text(key, run.settings[key], alone=False) for key in own[:_FEW]]
+        shown.append(", ".join(values) + (f" and {len(own) - _FEW} more" if len(own) > _FEW else ""))
+    return shown
 
 
 def as_plain(run: ListedRun) -> dict[str, Any]:
@@ -155,8 +179,21 @@ def _listed(folder: Path, root: Path, sweeps: SweepRecords, *, locked: bool = Fa
         loss=losses[-1] if losses else None,
         bytes=n_bytes,
         settings=flat_settings(record.config),
-        reason="",
+        reason=_why(record, sweeps),
     )
+
+
+def _why(record: RunRecord, sweeps: SweepRecords) -> str:
+    """Why a run ended before its last step, as far as anybody knows: its sweep, or its last session."""
+    state = sweeps.state(record.folder, record.state)
+    if state not in {"failed", "diverged", "stopped"}:
+        return ""
+    cell = sweeps.cell(record.folder)
+    recorded = record.sessions[-1].get("error") if record.sessions else None
+    reason = recorded or (cell.reason if cell else None)
+    if not reason and state == "failed":
+        return "it ended before its first checkpoint and left no message: it was killed or stopped"
+    return str(reason or "")
 
 
 def _age(folder: Path, started: datetime.datetime | None) -> float:

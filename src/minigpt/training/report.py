@@ -1,6 +1,8 @@
 """What a run says at its start and at its end."""
 
 import shlex
+import textwrap
+from collections.abc import Collection
 from pathlib import Path
 
 from rich.console import Console
@@ -14,6 +16,9 @@ from minigpt.text.prepared import Prepared
 from minigpt.training.checkpoints import Checkpoints
 from minigpt.training.config import Experiment
 from minigpt.training.resume import Changes, Start
+
+_LABEL = 9
+"""Columns of the names that stand before what is said."""
 
 
 def tokens_per_step(experiment: Experiment, config: GPTConfig) -> int:
@@ -52,7 +57,7 @@ def print_start(
     }
     if start.checkpoint:
         rows["from"] = f"{start.checkpoint.path} {'(its weights alone)' if start.weights_only else f'(step {step:,})'}"
-    _print_rows(console, rows)
+    _print_rows(console, rows, facts=("model", "data", "steps", "device"))
     for key, (then, now) in changes.items():
         console.print(Text.assemble(("changed  ", "bold yellow"), f"{key}: {then} -> {now}"))
 
@@ -69,13 +74,17 @@ def print_end(console: Console, folder: Path, checkpoints: Checkpoints, sample: 
     }
     if checkpoints.best_loss is not None:
         best = folder / "checkpoints" / BEST_NAME
-        outcome = f"step {checkpoints.best_step:,}, validation loss {checkpoints.best_loss:.4f}"
-        rows = {"best": f"{best} ({outcome})", **rows}
+        outcome = f"validation loss {checkpoints.best_loss:.4f} at step {checkpoints.best_step:,}"
+        rows = {"best": outcome, "weights": str(best), **rows}
     console.print()
     _print_rows(console, rows)
 
 
-def _print_rows(console: Console, rows: dict[str, str]) -> None:
-    """One line each, never wrapped or cut: paths and commands are there to be copied."""
+def _print_rows(console: Console, rows: dict[str, str], facts: Collection[str] = ()) -> None:
+    """One line each: paths and commands are there to be copied. On a terminal `facts` go on below themselves."""
     for name, value in rows.items():
-        console.print(Text.assemble((f"{name:<9}", "bold"), value))
+        lines = [value]
+        if console.is_terminal and name in facts:
+            lines = textwrap.wrap(value, max(20, console.width - _LABEL), break_long_words=False) or lines
+        told = f"\n{'':<{_LABEL}}".join(lines)
+        console.print(Text.assemble((f"{name:<{_LABEL}}", "bold"), told), soft_wrap=True)

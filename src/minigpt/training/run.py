@@ -34,7 +34,7 @@ from minigpt.training.progress import ProgressBar
 from minigpt.training.provenance import describe, describe_trainer
 from minigpt.training.report import print_end, print_start, tokens_per_step
 from minigpt.training.resume import Changes, Start, config_changes
-from minigpt.training.runs import take_folder, write_run
+from minigpt.training.runs import record_error, take_folder, write_run
 from minigpt.training.samples import Samples
 from minigpt.training.slurm import requeue, warning_signal
 from minigpt.training.stop import StopOnSignal, Stopped
@@ -95,7 +95,11 @@ class Run:
             return self._train(module, data)
         try:
             with lock:
-                return self._train(module, data)
+                try:
+                    return self._train(module, data)
+                except Exception as error:
+                    record_error(self.folder, error)
+                    raise
         except Timeout as error:
             raise ConfigError(f"{self.folder}: {TAKEN}") from error
 

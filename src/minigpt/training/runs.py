@@ -1,5 +1,6 @@
 """The folder of a run: taking a free one, finding the one to go on with, writing down what it is."""
 
+import contextlib
 import json
 import re
 from pathlib import Path
@@ -50,6 +51,16 @@ def _is_run(folder: Path, name: str) -> bool:
         return bool(yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))["run"]["name"] == name)
     except (OSError, LookupError, TypeError, ValueError, AttributeError, RecursionError, yaml.YAMLError):
         return False
+
+
+def record_error(folder: Path, error: BaseException) -> None:
+    """Write into the provenance of the run's last session why it ended, for `minigpt runs`."""
+    path = folder / PROVENANCE
+    with contextlib.suppress(OSError, ValueError, LookupError):  # what is told is `error` itself
+        content = json.loads(path.read_text(encoding="utf-8"))
+        lines = str(error).strip().splitlines()
+        content["sessions"][-1]["error"] = lines[-1].strip() if lines else type(error).__name__
+        atomic_write(path, json.dumps(content, indent=2) + "\n")
 
 
 def write_run(folder: Path, *, config_yaml: str, tokenizer_json: str, provenance: dict[str, Any]) -> None:

@@ -20,11 +20,11 @@ def labels(settings: Sequence[dict[str, Any]], names: Sequence[Sequence[str]]) -
     if len(settings) == 1 or not keys:
         return [stem(each) for each in names]
     if len(keys) == 1:
-        return distinct([_setting(keys[0], each.get(keys[0]), alone=True) for each in settings], names)
+        return distinct([setting_text(keys[0], each.get(keys[0]), alone=True) for each in settings], names)
     made = [stem(names[0])]
     for each, own in zip(settings[1:], names[1:], strict=True):
         changed = [key for key in keys if each.get(key, ABSENT) != settings[0].get(key, ABSENT)]
-        changes = ", ".join(_setting(key, each.get(key), alone=False) for key in changed)
+        changes = ", ".join(setting_text(key, each.get(key), alone=False) for key in changed)
         made.append(changes if len(changed) <= _LONGEST else stem(own))
     return distinct(made, names)
 
@@ -43,7 +43,7 @@ def stem(names: Sequence[str]) -> str:
     return common.rstrip("-_., /") or names[0]
 
 
-def _setting(key: str, value: Any, *, alone: bool) -> str:
+def setting_text(key: str, value: Any, *, alone: bool) -> str:
     """`rotary`, where a word says enough by itself; else `n_head=2`."""
     is_word = isinstance(value, str) and bool(re.fullmatch(r"[A-Za-z][\w-]*", value))
     return value if is_word and alone else f"{key.rpartition('.')[2]}={told(value)}"
