@@ -72,6 +72,28 @@ def test_a_single_text_is_cut_at_a_position_and_has_no_end(tmp_path: Path, token
     assert prepared.meta["split_by"] == "position"
 
 
+@pytest.mark.parametrize("tokenizer", ["byte", "bpe"])
+def test_a_book_and_a_readme_hold_out_the_share(large: Path, tmp_path: Path, tokenizer: str) -> None:
+    """Whole documents would hold out one of them: 99.9 % of the text, or next to nothing."""
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    (folder / "book.txt").write_bytes(large.read_bytes())
+    (folder / "readme.md").write_text("read me\n" * 5)
+    one, two = (
+        prepare(options(folder, tokenizer, vocab_size=300, workers=workers), tmp_path / str(workers))
+        for workers in (1, 2)
+    )
+    assert one.fingerprint == two.fingerprint
+    assert one.meta["split_by"] == "within"
+    assert one.val.n_bytes / (one.val.n_bytes + one.train.n_bytes) == pytest.approx(0.1, abs=1e-4)
+    assert one.held_out == "10.0% (the ends of long documents, short ones whole)"
+    end = one.tokenizer.end_of_text
+    texts = [one.tokenizer.decode(t for t in tokens(one, side) if t != end) for side in ("train", "val")]
+    book, readme = large.read_text(), "read me\n" * 5
+    assert texts[0].replace(readme, "") + texts[1] == book
+    assert [tokens(one, side).count(end) for side in ("train", "val")] == [2, 1], "each part is closed"
+
+
 @pytest.mark.parametrize("tokenizer", ["byte", "char", "bpe"])
 def test_several_documents_are_closed_and_go_whole_to_one_side(jsonl: Path, tmp_path: Path, tokenizer: str) -> None:
     prepared = prepare(options(jsonl, tokenizer, vocab_size=300), tmp_path / "out")
@@ -95,7 +117,7 @@ def test_a_document_of_several_pieces_is_closed_once(large: Path, tmp_path: Path
     folder.mkdir()
     (folder / "a.txt").write_text(large.read_text())
     (folder / "b.txt").write_text("short\n")
-    prepared = prepare(options(folder), tmp_path / "out")
+    prepared = prepare(options(folder, split="documents"), tmp_path / "out")
     both = [prepared.train, prepared.val]
     assert sorted(split.n_tokens - split.n_bytes for split in both) == [1, 1]
     assert all(split.shards[0][-1] == 256 for split in both)

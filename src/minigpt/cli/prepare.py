@@ -58,7 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--split",
         choices=get_args(SplitName),
         default=_DEFAULTS["split"],
-        help="hold out whole documents, or the end of the text; auto: documents where there are several",
+        help="hold out whole documents, or the end of the text; auto: documents where there are several, and the ends "
+        "of long ones where whole ones would miss the share",
     )
     parser.add_argument(
         "--text_field",
@@ -94,14 +95,15 @@ def run(args: argparse.Namespace) -> int:
 
 def as_table(prepared: "Prepared") -> str:
     """What is in the folder, one line for each split."""
-    rows = [["split", "documents", "tokens", "bytes", "bytes per token", "shards"]]
+    cells = [["split", "documents", "tokens", "bytes", "bytes per token", "shards"]]
     for name, split in (("train", prepared.train), ("val", prepared.val)):
         counts = [f"{count:,}" for count in (split.n_documents, split.n_tokens, split.n_bytes)]
-        rows.append([name, *counts, f"{split.n_bytes / split.n_tokens:.3f}", str(len(split.shards))])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    table = ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
+        cells.append([name, *counts, f"{split.n_bytes / split.n_tokens:.3f}", str(len(split.shards))])
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    table = ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in cells]
     tokenizer = f"{prepared.tokenizer.kind}, {prepared.tokenizer.vocab_size:,} tokens"
-    return "\n".join([*table, f"folder     {prepared.folder}", f"tokenizer  {tokenizer}"])
+    rows = {"folder": prepared.folder, "tokenizer": tokenizer, "held out": prepared.held_out}
+    return "\n".join([*table, *(f"{name:<11}{value}" for name, value in rows.items())])
 
 
 def fit_command(options: PrepareOptions, prepared: "Prepared") -> str:

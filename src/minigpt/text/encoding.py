@@ -20,7 +20,16 @@ from minigpt.text.processes import WorkerPool
 from minigpt.text.progress import Progress
 from minigpt.text.shards import ShardWriter, checksum_of, open_document_starts, open_shard, read_header, token_dtype
 from minigpt.text.sources import Fragment, Span, read_span
-from minigpt.text.splitting import SIDES, PieceSummary, Side, SplitRule, Survey, summarise_piece
+from minigpt.text.splitting import (
+    SIDES,
+    PieceSizes,
+    PieceSummary,
+    Side,
+    SplitRule,
+    Survey,
+    measure_piece,
+    summarise_piece,
+)
 from minigpt.text.tokenizers import Tokenizer, load_tokenizer
 from minigpt.text.words import split_words
 
@@ -42,20 +51,30 @@ class Job:
     report: Progress
 
 
-def survey_corpus(job: Job, with_characters: bool) -> Survey:
+def survey_corpus(job: Job, val_fraction: float, with_characters: bool) -> Survey:
     """Pass 1: read everything once, check it, count it."""
     kept = job.work / "survey.json"
     if kept.exists():
         return Survey([PieceSummary(*fields) for fields in json.loads(kept.read_text(encoding="utf-8"))])
     summaries: list[PieceSummary] = []
     on_disk, done = job.corpus.n_bytes, 0
-    tasks = ((piece, with_characters) for piece in job.corpus.pieces())
+    tasks = ((piece, val_fraction, with_characters) for piece in job.corpus.pieces())
     for summary in job.pool.map(summarise_piece, tasks):
         summaries.append(summary)
         done += summary.n_bytes
         job.report("reading", done, max(done, on_disk))
     atomic_write(kept, json.dumps(summaries))
     return Survey(summaries)
+
+
+def measure_documents(job: Job, survey: Survey, least: int) -> Iterator[PieceSizes]:
+    """Pass 1 again, only where whole documents miss the share that is to be held out: how long each document is."""
+    done = 0
+    sizes = job.pool.map(measure_piece, ((piece, least) for piece in job.corpus.pieces()))
+    for summary, found in zip(survey.pieces, sizes, strict=True):
+        done += summary.n_bytes
+        job.report("reading again", done, survey.n_bytes)
+        yield found
 
 
 def learn_vocabulary(job: Job, vocab_size: int, survey: Survey, rule: SplitRule) -> Tokenizer:

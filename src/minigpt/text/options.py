@@ -24,7 +24,7 @@ class PrepareOptions:
     val_fraction: float = 0.1
     """Share of the text that is held out for validation."""
     split: SplitName = "auto"
-    """Hold out whole documents, or the end of the text (position); auto: documents where there are several."""
+    """Hold out whole documents, or the end of the text (position); auto: documents where whole ones hit the share."""
     text_field: str = "text"
     """Field or column with the text in .jsonl and .parquet files."""
     unknown: bool = False

@@ -16,6 +16,7 @@ from minigpt.text.options import LEAST_BPE_VOCABULARY, PrepareOptions
 from minigpt.text.prepare import find_prepared
 from minigpt.text.prepared import is_prepared, read_index
 from minigpt.text.shards import open_shard
+from minigpt.text.splitting import held_out
 from minigpt.text.tokenizers import TOKENIZER_NAMES, ByteTokenizer, find_tokenizer, load_tokenizer
 from minigpt.units import bytes_text
 
@@ -43,6 +44,8 @@ class TextOutlook:
     """How many of them occur in the training text, or in its first tokens; None where nobody has looked."""
     n_bytes: float
     """UTF-8 bytes of the text, both splits."""
+    held_out: str
+    """The share of the text that is held out, and how, in words."""
     is_exact: bool
     source: str
     """Where the numbers come from, in words."""
@@ -127,6 +130,9 @@ def _counted(folder: Path) -> TextOutlook:
         vocab_size=tokenizer.vocab_size,
         used_vocabulary=_used([folder / name for name in index["train"]["shards"]]),
         n_bytes=index["train"]["n_bytes"] + index["val"]["n_bytes"],
+        held_out=held_out(
+            index["meta"]["split_by"], index["meta"]["val_fraction"], index["train"]["n_bytes"], index["val"]["n_bytes"]
+        ),
         is_exact=True,
         source=f"counted in {folder.name}",
     )
@@ -157,6 +163,7 @@ def _estimated(options: PrepareOptions, corpus: Corpus | None) -> TextOutlook:
         vocab_size=vocab_size,
         used_vocabulary=None,
         n_bytes=n_bytes,
+        held_out=f"about {options.val_fraction:.1%}",
         is_exact=False,
         source=f"estimated at {per_token:.2g} byte{'' if per_token == 1 else 's'} a token from {told}",
     )

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -15,7 +16,7 @@ from minigpt.errors import DataError
 from minigpt.files import remove_leftovers
 from minigpt.text.cache import cache_root
 from minigpt.text.corpus import Corpus, open_corpus
-from minigpt.text.encoding import Job, encode_corpus, learn_vocabulary, survey_corpus
+from minigpt.text.encoding import Job, encode_corpus, learn_vocabulary, measure_documents, survey_corpus
 from minigpt.text.options import PrepareOptions
 from minigpt.text.prepared import (
     Prepared,
@@ -35,6 +36,8 @@ __all__ = ["PrepareOptions", "Prepared", "TokenSplit", "open_prepared", "prepare
 
 _RECIPE = 1
 """Part of every key: raised when the same options come to give other tokens."""
+_WORK = 2
+"""Part of the name of unfinished work: raised when an earlier version's cannot be gone on with."""
 
 
 @dataclass(frozen=True)
@@ -167,8 +170,10 @@ def _write_shards(recipe: _Recipe, out: Path, report: Progress) -> None:
     with WorkerPool(options.workers) as pool:
         job = Job(recipe.corpus, work, pool, report)
         tokenizer = recipe.tokenizer
-        survey = survey_corpus(job, with_characters=tokenizer is None and options.tokenizer == "char")
-        rule = choose_rule(options.split, options.val_fraction, survey, options.corpus)
+        with_characters = tokenizer is None and options.tokenizer == "char"
+        survey = survey_corpus(job, options.val_fraction, with_characters)
+        measure = partial(measure_documents, job, survey)
+        rule = choose_rule(options.split, options.val_fraction, survey, options.corpus, measure)
         if tokenizer is None and options.tokenizer == "char":
             characters = "".join(piece.characters for piece in survey.pieces)
             tokenizer = CharTokenizer(characters, end_of_text=survey.n_documents > 1, unknown=options.unknown)
@@ -221,7 +226,7 @@ def _check_folder(out: Path) -> None:
 
 def _work_folder(out: Path, key: str) -> Path:
     """Where finished pieces wait. What was begun for another content cannot be gone on with."""
-    work = out / ".work" / key[:16]
+    work = out / ".work" / f"{key[:16]}-{_WORK}"
     for other in (out / ".work").glob("*"):
         if other != work:
             shutil.rmtree(other)

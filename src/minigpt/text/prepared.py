@@ -15,7 +15,7 @@ from minigpt.text.encoding import EncodedCorpus
 from minigpt.text.identity import DataIdentity
 from minigpt.text.options import PrepareOptions
 from minigpt.text.shards import largest_token, open_document_starts, open_shard, read_header
-from minigpt.text.splitting import SIDES
+from minigpt.text.splitting import SIDES, held_out
 from minigpt.text.tokenizers import Tokenizer, load_tokenizer
 
 INDEX_NAME = "index.json"
@@ -49,7 +49,13 @@ class Prepared:
     fingerprint: str
     """sha256 (hex) of the tokenizer and the tokens of both splits, wherever the folder lies and however it was made."""
     meta: dict[str, Any]
-    """How it was made: the options, and `split_by`: what split=auto came to mean, documents or position."""
+    """How it was made: the options, and `split_by`: what split=auto came to mean, documents, position or within."""
+
+    @property
+    def held_out(self) -> str:
+        """Which share of the text is held out, and how, in words."""
+        share = (self.meta.get("split_by", ""), self.meta.get("val_fraction"))
+        return held_out(*share, self.train.n_bytes, self.val.n_bytes)
 
     @property
     def identity(self) -> DataIdentity:

@@ -116,7 +116,7 @@ class DataConfig:
     val_fraction: float = PrepareOptions.val_fraction
     """Share of the text that is held out for validation."""
     split: SplitName = PrepareOptions.split
-    """Hold out whole documents, or the end of the text (position); auto: documents where there are several."""
+    """Hold out whole documents, or the end of the text (position); auto: documents where whole ones hit the share."""
     text_field: str = PrepareOptions.text_field
     """Field or column with the text in .jsonl and .parquet files."""
     unknown: bool = PrepareOptions.unknown

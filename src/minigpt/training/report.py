@@ -50,7 +50,7 @@ def print_start(
     corpus = f"{experiment.data.corpus} ({prepared.tokenizer.kind})"
     rows = {
         "model": f"{parameter_count(config):,} parameters, {config.n_layer} layers, vocabulary {config.vocab_size:,}",
-        "data": f"{corpus}: {trained:,} tokens to train on, {held_out:,} held out",
+        "data": f"{corpus}: {trained:,} tokens to train on, {held_out:,} held out: {prepared.held_out}",
         "steps": f"{steps} = {max_steps * per_step / trained:.2f} passes over the data",
         "device": device,
         "run": str(folder),
