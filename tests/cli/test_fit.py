@@ -73,7 +73,7 @@ def test_known_keys() -> None:
         (["--seed_everything=-1"], "seed_everything=-1 must lie between"),
         (
             ["--trainer.callbacks+=Timer", "--trainer.callbacks.duration=xx"],
-            "trainer: a class that the config names cannot be built",
+            "trainer.callbacks: lightning.pytorch.callbacks.Timer cannot be built: MisconfigurationException: `Timer(",
         ),
         (["--config", "/no/such.yaml"], "--config /no/such.yaml: there is no such file"),
     ],

@@ -4,6 +4,7 @@ one."""
 import ast
 import difflib
 import importlib.util
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -203,3 +204,21 @@ def _check(key: str, known: Sequence[str], where: str) -> None:
     near = _OTHER_NAMES.get(leaf) or (same_leaf[0] if same_leaf else None)
     hint = f", did you mean {near}?" if near else did_you_mean(key, known)
     raise ConfigError(f"{where}unknown key {key}{hint}")
+
+
+def in_words(kind: str) -> str:
+    """A type, as jsonargparse writes it, as a reader of YAML knows it."""
+    length = re.fullmatch(r"tuple with (\d+) elements?", kind)
+    return f"a list of {length[1]} values" if length else TYPES.get(kind, kind)
+
+
+TYPES = {
+    "<class 'int'>": "a whole number",
+    "<class 'float'>": "a number",
+    "<class 'bool'>": "true or false",
+    "<class 'str'>": "a text",
+    "<class 'dict'>": "a mapping",
+    "<class 'tuple'>": "a list, as in [a, b]",
+    "<class 'NoneType'>": "null",
+}
+"""A Python type in words."""

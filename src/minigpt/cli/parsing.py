@@ -11,7 +11,8 @@ import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, set_dumper, set_parsing_settings
 from omegaconf.errors import OmegaConfBaseException
 
-from minigpt.cli.keys import GROUPS, check_names
+from minigpt.cli.classes import check_no_class_as_text, explain, explain_build, import_from_working_folder
+from minigpt.cli.keys import GROUPS, TYPES, check_names, config_files, in_words, load_yaml
 from minigpt.errors import ConfigError, did_you_mean
 from minigpt.model.config import GPTConfig
 from minigpt.training.config import TRAINER_DEFAULTS, TRAINER_OWNED, Experiment
@@ -135,17 +136,12 @@ def resolve(argv: Sequence[str]) -> dict[str, Any]:
 
 def check_trainer(argv: Sequence[str]) -> None:
     """Raise ConfigError for settings of the trainer that its constructor does not take. Imports lightning."""
-    from lightning.pytorch import Trainer
-
-    _parse(build_parser(Trainer), argv)
+    _parse_trainer(argv)
 
 
 def parse(argv: Sequence[str]) -> tuple[Experiment, str | None]:
     """The checked experiment and `--ckpt_path`. Imports lightning."""
-    from lightning.pytorch import Trainer
-
-    parser = build_parser(Trainer)
-    values = _parse(parser, argv)
+    parser, values = _parse_trainer(argv)
     groups = _groups(values)
     built = _build(parser, values)
     ckpt_path = values.pop("ckpt_path")
@@ -173,6 +169,17 @@ def parse_plain(argv: Sequence[str]) -> Experiment:
     return Experiment(seed_everything=values["seed_everything"], **groups, trainer=trainer, yaml="")
 
 
+def _parse_trainer(argv: Sequence[str]) -> tuple[ArgumentParser, Namespace]:
+    """As `_parse`, with the trainer's settings as its constructor takes them. Imports lightning, and what is named."""
+    from lightning.pytorch import Trainer
+
+    import_from_working_folder(argv, [load_yaml(path).get("trainer") for path in config_files(argv)])
+    parser = build_parser(Trainer)
+    values = _parse(parser, argv)
+    check_no_class_as_text(vars(values["trainer"]))
+    return parser, values
+
+
 def _parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
     try:
         return parser.parse_args(list(argv))
@@ -181,7 +188,7 @@ def _parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
     except ConfigError:
         raise
     except Exception as error:  # argparse's and jsonargparse's errors have no common base
-        raise ConfigError(one_line(str(error))) from error
+        raise ConfigError(explain(str(error), argv) or one_line(str(error))) from error
 
 
 def _build(parser: ArgumentParser, values: Namespace) -> Namespace:
@@ -189,7 +196,8 @@ def _build(parser: ArgumentParser, values: Namespace) -> Namespace:
     try:
         return parser.instantiate(values)
     except Exception as error:  # a constructor of somebody else's may raise anything
-        raise ConfigError(f"trainer: a class that the config names cannot be built: {one_line(str(error))}") from error
+        line, cause = explain_build(vars(values["trainer"]), error)
+        raise ConfigError(one_line(line)) from cause
 
 
 def _groups(values: Namespace) -> dict[str, Any]:
@@ -228,7 +236,7 @@ def _refuse_null(group: str, config: type, values: dict[str, Any]) -> None:
     """Raise ConfigError for `NAME: null` where that means nothing: jsonargparse takes it for any type."""
     for name, kind in get_type_hints(config).items():
         if name in values and values[name] is None and NoneType not in get_args(kind):
-            raise ConfigError(f"{group}.{name}=null must be {_TYPES.get(str(kind), 'given')}, or left out")
+            raise ConfigError(f"{group}.{name}=null must be {TYPES.get(str(kind), 'given')}, or left out")
 
 
 def _refuse_interpolation(group: str, values: dict[str, Any]) -> None:
@@ -264,22 +272,4 @@ def one_line(message: str) -> str:
         return (
             f"{key[1]}={value[1]} cannot be read as a list, as in [a, b]: a bracket, a comma or a colon is out of place"
         )
-    return f"{key[1]}={value[1]} must be {' or '.join(_in_words(kind) for kind in kinds)}"
-
-
-def _in_words(kind: str) -> str:
-    """A type, as jsonargparse writes it, as a reader of YAML knows it."""
-    length = re.fullmatch(r"tuple with (\d+) elements?", kind)
-    return f"a list of {length[1]} values" if length else _TYPES.get(kind, kind)
-
-
-_TYPES = {
-    "<class 'int'>": "a whole number",
-    "<class 'float'>": "a number",
-    "<class 'bool'>": "true or false",
-    "<class 'str'>": "a text",
-    "<class 'dict'>": "a mapping",
-    "<class 'tuple'>": "a list, as in [a, b]",
-    "<class 'NoneType'>": "null",
-}
-"""A Python type in words."""
+    return f"{key[1]}={value[1]} must be {' or '.join(in_words(kind) for kind in kinds)}"

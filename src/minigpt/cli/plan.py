@@ -65,9 +65,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str]) -> int:
     """Check the command line, look, compute and print; gives 0, whatever the plan warns of."""
     options, words = read(argv)
-    from minigpt.cli.parsing import parse_plain
+    from minigpt.cli.classes import names_classes
+    from minigpt.cli.parsing import check_trainer, parse_plain
 
     experiment = parse_plain(words)
+    if names_classes(experiment.trainer):  # what fit would refuse; asking lightning takes seconds
+        check_trainer(words)
     from minigpt.study.plan import make_plan
     from minigpt.study.planning.speed import find_speed
     from minigpt.study.planning.text import plan_text
