@@ -57,7 +57,7 @@ def fit(
         check_same_model(config, start.checkpoint)
     if start.resumed:
         check_same_optimizer(experiment.optim.name, start.resumed)
-    with quiet(), same_variables():
+    with quiet(console), same_variables():
         pl.seed_everything(experiment.seed_everything, workers=True, verbose=False)
         gpt = GPT(config)
         if start.checkpoint and start.weights_only:

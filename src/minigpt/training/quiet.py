@@ -1,12 +1,17 @@
-"""Keep Lightning's noise off the terminal: hints about features that minigpt uses on purpose, or on purpose does
-not."""
+"""What Lightning says: known hints about features that minigpt uses on purpose, or on purpose does not, are left out;
+all else is shown."""
 
 import contextlib
 import logging
+import re
+import sys
 import warnings
 from collections.abc import Iterator
 
-_EXPECTED = (
+from rich.console import Console
+from rich.text import Text
+
+_WARNINGS = (
     # The loaders hand out ready batches: more workers gain nothing at this size, and `data.num_workers` is there.
     r".*does not have many workers.*",
     r".*This DataLoader will create .* worker processes.*",
@@ -23,20 +28,72 @@ _EXPECTED = (
     r".*It is recommended to use .*sync_dist=True.*",
     r".*Trying to infer the `batch_size`.*",
 )
+_LINES = re.compile(
+    "|".join(
+        [
+            # The table at the start says the device, the precision and what the run goes on from.
+            r"(GPU|TPU|HPU) available: ",
+            r"Using (16bit|bfloat16) Automatic Mixed Precision",
+            r"Restoring states from the checkpoint path at ",
+            r"(Restored all states|Loaded model weights) from the checkpoint at ",
+            r"LOCAL_RANK: \d+ - CUDA_VISIBLE_DEVICES: ",
+            r"Initializing distributed: ",
+            r"-+\ndistributed_backend=",
+            # Matrix products in lower precision are a choice that changes results, and `minigpt bench` measures them.
+            r"You are using a CUDA device .* Tensor Cores",
+            # The last lines of a run say how it ended.
+            r"`Trainer.fit` stopped: `max_steps=",
+            r"\s*Detected KeyboardInterrupt",
+            r"(\[rank: \d+\] )?Received SIGTERM",
+            # Advertisements.
+            r"💡 Tip: ",
+        ]
+    )
+)
+"""Beginnings of the information lines of Lightning that are left out."""
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Silence the expected warnings and Lightning's information lines for the length of the block."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
-    levels = [logger.level for logger in loggers]
+def quiet(console: Console | None = None) -> Iterator[None]:
+    """Within the block, leave out the known warnings and lines of Lightning, and show its other lines on `console`.
+
+    They stand above a progress bar of that console. Without one, and on one that is quiet, none of its lines is shown.
+    Handlers that the program has given its root logger get them too.
+    """
+    handler = _ToConsole(console or Console(quiet=True))
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    before = [(logger.handlers, logger.propagate) for logger in loggers]
+    handler.to_root = any(propagate for _, propagate in before)
     for logger in loggers:
-        logger.setLevel(logging.WARNING)
+        logger.handlers, logger.propagate = [handler], False
     try:
         with warnings.catch_warnings():
-            for message in _EXPECTED:
+            for message in _WARNINGS:
                 warnings.filterwarnings("ignore", message=message)
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        for logger, (handlers, propagate) in zip(loggers, before, strict=True):
+            logger.handlers, logger.propagate = handlers, propagate
+
+
+class _ToConsole(logging.Handler):
+    """Print on the console what the root logger does not show on the terminal."""
+
+    to_root = False
+    """Whether lines went on to the root logger before."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self.console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print the line once, unless it is a known one."""
+        message = record.getMessage()
+        if _LINES.match(message):
+            return
+        root = logging.getLogger()
+        if self.to_root:
+            root.callHandlers(record)
+        terminals = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+        if not (self.to_root and any(getattr(each, "stream", None) in terminals for each in root.handlers)):
+            self.console.print(Text(message.strip("\n")))

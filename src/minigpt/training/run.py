@@ -130,6 +130,7 @@ class Run:
             with self.stop.listening(), without_empty_hooks(callbacks, module), garbage_on_demand():
                 self.trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
         except Stopped as stopped:
+            self.trainer.profiler.describe()  # type: ignore[attr-defined]  # Lightning does so at a last step alone
             self.console.print(f"{stopped}; its checkpoint is written: --ckpt_path last goes on", highlight=False)
             if stopped.signal_number == self.stop.warning and self.world.is_main and (line := requeue(self.world)):
                 self.console.print(line, highlight=False)
