@@ -21,7 +21,7 @@ FLOORS = {
     "text": 1, "model": 1, "optim": 1, "archive": 1, "randomness": 1, "weights": 1, "hardware": 1,
     "metrics_csv": 1, "run_state": 1,
     "errors": 0, "output": 0, "units": 0, "status_bar": 0, "files": 0, "settings": 0, "precision": 0, "layout": 0,
-    "host": 0, "eager": 0,
+    "ownership": 0, "host": 0, "eager": 0,
 }  # fmt: skip
 SAME_FLOOR = {
     ("checkpoint", "restorable"),
@@ -31,6 +31,8 @@ SAME_FLOOR = {
     ("output", "errors"),
     ("files", "output"),
     ("status_bar", "units"),
+    ("ownership", "files"),
+    ("ownership", "layout"),
     ("inspection", "batches"),
     ("inspection", "sampling"),
     ("inspection", "sampling_options"),

@@ -5,7 +5,7 @@ import glob
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from minigpt.output import REPLACEMENT
@@ -84,22 +84,32 @@ def restore_folder(target: Path) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def remove_folder(target: Path) -> None:
-    """Delete the folder `target`: gone from its name at once and as a whole, then from the disk.
+def remove_folder(target: Path, last: str) -> None:
+    """Delete the folder `target`: gone from its name at once and as a whole, then from the disk, the file `last` last.
 
     A kill leaves `.NAME.gone-PID` behind, which `remove_gone` clears.
     """
     hidden = target.with_name(f".{target.name}.gone-{os.getpid()}")
     target.rename(hidden)
     _sync_folder(target.parent)
-    shutil.rmtree(hidden)
+    _remove_inside(hidden, last)
 
 
-def remove_gone(folder: Path) -> None:
-    """Finish what killed processes began to delete in `folder`."""
+def remove_gone(folder: Path, last: str, is_ours: Callable[[Path], bool]) -> None:
+    """Finish what killed processes began to delete in `folder`: a folder of such a name that `is_ours`."""
     for leftover in folder.glob(".*.gone-*"):
-        if _writer_is_gone(leftover):
-            shutil.rmtree(leftover, ignore_errors=True)
+        if _writer_is_gone(leftover) and not leftover.is_symlink() and is_ours(leftover):
+            with contextlib.suppress(OSError):
+                _remove_inside(leftover, last)
+
+
+def _remove_inside(folder: Path, last: str) -> None:
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != last:
+            path.unlink()
+    shutil.rmtree(folder)
 
 
 def _writer_is_gone(leftover: Path) -> bool:
@@ -116,10 +126,18 @@ def _writer_is_gone(leftover: Path) -> bool:
     return False
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what killed writers left in `folder`."""
+def remove_leftovers(folder: Path, is_ours: Callable[[str], bool]) -> None:
+    """Remove what killed writers left in `folder` of the files whose names `is_ours` knows."""
     for leftover in folder.glob(".*.tmp-*"):
-        leftover.unlink(missing_ok=True)
+        name = written_as(leftover.name)
+        if name != leftover.name and is_ours(name) and leftover.is_file():
+            leftover.unlink(missing_ok=True)
+
+
+def written_as(name: str) -> str:
+    """The name that a temporary file of `atomic_path` was to have; that of any other file as it is."""
+    match = re.fullmatch(r"\.(.+)\.tmp-\d+", name)
+    return match[1] if match else name
 
 
 def _sync_folder(folder: Path) -> None:

@@ -17,6 +17,9 @@ LOCK_PATIENCE = 0.5
 SWEEP = "sweep.json"
 """In the folder of a sweep: its cells, each a run's folder beside it, and what became of them."""
 
+EARLIER = re.compile(r"earlier-\d+")
+"""Names of folders in a run's: what it had written before it began anew, without a checkpoint to go on from."""
+
 BEST_NAME = "best.ckpt"
 """In a run's `checkpoints/`: the one of the lowest validation loss."""
 

@@ -15,6 +15,7 @@ from minigpt.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from minigpt.layout import CHECKPOINTS, CONFIG, METRICS, PROVENANCE, TOKENIZER, step_paths
 from minigpt.metrics_csv import read_metrics
 from minigpt.model.config import GPTConfig, padded_vocabulary
+from minigpt.ownership import is_run
 from minigpt.run_state import RunState, ended, is_locked
 from minigpt.text.identity import DataIdentity
 from minigpt.text.tokenizers import load_tokenizer
@@ -129,16 +130,19 @@ def find_runs(root: Path) -> Iterator[Path]:
 
     A run has no runs inside. Hidden folders, which are leftovers of one that was deleted, are none.
     """
-    for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
+    for folder in _folders(root):
         if is_run(folder):
             yield folder
         elif not folder.is_symlink():  # it may lead round in a circle
             yield from find_runs(folder)
 
 
-def is_run(folder: Path) -> bool:
-    """Whether a run lives in `folder`, whatever has become of it."""
-    return any((folder / name).is_file() for name in (CONFIG, PROVENANCE, METRICS))
+def _folders(root: Path) -> list[Path]:
+    """Those in `root` that are not hidden; none where it may not be read."""
+    try:
+        return sorted(path for path in root.iterdir() if not path.name.startswith(".") and path.is_dir())
+    except OSError:
+        return []
 
 
 def folder_bytes(folder: Path) -> int:
@@ -165,7 +169,12 @@ def flat_settings(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     if not path.is_file():
-        raise CheckpointError(f"{folder} is not a run's folder: it has no {CONFIG}{_what_else(folder)}")
+        not_one = "" if is_run(folder) else " is not a run's folder: it"
+        raise CheckpointError(f"{folder}{not_one} has no {CONFIG}{_what_else(folder)}")
+    if not is_run(folder):
+        raise CheckpointError(
+            f"{folder} is not a run's folder: minigpt fit wrote neither its {CONFIG} nor anything else in it"
+        )
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
         for group in ("run", "model", "optim", "data", "trainer"):

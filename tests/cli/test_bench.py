@@ -72,6 +72,7 @@ def test_a_missing_corpus_is_noted_in_one_line(tmp_path: Path, capsys: pytest.Ca
         (["--config", BASE, "--rounds", "20", "--steps", "4"], "--rounds 20 must be at most --steps 4"),
         (["--config", BASE, "--generate", "--batch_sizes", "0"], "--batch_sizes 0 must be"),
         (["--config", BASE, "--generate", "--profile"], "not allowed with argument"),
+        (["--config", BASE, "--out", BASE], "is there, and minigpt bench did not write it: name another file"),
         (["--config", BASE, "--out", "no/such/x.md"], "--out no/such/x.md: there is no folder no/such"),
         (["--config", BASE, "--ckpt_path", "last"], "--ckpt_path is for minigpt fit"),
         (["--config", BASE, "--model.n_heads", "4"], "unknown key model.n_heads, did you mean model.n_head?"),

@@ -151,3 +151,15 @@ def test_runs_that_were_trained(
     page = Path("report/report.html").read_text()
     assert page.count("<article>") == 2
     assert "<pre>line" in page
+
+
+def test_a_report_replaces_no_file_of_somebody_else(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine").mkdir()
+    Path("mine/report.html").write_text("<p>my thesis</p>")
+    assert main(["compare", "runs", "--out", "mine"]) == 2
+    assert "--out mine holds report.html, which minigpt compare did not write" in capsys.readouterr().err
+    assert Path("mine/report.html").read_text() == "<p>my thesis</p>"
+    for _ in range(2):
+        assert main(["compare", "runs", "--out", "ours"]) == 0
+    Path("ours/.minigpt").unlink()  # a report of before there were marks
+    assert main(["compare", "runs", "--out", "ours"]) == 0

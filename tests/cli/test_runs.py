@@ -125,3 +125,42 @@ def test_clean_without_anybody_to_ask(
     assert main(["runs", "--clean", "stopped"]) == 2
     assert "give --yes to delete what stands above" in capsys.readouterr().err
     assert (runs / "half").is_dir()
+
+
+def test_clean_leaves_what_no_run_ever_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / "pj" / "other"
+    other.mkdir(parents=True)
+    (other / "config.yaml").write_text("lr: 0.1")
+    (other / "thesis.tex").write_text("precious")
+    gone = tmp_path / "pj" / ".other.gone-4194305"  # a name as of a killed clean-up, whose process is gone
+    gone.mkdir()
+    (gone / "thesis.tex").write_text("precious")
+    for states in (["damaged"], ["failed", "finished", "stopped", "diverged", "damaged"]):
+        assert main(["runs", str(tmp_path / "pj"), "--clean", *states, "--yes"]) == 0
+        assert capsys.readouterr().out == f"nothing to delete in {tmp_path / 'pj'}\n"
+    assert (other / "thesis.tex").read_text() == (gone / "thesis.tex").read_text() == "precious"
+    assert main(["runs", str(tmp_path / "pj")]) == 0
+    assert capsys.readouterr().out.startswith("no run in ")
+
+
+def test_clean_never_deletes_what_lies_beside_a_run(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (runs / "half" / "notes.md").write_text("precious")
+    write_run(runs / "whole" / "inner", [3.0])
+    assert main(["runs", "--clean", "stopped", "finished", "failed", "--yes"]) == 1
+    out = capsys.readouterr().out
+    assert "kept runs/half (stopped): no run writes notes.md, which lies in it: move it away first" in out
+    assert "kept runs/whole (finished): no run writes inner/, which lies in it: move it away first" in out
+    assert "failed: runs/sweep/none: it ended before its first checkpoint" in out
+    assert out.endswith("deleted runs/sweep/none\n")
+    assert (runs / "half" / "notes.md").read_text() == "precious"
+    assert (runs / "half" / "config.yaml").is_file()
+    assert (runs / "whole" / "inner").is_dir()
+
+
+def test_the_working_folder_is_kept(
+    runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(runs / "half" / "checkpoints")
+    assert main(["runs", "../..", "--clean", "stopped", "--yes"]) == 1
+    assert "(stopped): it is the working folder" in capsys.readouterr().out
+    assert (runs / "half").is_dir()

@@ -45,6 +45,7 @@ def write_run(
     steps = round(flops / flops_per_token(config) / data["batch_size"] / 64)
     trainer = {"max_steps": steps, "accumulate_grad_batches": 1}
     folder.mkdir(parents=True)
+    (folder / ".minigpt").write_text("minigpt run\n", encoding="utf-8")
     groups = {
         "seed_everything": 1,
         "run": {"name": folder.name, "eval_batches": 10},
@@ -88,6 +89,8 @@ def test_the_law_of_the_runs_is_found_drawn_and_saved(tmp_path: Path, capsys: py
     assert pytest.approx(LAW.E, rel=0.05) == fitted.law.E
     assert (fitted.corpus, fitted.tokenizer, fitted.vocab_size) == ("python", "byte", 257)
     assert (tmp_path / "law.svg").read_text(encoding="utf-8").startswith("<?xml")
+    again = ["--picture", str(tmp_path / "law.svg"), "--law", str(sweep / "scaling.json")]
+    assert scaling(sweep, "--flops", "1e13", *again) == 0  # its own are replaced
 
 
 def test_the_recommended_settings_spend_the_budget(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -218,7 +221,7 @@ def test_bad_sweeps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     )
     write_run(tmp_path / "few" / "other", 1, 16, 1e11, corpus="shakespeare")
     assert "runs of more than one corpus (python, shakespeare)" in said(tmp_path / "few")
-    (tmp_path / "few" / "sweep.json").write_text("[]", encoding="utf-8")
+    (tmp_path / "few" / "sweep.json").write_text('{"format": 1, "name": "few", "ce', encoding="utf-8")
     assert "sweep.json is damaged" in said(tmp_path / "few")
     (tmp_path / "cut").mkdir()
     write_run(tmp_path / "cut" / "run", 1, 16, 1e11)
@@ -233,3 +236,13 @@ def test_a_damaged_law_is_one_line(content: str, tmp_path: Path, capsys: pytest.
     base = str(Path(__file__).parent.parent.parent / "configs" / "base.yaml")
     assert main(["plan", base, "--law", str(path), "--device", "l4"]) == 1
     assert str(path) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("option", "name"), [("--picture", "mine.png"), ("--law", "mine.json")])
+def test_a_file_of_somebody_else_is_not_replaced(
+    option: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_text('{"mine": 1}', encoding="utf-8")
+    assert scaling(write_sweep(tmp_path / "small"), option, str(tmp_path / name)) == 2
+    assert "is there, and minigpt scaling did not write it: name another file" in capsys.readouterr().err
+    assert (tmp_path / name).read_text(encoding="utf-8") == '{"mine": 1}'

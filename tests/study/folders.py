@@ -55,6 +55,7 @@ def write_run(
     (folder / "provenance.json").write_text(json.dumps({"sessions": [session]}))
     (folder / "tokenizer.json").write_text((tokenizer or ByteTokenizer()).to_json())
     (folder / ".lock").touch()
+    (folder / ".minigpt").write_text("minigpt run\n")
     lines = ["step,train/loss,train/tokens_per_second,train/ms_per_step,val/loss,val/bits_per_byte"]
     for number, loss in enumerate(losses, start=1):
         bits = loss / 0.6931471805599453 / bytes_per_token

@@ -321,7 +321,8 @@ def test_many_comparisons_are_corrected(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("sweep.json", "{", "sweep.json is damaged"),
+        ("sweep.json", '{"format": 1, "name": "exp", "ce', "sweep.json is damaged"),
+        ("sweep.json", '{"lr": 0.1}', "is not a run's folder: it has no config.yaml"),
         ("sweep.json", '{"format": 9, "cells": []}', "has format 9, this version reads 1"),
         ("sweep.json", '{"format": 1, "cells": []}', "has no cells"),
         ("sweep.json", '{"format": 1, "cells": [{"name": "a"}]}', "sweep.json is damaged"),

@@ -124,7 +124,7 @@ def test_kill_amid_a_removal_leaves_no_half_run(root: Path) -> None:
         "import os, shutil, sys; from pathlib import Path; from minigpt import files\n"
         "def half(path, *args, **kwargs):\n"
         "    next(p for p in Path(path).rglob('*') if p.is_file()).unlink(); os._exit(9)\n"
-        "shutil.rmtree = half; files.remove_folder(Path(sys.argv[1]))"
+        "shutil.rmtree = half; files.remove_folder(Path(sys.argv[1]), last='.minigpt')"
     )
     done = subprocess.run([sys.executable, "-c", code, str(root / "old")], check=False)
     assert done.returncode == 9

@@ -94,7 +94,7 @@ def test_leftovers_go_when_nobody_writes(tmp_path: Path, monkeypatch: pytest.Mon
     """A task of an array writes sweep.json by a temporary file without the sweep's lock, but under the record's."""
     held = []
 
-    def look(path: Path) -> None:
+    def look(path: Path, is_ours: object = None) -> None:
         try:
             with FileLock(path / ".record.lock", timeout=0):
                 held.append(False)

@@ -244,7 +244,7 @@ def test_progress_counts_up_to_all_of_it(large: Path, tmp_path: Path) -> None:
 def test_the_folder_holds_what_the_index_names_and_nothing_else(jsonl: Path, tmp_path: Path) -> None:
     folder = prepare(options(jsonl), tmp_path / "out").folder
     index = json.loads((folder / "index.json").read_text())
-    named = {"index.json", ".lock", index["tokenizer"], *index["train"]["shards"], *index["val"]["shards"]}
+    named = {"index.json", ".lock", ".minigpt", index["tokenizer"], *index["train"]["shards"], *index["val"]["shards"]}
     assert {path.name for path in folder.iterdir()} <= named
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from minigpt.errors import CheckpointError, ConfigError
+from minigpt.ownership import write_mark
 from minigpt.training.provenance import describe
 from minigpt.training.runs import newest_run, take_folder, write_run
 
@@ -16,10 +17,12 @@ def test_names_are_taken_in_order(tmp_path: Path) -> None:
 
 
 def test_newest_is_the_highest_number_not_the_last_letter(tmp_path: Path) -> None:
-    for name in ("a", "a-2", "a-10", "a-b", "ab", "a-3"):
+    for name in ("a", "a-2", "a-10", "a-b", "ab", "a-3", "a-11"):
         (tmp_path / name).mkdir()
         if name != "a-3":  # a folder that is no run
             (tmp_path / name / "config.yaml").write_text("run: {name: a}")
+        if name != "a-11":  # nor is one with a config of somebody else's
+            write_mark(tmp_path / name, "run")
     assert newest_run(tmp_path, "a").name == "a-10"
 
 
@@ -27,6 +30,7 @@ def test_run_that_is_named_like_a_second_one_is_another(tmp_path: Path) -> None:
     for name in ("exp", "exp-2"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.yaml").write_text(f"run: {{name: {name}}}")
+        write_mark(tmp_path / name, "run")
     assert newest_run(tmp_path, "exp").name == "exp"
     assert newest_run(tmp_path, "exp-2").name == "exp-2"
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from minigpt.errors import ConfigError, did_you_mean
 from minigpt.files import atomic_write
 from minigpt.output import console, note
+from minigpt.ownership import may_replace
 
 if TYPE_CHECKING:
     from minigpt.bench.measure import Progress
@@ -165,6 +166,8 @@ def _check(options: argparse.Namespace) -> None:
         raise ConfigError(f"--batch_sizes {min(options.batch_sizes)} must be a whole number, 1 or more")
     if options.out is not None and not Path(options.out).parent.is_dir():
         raise ConfigError(f"--out {options.out}: there is no folder {Path(options.out).parent}")
+    if options.out is not None and not may_replace(Path(options.out), b"`minigpt bench"):
+        raise ConfigError(f"--out {options.out} is there, and minigpt bench did not write it: name another file")
 
 
 def _measure(options: argparse.Namespace) -> "Callable[[Setting, argparse.Namespace, Progress], Report]":

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from minigpt.errors import ConfigError, did_you_mean
 from minigpt.layout import CONFIG
 from minigpt.output import as_json, echo
+from minigpt.ownership import is_run
 
 if TYPE_CHECKING:
     from minigpt.study.planning.machine import Machine
@@ -129,8 +130,9 @@ def _config_file(given: Path) -> Path:
     """The YAML file `given`, or the one of the run in that folder; what is wrong is said without a `--config`."""
     from minigpt.cli.keys import load_yaml, near_path
 
-    if given.is_dir() and not (given / CONFIG).is_file():
-        raise ConfigError(f"{given}: a folder without {CONFIG}, so no run's: plan takes a run's, or a YAML file")
+    if given.is_dir() and not ((given / CONFIG).is_file() and is_run(given)):
+        why = "that minigpt fit did not write" if (given / CONFIG).is_file() else f"without {CONFIG}"
+        raise ConfigError(f"{given}: a folder {why}, so no run's: plan takes a run's, or a YAML file")
     if not given.exists() and given.suffix not in {".yaml", ".yml"}:
         near = near_path(given, (found.parent for found in given.parent.glob(f"*/{CONFIG}")))
         raise ConfigError(f"{given}: there is no such run, and no such file{near}")

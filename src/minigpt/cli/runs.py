@@ -79,20 +79,27 @@ def _check(args: argparse.Namespace) -> None:
 def _clean(runs: "list[ListedRun]", root: Path, *, asks: bool) -> int:
     """Say what will go, ask, delete."""
     from minigpt.cli.tables import say, show
-    from minigpt.study.runs import remove_leftovers_below, remove_run, runs_table
+    from minigpt.study.runs import remove_leftovers_below, remove_run, runs_table, why_deleted, why_kept
     from minigpt.units import bytes_text
 
     screen = console()
     remove_leftovers_below(root)
+    kept = [(run, reason) for run in runs if (reason := why_kept(run)) is not None]
+    runs = [run for run in runs if why_kept(run) is None]
+    code = 1 if kept else 0
+    if runs:
+        show(screen, runs_table(runs))
+        for each in runs:
+            say(screen, f"{each.state}: {each.folder}: {why_deleted(each)}")
+    for each, reason in kept:
+        say(screen, f"kept {each.folder} ({each.state}): {reason}")
     if not runs:
         say(screen, f"nothing to delete in {root}")
-        return 0
-    show(screen, runs_table(runs))
+        return code
     total = f"{len(runs)} run{'s' * (len(runs) != 1)}, {bytes_text(sum(run.bytes for run in runs))}"
     if asks and not _agreed(f"delete {total} for good? [y/N] "):
         say(screen, "nothing is deleted")
-        return 0
-    code = 0
+        return code
     for each in runs:
         refusal = remove_run(each)
         code = 1 if refusal else code

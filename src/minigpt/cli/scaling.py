@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 from minigpt.cli.threads import one_thread_of_algebra
 from minigpt.errors import ConfigError, DataError, did_you_mean
 from minigpt.output import echo
+from minigpt.ownership import may_replace
 
 if TYPE_CHECKING:
     from minigpt.study.scaling_laws.runs import ScalingSweep
 
 PICTURE = "scaling.png"
+MARKS = {"picture": b"minigpt scaling", "law": b'"format"'}
+"""What is in the beginning of the files that this command wrote."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,6 +78,8 @@ def _check_files(options: argparse.Namespace) -> None:
             raise ConfigError(f"--{name} {value} must end in {' or '.join(suffixes)}")
         if not Path(value).parent.is_dir():
             raise ConfigError(f"--{name} {value}: there is no folder {Path(value).parent}")
+        if not may_replace(Path(value), MARKS[name]):
+            raise ConfigError(f"--{name} {value} is there, and minigpt scaling did not write it: name another file")
 
 
 def find_folder(sweep: str, root: Path) -> Path:

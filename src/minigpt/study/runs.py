@@ -14,7 +14,8 @@ from filelock import FileLock, Timeout
 from minigpt.errors import CheckpointError, ConfigError, did_you_mean
 from minigpt.files import remove_folder, remove_gone
 from minigpt.layout import CONFIG, LOCK
-from minigpt.records import RunRecord, find_runs, flat_settings, folder_bytes, is_run, read_run
+from minigpt.ownership import MARK, is_run, strangers, write_mark
+from minigpt.records import RunRecord, find_runs, flat_settings, folder_bytes, read_run
 from minigpt.run_state import RunState
 from minigpt.study.comparison.groups import NO_DIFFERENCE, differing_keys
 from minigpt.study.comparison.labels import setting_text, told
@@ -47,6 +48,8 @@ class ListedRun:
     """Flat."""
     reason: str
     """What is wrong with a damaged one, or why another ended before its last step, where that is known."""
+    strangers: tuple[str, ...] = ()
+    """What lies in its folder that no run writes: with it the folder is never deleted."""
 
 
 def list_runs(root: Path) -> list[ListedRun]:
@@ -92,24 +95,51 @@ def remove_run(run: ListedRun) -> str | None:
 
     Its lock is held meanwhile, so nobody begins to train in it. A kill leaves the whole run or none under its name.
     """
-    if run.folder.is_symlink():
-        return "it is a link"
+    if (refusal := why_kept(run)) is not None:
+        return refusal
     try:
         with FileLock(run.folder / LOCK, timeout=0):
-            state = _listed(run.folder, run.folder.parent, SweepRecords(), locked=True).state
-            if state != run.state:
-                return f"it is {state} now"
-            remove_folder(run.folder)
+            now = _listed(run.folder, run.folder.parent, SweepRecords(), locked=True)
+            if now.state != run.state:
+                return f"it is {now.state} now"
+            if (refusal := why_kept(now)) is not None:
+                return refusal
+            write_mark(run.folder, "run")  # by which what a kill leaves of it is known
+            remove_folder(run.folder, last=MARK)
             forget_run(run.folder)
     except Timeout:
         return "it is running now"
     return None
 
 
+def why_deleted(run: ListedRun) -> str:
+    """Why `run` is what it is, for the question before its deletion."""
+    if run.reason or run.step is None or run.max_steps is None:
+        return run.reason
+    done = f"it has done {run.step:,} of {run.max_steps:,} steps"
+    told = {
+        "stopped": f"{done}, with a checkpoint to go on from",
+        "diverged": f"{done}; a loss is no number, or spiked",
+    }
+    return told.get(run.state, done)
+
+
+def why_kept(run: ListedRun) -> str | None:
+    """Why the folder of `run` may not be deleted as a whole; None: it may."""
+    if run.folder.is_symlink():
+        return "it is a link"
+    if run.strangers:
+        more = ", ..." if len(run.strangers) > _VALUES else ""
+        return f"no run writes {', '.join(run.strangers[:_VALUES])}{more}, which lies in it: move it away first"
+    if Path.cwd().is_relative_to(run.folder.resolve()):
+        return "it is the working folder"
+    return None if is_run(run.folder) else "it is no run's any more"
+
+
 def remove_leftovers_below(root: Path) -> None:
     """Finish what killed clean-ups began."""
     for folder in {root, *(path.parent for path in root.glob("**/.*.gone-*"))}:
-        remove_gone(folder)
+        remove_gone(folder, MARK, lambda leftover: is_run(leftover) and not strangers(leftover))
 
 
 def runs_table(runs: Sequence[ListedRun]) -> Table:
@@ -166,7 +196,7 @@ def _listed(folder: Path, root: Path, sweeps: SweepRecords, *, locked: bool = Fa
     except CheckpointError as error:
         return ListedRun(
             name=name, folder=folder, state="damaged", age=_age(folder, None), step=None, max_steps=None, loss=None,
-            bytes=n_bytes, settings={}, reason=str(error),
+            bytes=n_bytes, settings={}, reason=str(error), strangers=tuple(strangers(folder)),
         )  # fmt: skip
     losses = [row["val/loss"] for _, row in sorted(record.metrics.items()) if "val/loss" in row]
     return ListedRun(
@@ -180,6 +210,7 @@ def _listed(folder: Path, root: Path, sweeps: SweepRecords, *, locked: bool = Fa
         bytes=n_bytes,
         settings=flat_settings(record.config),
         reason=_why(record, sweeps),
+        strangers=tuple(strangers(folder)),
     )
 
 

@@ -4,8 +4,8 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,12 +13,14 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from minigpt.errors import DataError
-from minigpt.files import remove_leftovers
+from minigpt.files import remove_leftovers, written_as
+from minigpt.ownership import MARK, has_mark, write_mark
 from minigpt.text.cache import cache_root
 from minigpt.text.corpus import Corpus, open_corpus
 from minigpt.text.encoding import Job, encode_corpus, learn_vocabulary, measure_documents, survey_corpus
 from minigpt.text.options import PrepareOptions
 from minigpt.text.prepared import (
+    INDEX_NAME,
     Prepared,
     TokenSplit,
     is_prepared,
@@ -144,6 +146,7 @@ def _make(recipe: _Recipe, out: Path, progress: Progress | bool) -> Prepared:
         _check_folder(out)
         out.mkdir(parents=True, exist_ok=True)
         with reporting(progress) as report, _lock(out, report):
+            write_mark(out, "prepared text")  # first of all: stopped at any moment, the folder is known
             if not _holds(out, recipe.key()):  # unless another process made it while this one waited
                 _write_shards(recipe, out, report)
     return open_prepared(out)
@@ -217,22 +220,39 @@ def _check_folder(out: Path) -> None:
     """A folder with something else in it is not ours to write into."""
     if out.exists() and not out.is_dir():
         raise DataError(f"{out}: a file, where a folder for the shards must be")
-    # One look at the names, then at the index: another process may begin or end its preparation right now.
+    # One look at the names, then at the mark: another process may begin or end its preparation right now.
     names = {entry.name for entry in out.iterdir()} if out.is_dir() else set()
-    strange = sorted(names - {".lock"})
-    if strange and ".work" not in names and not is_prepared(out):
+    strange = sorted(name for name in names if written_as(name) not in {".lock", MARK})
+    if strange and not has_mark(out, "prepared text") and not is_prepared(out) and not _is_begun(out, strange):
         raise DataError(f"{out}: holds other files ({strange[0]}, for one); give a new or an empty folder")
+
+
+def _is_begun(out: Path, names: Sequence[str]) -> bool:
+    """Whether a preparation of before there were marks was stopped in `out`: nothing else lies there."""
+    pieces = [entry.name for entry in (out / ".work").glob("*")]
+    others = {written_as(name) for name in names} - {".work"}
+    ours = all(map(_WORK_NAME.fullmatch, pieces)) and all(map(_is_ours, others))
+    return bool(pieces) and ours and INDEX_NAME not in others
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a preparation writes files of that name."""
+    return _OURS.fullmatch(name) is not None
+
+
+_OURS = re.compile(r"index\.json|tokenizer-[0-9a-f]{16}\.json|(train|val)-[0-9a-f]{8}-\d{5}\.bin|\.minigpt|\.lock")
+_WORK_NAME = re.compile(r"[0-9a-f]{16}(-\d+)?")
 
 
 def _work_folder(out: Path, key: str) -> Path:
     """Where finished pieces wait. What was begun for another content cannot be gone on with."""
     work = out / ".work" / f"{key[:16]}-{_WORK}"
     for other in (out / ".work").glob("*"):
-        if other != work:
+        if other != work and _WORK_NAME.fullmatch(other.name):
             shutil.rmtree(other)
     work.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(work)
-    remove_leftovers(out)
+    remove_leftovers(work, lambda _: True)  # all that is in there is ours
+    remove_leftovers(out, _is_ours)
     return work
 
 
@@ -241,9 +261,13 @@ def _remove_others(out: Path) -> None:
     index = read_index(out)
     named = {index["tokenizer"], *(name for side in SIDES for name in index[side]["shards"])}
     for path in [*out.glob("*.bin"), *out.glob("tokenizer-*.json")]:
-        if path.name not in named:
+        if path.name not in named and _is_ours(path.name):
             path.unlink()
-    shutil.rmtree(out / ".work", ignore_errors=True)
+    for work in (out / ".work").glob("*"):
+        if _WORK_NAME.fullmatch(work.name):
+            shutil.rmtree(work, ignore_errors=True)
+    with suppress(OSError):  # something else lies in it
+        (out / ".work").rmdir()
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import numpy as np
 
 from minigpt.errors import DataError
 from minigpt.files import atomic_write
+from minigpt.ownership import has_mark
 from minigpt.text.cache import recall, remember
 from minigpt.text.encoding import EncodedCorpus
 from minigpt.text.identity import DataIdentity
@@ -64,8 +65,19 @@ class Prepared:
 
 
 def is_prepared(folder: Path) -> bool:
-    """Whether `minigpt prepare` finished writing here."""
-    return (folder / INDEX_NAME).is_file()
+    """Whether `minigpt prepare` finished writing here: an index of its own, which may be of another format, or damaged.
+
+    Others have files of that name too.
+    """
+    path = folder / INDEX_NAME
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            beginning = file.read(len(FORMAT) + 64)
+    except OSError:
+        return False
+    return b'"format": "minigpt prepared text' in beginning or (has_mark(folder, "prepared text") and bool(beginning))
 
 
 def write_index(folder: Path, tokenizer: Tokenizer, encoded: EncodedCorpus, meta: dict[str, Any]) -> None:

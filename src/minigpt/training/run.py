@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,6 +18,7 @@ from minigpt.files import remove_leftovers
 from minigpt.layout import CHECKPOINTS, DIVERGENCES, LOCK, LOCK_PATIENCE, METRICS
 from minigpt.model.config import GPTConfig
 from minigpt.model.sizes import flops_per_token
+from minigpt.ownership import is_run_file
 from minigpt.run_state import TAKEN
 from minigpt.text.prepared import Prepared
 from minigpt.training.card import RunCard
@@ -34,7 +36,7 @@ from minigpt.training.progress import ProgressBar
 from minigpt.training.provenance import describe, describe_trainer
 from minigpt.training.report import print_end, print_start, tokens_per_step
 from minigpt.training.resume import Changes, Start, config_changes
-from minigpt.training.runs import record_error, take_folder, write_run
+from minigpt.training.runs import give_back, record_error, take_folder, write_run
 from minigpt.training.samples import Samples
 from minigpt.training.slurm import requeue, warning_signal
 from minigpt.training.stop import StopOnSignal, Stopped
@@ -122,8 +124,8 @@ class Run:
             changes=self._changes(),
         )
         if self.world.is_main:  # the others hold no lock, and may not even know which folder this run took
-            for folder in (self.folder, self.folder / CHECKPOINTS, self.folder / DIVERGENCES):
-                remove_leftovers(folder)
+            for name in ("", CHECKPOINTS, DIVERGENCES):
+                remove_leftovers(self.folder / name, partial(is_run_file, inside=name))
         checkpoint = str(self.start.resumed.path) if self.start.resumed else None
         try:
             callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
@@ -170,7 +172,7 @@ class Run:
 
     def _give_folder_back(self) -> None:
         if self.start.folder is None and self.world.is_main:
-            self.folder.rmdir()  # nothing is in it yet
+            give_back(self.folder)
 
     def _build_callbacks(self) -> None:
         run, clock = self.experiment.run, TrainingClock()

@@ -11,6 +11,7 @@ import yaml
 from minigpt.errors import CheckpointError, ConfigError, did_you_mean
 from minigpt.files import atomic_write
 from minigpt.layout import CONFIG, PROVENANCE, TOKENIZER
+from minigpt.ownership import MARK, is_run, write_mark
 
 
 def take_folder(root: Path, name: str) -> Path:
@@ -28,7 +29,14 @@ def take_folder(root: Path, name: str) -> Path:
             reason = getattr(error, "strerror", None) or error
             raise ConfigError(f"the run folder {folder} cannot be made: {reason}; run.root says where") from error
         else:
+            write_mark(folder, "run")  # first of all: killed at any moment, the folder is known to be a run's
             return folder
+
+
+def give_back(folder: Path) -> None:
+    """Undo `take_folder`, where nothing else was written yet."""
+    (folder / MARK).unlink(missing_ok=True)
+    folder.rmdir()
 
 
 def newest_run(root: Path, name: str) -> Path:
@@ -47,6 +55,8 @@ def newest_run(root: Path, name: str) -> Path:
 
 def _is_run(folder: Path, name: str) -> bool:
     """Whether a run of that name lives in `folder`."""
+    if not is_run(folder):
+        return False
     try:
         return bool(yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))["run"]["name"] == name)
     except (OSError, LookupError, TypeError, ValueError, AttributeError, RecursionError, yaml.YAMLError):

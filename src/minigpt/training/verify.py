@@ -17,6 +17,7 @@ from minigpt.checkpoint import Checkpoint, read_checkpoint, read_content
 from minigpt.errors import CheckpointError
 from minigpt.layout import step_name, step_paths
 from minigpt.output import console
+from minigpt.ownership import write_mark
 from minigpt.training.checkpoints import Checkpoints
 from minigpt.training.comparison import Outcome, compare_contents, compare_curves, compare_worlds, first_loss
 from minigpt.training.config import Experiment
@@ -92,6 +93,7 @@ def verify(stretch: Stretch, experiment: Experiment, scratch: Path, left_out: Co
         trainer={**experiment.trainer, "callbacks": [*callbacks, StopAt(stretch.end.step)]},
     )
     if stretch.begin:
+        write_mark(folder, "run")
         (folder / "checkpoints").mkdir()
         if (stretch.run / "metrics.csv").exists():
             shutil.copyfile(stretch.run / "metrics.csv", folder / "metrics.csv")

@@ -1,7 +1,7 @@
 """The report of a comparison: one HTML file that needs nothing else, with its pictures and numbers beside it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -9,6 +9,7 @@ from pathlib import Path
 from minigpt.errors import ConfigError
 from minigpt.files import atomic_write
 from minigpt.output import symbols
+from minigpt.ownership import has_mark, write_mark
 from minigpt.study.comparison.picture import Picture, draw_curves, draw_differences
 from minigpt.study.comparison.result import Comparison, Verdict, as_plain
 from minigpt.study.comparison.samples import SampledText, last_samples
@@ -23,8 +24,8 @@ _MARKS = {"better": "▲", "worse": "▼", "none": "–"}
 def write_report(comparison: Comparison, folder: Path) -> list[Path]:
     """Write `report.html`, `comparison.json` and each picture as SVG and PNG into `folder`; gives their paths.
 
-    Files of these names are replaced, each as a whole. Raises ConfigError where `folder` cannot be one, or
-    cannot be written.
+    An earlier report is replaced, each file as a whole; anything else of these names is not. Raises ConfigError where
+    `folder` cannot be one, cannot be written, or has such a file of another program's.
     """
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"--out {folder} is a file: it must be a folder")
@@ -35,11 +36,22 @@ def write_report(comparison: Comparison, folder: Path) -> list[Path]:
     contents["comparison.json"] = json.dumps(as_plain(comparison), indent=1, allow_nan=False) + "\n"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _refuse_strangers(folder, contents)
+        write_mark(folder, "report")
         for name, content in contents.items():
             atomic_write(folder / name, content)
     except OSError as error:
         raise ConfigError(f"--out {folder} must be a folder that can be written: {error.strerror}") from error
     return [folder / name for name in contents]
+
+
+def _refuse_strangers(folder: Path, names: Iterable[str]) -> None:
+    """Raise ConfigError for a file that would be replaced and is no report's."""
+    page = folder / REPORT
+    known = page.is_file() and _KIND.encode() in page.read_bytes()  # also one of before there were marks
+    taken = next((name for name in names if (folder / name).exists()), None)
+    if taken is not None and not known and not has_mark(folder, "report"):
+        raise ConfigError(f"--out {folder} holds {taken}, which minigpt compare did not write: name another folder")
 
 
 def as_html(comparison: Comparison, pictures: Sequence[Picture], samples: Sequence[SampledText]) -> str:
@@ -63,6 +75,7 @@ def as_html(comparison: Comparison, pictures: Sequence[Picture], samples: Sequen
     )
 
 
+_KIND = '<p class="kind">minigpt compare</p>'
 _PAGE = """\
 <!doctype html>
 <html lang="en">

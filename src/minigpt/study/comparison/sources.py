@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from minigpt.errors import CheckpointError, did_you_mean
 from minigpt.layout import METRICS
-from minigpt.records import RunRecord, find_runs, is_run, read_run
-from minigpt.study.sweep.record import GONE, OVER, RecordedCell, SweepRecords, is_sweep, read_cells
+from minigpt.ownership import is_run, is_sweep
+from minigpt.records import RunRecord, find_runs, read_run
+from minigpt.study.sweep.record import GONE, OVER, RecordedCell, SweepRecords, read_cells
 
 
 class SweepGroup(NamedTuple):

@@ -32,7 +32,8 @@ def draw(path: Path, result: ScalingResult) -> None:
         parse_math=False,  # a dollar in a name is a dollar
     )
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, format=path.suffix.removeprefix("."), dpi=110)
+        sign = {"Software" if path.suffix == ".png" else "Creator": "minigpt scaling"}  # it is replaced by this alone
+        figure.savefig(temporary, format=path.suffix.removeprefix("."), dpi=110, metadata=sign)
 
 
 def _draw_parabolas(axes: Any, result: ScalingResult) -> None:

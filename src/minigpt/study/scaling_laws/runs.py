@@ -9,10 +9,11 @@ from minigpt.layout import TOKENIZER
 from minigpt.model.config import GPTConfig
 from minigpt.model.sizes import flops_per_token, parameter_count
 from minigpt.optim.config import OptimConfig
-from minigpt.records import RunRecord, find_runs, is_run, read_run
+from minigpt.ownership import is_run, is_sweep
+from minigpt.records import RunRecord, find_runs, read_run
 from minigpt.study.comparison.curves import median_speed
 from minigpt.study.scaling import Point
-from minigpt.study.sweep.record import is_sweep, read_cells
+from minigpt.study.sweep.record import read_cells
 from minigpt.text.tokenizers import load_tokenizer
 
 

@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from minigpt.checkpoint import last_checkpoint
 from minigpt.errors import ConfigError
 from minigpt.files import atomic_write
 from minigpt.layout import CHECKPOINTS, CONFIG, DIVERGENCES, step_paths
+from minigpt.ownership import is_run, strangers, write_mark
 from minigpt.run_state import TAKEN, is_locked
 from minigpt.study.sweep.folder import State
 
@@ -44,6 +47,23 @@ class CellRun:
     def path(self) -> Path:
         """The run's folder."""
         return Path(self.workplace, self.folder)
+
+    def stranger(self) -> str | None:
+        """What lies in the folder, if no run began there: then it is not a sweep's to train in."""
+        if not self.path.is_dir() or is_run(self.path):
+            return None
+        others = strangers(self.path)
+        if (self.path / CONFIG).exists() and not self._is_own():
+            others.append(CONFIG)
+        return others[0] if others else None
+
+    def _is_own(self) -> bool:
+        """Whether the config there is the cell's: a sweep of before there were marks may have been killed."""
+        try:
+            content = yaml.safe_load((self.path / CONFIG).read_text(encoding="utf-8"))
+            return bool(content["run"]["name"] == self.name)
+        except (OSError, LookupError, TypeError, ValueError, yaml.YAMLError):
+            return False
 
     def is_complete(self) -> bool:
         """Whether its newest whole checkpoint has reached the last step."""
@@ -105,6 +125,9 @@ class CellSession:
         if is_locked(self.run.path):
             if time.monotonic() > self._patient_until:
                 self._outcome = BUSY
+        elif (stranger := self.run.stranger()) is not None:
+            reason = f"{self.run.path} holds {stranger}, and no run of minigpt's: move it away"
+            self._outcome = Outcome(state="failed", reason=reason)
         elif self.run.is_complete():  # the other one has done it
             self._outcome = Outcome(state="finished")
         else:
@@ -121,6 +144,7 @@ class CellProcess:
         self._asked = False
         folder = run.path
         folder.mkdir(parents=True, exist_ok=True)
+        write_mark(folder, "run")
         if not (folder / CONFIG).exists():
             atomic_write(folder / CONFIG, run.config_yaml)
         self._began = time.time()

@@ -11,8 +11,9 @@ import yaml
 from filelock import FileLock, Timeout
 
 from minigpt.errors import ConfigError
-from minigpt.files import atomic_write, remove_leftovers
+from minigpt.files import atomic_write, remove_leftovers, written_as
 from minigpt.layout import LOCK, LOCK_PATIENCE, SWEEP
+from minigpt.ownership import is_sweep
 from minigpt.run_state import is_locked
 from minigpt.study.sweep.file import Cell, Sweep
 from minigpt.study.sweep.record import FORMAT, RECORD_LOCK
@@ -53,7 +54,7 @@ class SweepFolder:
         try:
             with FileLock(self.path / LOCK, timeout=LOCK_PATIENCE):  # who looks, holds it for a moment
                 with self._record_lock():  # under it alone no task of an array is writing
-                    remove_leftovers(self.path)
+                    remove_leftovers(self.path, {SWEEP, BASE}.__contains__)
                     self._wake_the_dead()
                 yield
         except Timeout as error:
@@ -75,9 +76,9 @@ class SweepFolder:
             raise ConfigError(f"the sweep's folder {self.path} cannot be made: {error.strerror}") from error
         with self._record_lock():
             self.records = self._merged()
+            self._write()  # first: by this file the folder is known to be a sweep's
             if not (self.path / BASE).exists():
                 atomic_write(self.path / BASE, self.base_yaml)
-            self._write()
 
     def add(self, cell: Cell) -> None:
         """Put a cell of a search into the record."""
@@ -115,6 +116,8 @@ class SweepFolder:
 
     def _read(self) -> dict[str, CellRecord]:
         path = self.path / SWEEP
+        if path.exists() and not is_sweep(self.path):
+            raise ConfigError(f"{path} was not written by minigpt sweep: give the sweep another name")
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -132,10 +135,15 @@ class SweepFolder:
         """An empty folder, or one that a killed sweep had just made, is ours."""
         if self.path.exists() and not self.path.is_dir():
             raise ConfigError(f"{self.path} is a file: the sweep's folder must have another name")
-        if self.path.exists() and any(
-            not found.name.startswith(".") and found.name != BASE for found in self.path.iterdir()
-        ):
-            raise ConfigError(f"{self.path} holds something else than a sweep: give this one another name")
+        names = {written_as(found.name) for found in self.path.iterdir()} if self.path.exists() else set()
+        others = sorted(names - {LOCK, RECORD_LOCK, BASE, SWEEP})
+        if BASE in names and not others and self._begun_with() != self.base_yaml:
+            others = [BASE]
+        if others:
+            raise ConfigError(f"{self.path} holds something else than a sweep, {others[0]}: give this one another name")
+
+    def _begun_with(self) -> str:
+        return (self.path / BASE).read_text(encoding="utf-8", errors="replace") if (self.path / BASE).exists() else ""
 
     def _refuse_change(self, content: dict[str, Any]) -> None:
         """What all cells share must be what it was."""

@@ -10,6 +10,7 @@ from filelock import FileLock
 from minigpt.errors import CheckpointError, shown
 from minigpt.files import atomic_write
 from minigpt.layout import SWEEP
+from minigpt.ownership import is_sweep
 from minigpt.run_state import RunState, is_locked
 
 FORMAT = 1
@@ -31,11 +32,6 @@ class RecordedCell(NamedTuple):
     state: str
     reason: str
     """Why it came to nothing; empty: it did not, or nobody knows."""
-
-
-def is_sweep(folder: Path) -> bool:
-    """Whether a sweep wrote `folder`."""
-    return (folder / SWEEP).is_file()
 
 
 def read_cells(sweep: Path) -> list[RecordedCell]:
