@@ -1,12 +1,15 @@
 """`compare`: groups, values at equal cost, verdicts in words, what cannot be compared, what is left out."""
 
 import dataclasses
+import io
 import json
 import re
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from minigpt.cli.compare import show_comparison
 from minigpt.errors import CheckpointError, ConfigError
 from minigpt.records import read_run
 from minigpt.study.compare import compare
@@ -14,7 +17,9 @@ from minigpt.study.comparison.curves import seconds_at
 from minigpt.study.comparison.groups import NO_DIFFERENCE
 from minigpt.study.comparison.labels import labels, stem
 from minigpt.study.comparison.picture import draw_curves
-from minigpt.study.comparison.table import explanation, outcome_table
+from minigpt.study.comparison.report import write_report
+from minigpt.study.comparison.result import as_plain
+from minigpt.study.comparison.table import explanation, findings, outcome_table, undecided_table
 from minigpt.text.tokenizers import CharTokenizer
 from minigpt.training.config import RunConfig
 
@@ -554,7 +559,7 @@ def test_column_that_one_group_has_alone_is_left_out(tmp_path: Path) -> None:
 
 def test_sign_is_explained_where_it_stands(seeds: list[Path]) -> None:
     assert explanation(compare(seeds)).endswith(", of each comparison by itself")
-    assert explanation(compare(seeds[:3])) == "±: half of a 95 % interval over the seeds"
+    assert explanation(compare(seeds[:3])) == "±: half of a 95% interval over the seeds"
     assert explanation(compare([seeds[0], seeds[3]])) == ""
 
 
@@ -622,3 +627,35 @@ def test_a_sweep_that_was_run_twice_is_told_in_two_lines(tmp_path: Path) -> None
         "12 runs repeat others (same settings, same seed) and count in no mean: two/lr=1,seed=1 repeats one/lr=1,seed=1"
     )
     assert repeats.endswith(", ...")
+
+
+def test_the_one_finding_comes_first_and_the_rest_in_one_table(tmp_path: Path) -> None:
+    """Seventeen groups of which nothing can be claimed are one table: on a terminal and in the report; JSON has all."""
+    for seed in (1, 2, 3):
+        write_run(tmp_path / f"base-s{seed}", [3.0 + seed / 100], seed=seed)
+        write_run(tmp_path / f"good-s{seed}", [1.0 + seed / 100], {"model.position": "rotary"}, seed=seed)
+        for number in range(4):
+            odd = {"optim.lr": 0.1 + number}
+            write_run(tmp_path / f"n{number}-s{seed}", [3.0 + seed / 100 + (seed - 2) / (9 + number)], odd, seed=seed)
+    write_run(tmp_path / "alone", [2.0], {"model.n_head": 1})
+    found = compare([tmp_path], baseline="base-s1")
+    assert [each.claim for each in findings(found)] == ["better"]
+    table = undecided_table(found)
+    assert table is not None
+    assert len(table.rows) == len(found.verdicts) - 1 == 5
+    assert table.rows[0][1:] == ("-1.020", "–", "one seed of n_head=1: no interval")
+    assert table.title == "no difference to base can be claimed (p: corrected for 5 comparisons)"
+    assert all(" ± " in row[1] for row in table.rows[1:])
+    screen = io.StringIO()
+    show_comparison(Console(file=screen, width=80, force_terminal=True, color_system=None), found)
+    lines = screen.getvalue().splitlines()
+    assert all(len(line.rstrip()) <= 80 for line in lines)
+    verdict = next(number for number, line in enumerate(lines) if " is better than " in line)
+    assert verdict < next(number for number, line in enumerate(lines) if line.startswith("no difference to base"))
+    assert not any(line.startswith("no difference can be claimed between") for line in lines)
+    assert len(as_plain(found)["verdicts"]) == 6
+    text = write_report(found, tmp_path / "report")[0].read_text()
+    assert text.index(" is better than ") < text.index("no difference to base")
+    few = compare([tmp_path / name for name in ("base-s1", "base-s2", "n0-s1", "n0-s2")])
+    assert undecided_table(few) is None
+    assert len(findings(few)) == 1

@@ -154,7 +154,7 @@ def test_many_numbers_have_their_intervals_below_them(tmp_path: Path) -> None:
     text = write_report(compare([tmp_path]), tmp_path / "report")[0].read_text()
     assert text.count('<table class="many">') == 1
     assert '<td class="number">2.0200 <span class="half">± 0.0248</span></td>' in text
-    assert '<p class="sign">±: half of a 95 % interval' in text
+    assert '<p class="sign">±: half of a 95% interval' in text
     for path in tmp_path.glob("b-*"):
         shutil.rmtree(path)
     text = write_report(compare([tmp_path]), tmp_path / "report")[0].read_text()

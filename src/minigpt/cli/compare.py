@@ -64,19 +64,23 @@ def show_comparison(console: "Console", comparison: "Comparison") -> None:
     from minigpt.study.comparison.table import (
         ALONE,
         explanation,
+        findings,
         left_out_table,
         outcome_table,
-        ranked,
         settings_table,
+        undecided_table,
     )
 
     for table in (settings_table(comparison), outcome_table(comparison), left_out_table(comparison)):
         if table is not None:
             show(console, table)
             say(console)
-    order = [group.name for group in ranked(comparison)]
-    for verdict in sorted(comparison.verdicts, key=lambda verdict: order.index(verdict.group)):
+    for verdict in findings(comparison):
         say(console, verdict.text, style=_STYLES[verdict.claim])
+    if rest := undecided_table(comparison):
+        say(console)
+        show(console, rest)
+        say(console)
     if len(comparison.groups) == 1:
         say(console, ALONE)
     if line := explanation(comparison):

@@ -167,7 +167,11 @@ def _differing(runs: Sequence[ListedRun]) -> list[str]:
     """For each run its values of the settings that are not the same in all; where these are many, those that most
     other runs have otherwise."""
     known = [run.settings for run in runs if run.settings]
-    keys = [key for key in differing_keys(known) if key not in NO_DIFFERENCE - {"seed_everything"}] if known else []
+    if not known:
+        return [""] * len(runs)
+    # A setting that older configs lack is null in the others: no difference.
+    told_apart = differing_keys([{key: value for key, value in each.items() if value is not None} for each in known])
+    keys = [key for key in told_apart if key not in NO_DIFFERENCE - {"seed_everything"}]
     usual = {key: Counter(repr(each.get(key)) for each in known).most_common(1)[0][0] for key in keys}
     shown = []
     for run in runs:

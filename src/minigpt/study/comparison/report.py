@@ -13,7 +13,15 @@ from minigpt.ownership import has_mark, write_mark
 from minigpt.study.comparison.picture import Picture, draw_curves, draw_differences
 from minigpt.study.comparison.result import Comparison, Verdict, as_plain
 from minigpt.study.comparison.samples import SampledText, last_samples
-from minigpt.study.comparison.table import ALONE, explanation, left_out_table, outcome_table, ranked, settings_table
+from minigpt.study.comparison.table import (
+    ALONE,
+    explanation,
+    findings,
+    left_out_table,
+    outcome_table,
+    settings_table,
+    undecided_table,
+)
 from minigpt.study.tables import Table
 
 REPORT = "report.html"
@@ -109,11 +117,11 @@ def _section(title: str, content: str, tag: str = "div", kind: str = "") -> str:
 
 
 def _verdicts(comparison: Comparison) -> str:
-    order = [group.name for group in ranked(comparison)]
-    lines = sorted(comparison.verdicts, key=lambda verdict: order.index(verdict.group))
     if len(comparison.groups) == 1:
         return f'<p class="verdict none">{_text(ALONE)}</p>\n'
-    return "".join(map(_verdict, lines))
+    rest = undecided_table(comparison)
+    table = f'<p class="verdict none">{_text(rest.title)}</p>\n{_table(rest)}' if rest else ""
+    return "".join(map(_verdict, findings(comparison))) + table
 
 
 def _verdict(verdict: Verdict) -> str:

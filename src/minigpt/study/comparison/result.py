@@ -108,6 +108,10 @@ class Verdict:
     p_corrected: float | None
     """Holm's, for all groups that are compared with the baseline."""
     method: Method | None
+    size: str = ""
+    """The difference in digits, with half of its interval where there is one: `-0.012 ± 0.030`."""
+    why: str = ""
+    """Why nothing can be said, or what else a reader must know of the runs; empty: nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)

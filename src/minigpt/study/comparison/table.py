@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from minigpt.study.comparison.labels import told
-from minigpt.study.comparison.result import Comparison, Group, field_of
+from minigpt.study.comparison.result import UNITS, Comparison, Group, Verdict, field_of
 from minigpt.study.comparison.statistics import Estimate
 from minigpt.study.tables import Table
 from minigpt.units import count_text, flops_text, seconds_text
@@ -13,6 +13,7 @@ from minigpt.units import count_text, flops_text, seconds_text
 ALONE = "one group: nothing to compare it with"
 """In the place of verdicts."""
 _FEW = 4  # columns of settings, or of groups
+_FEW_SENTENCES = 2  # of groups of which nothing can be claimed
 
 
 def ranked(comparison: Comparison) -> list[Group]:
@@ -65,6 +66,39 @@ def outcome_table(comparison: Comparison) -> Table:
     return _emphasised(table, groups, comparison)
 
 
+def findings(comparison: Comparison) -> list[Verdict]:
+    """The verdicts to be told as sentences, claims first: all of them where few come to nothing."""
+    order = [group.name for group in ranked(comparison)]
+    told = sorted(comparison.verdicts, key=lambda each: (each.claim == "none", order.index(each.group)))
+    return [each for each in told if each.claim != "none" or undecided_table(comparison) is None]
+
+
+def undecided_table(comparison: Comparison) -> Table | None:
+    """The groups of which nothing can be claimed, where they are so many that sentences would hide the others."""
+    order = [group.name for group in ranked(comparison)]
+    rest = sorted((each for each in comparison.verdicts if each.claim == "none"), key=lambda x: order.index(x.group))
+    if len(rest) <= _FEW_SENTENCES:
+        return None
+    columns: tuple[str, ...] = ("group", f"difference, {UNITS[comparison.measure]}", "p", "why")
+    rows = [(each.group, each.size or "–", _p(each), each.why) for each in rest]
+    if not any(each.why for each in rest):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]  # type: ignore[misc]
+    tests = sum(each.p is not None for each in comparison.verdicts)
+    corrected = f" (p: corrected for {tests} comparisons)" if tests > 1 else ""
+    return Table(
+        title=f"no difference to {comparison.baseline} can be claimed{corrected}",
+        columns=columns,
+        rows=list(rows),
+        numbers=frozenset(columns[1:3]),
+        prose=frozenset({"why"}),
+        reads_down=True,
+    )
+
+
+def _p(verdict: Verdict) -> str:
+    return "–" if verdict.p_corrected is None else f"{verdict.p_corrected:.2g}"
+
+
 def note_on_columns(comparison: Comparison) -> list[str]:
     """On the numbers that too few groups have to be compared by; one note, or none."""
     told = [title for title, field, _ in _columns(comparison) if not _is_worth_a_column(field, comparison)]
@@ -73,7 +107,7 @@ def note_on_columns(comparison: Comparison) -> list[str]:
 
 def explanation(comparison: Comparison) -> str:
     """What ± means in the outcome and in the verdicts; empty: it stands nowhere."""
-    if any("±" in verdict.text for verdict in comparison.verdicts):
+    if any("±" in verdict.size for verdict in comparison.verdicts):
         return "±: half of a 95% interval over the seeds, of each comparison by itself"
     shown = any("±" in cell for row in outcome_table(comparison).rows for cell in row)
     return "±: half of a 95% interval over the seeds" if shown else ""

@@ -60,22 +60,26 @@ def _verdict(
         method=test.method if test else None,
     )
     if test is None:
-        return replace(plain, text=_incomparable(ours, theirs))
-    lost = "".join(
-        f"; {sample.missing} of {sample.missing + len(sample.values)} runs of {sample.group} came to nothing"
+        reason = _incomparable(ours, theirs)
+        return replace(plain, text=f"no verdict on {ours.group}: {reason}", why=reason)
+    missing = [
+        f"{sample.missing} of {sample.missing + len(sample.values)} runs of {sample.group} came to nothing"
         for sample in (ours, theirs)
         if sample.missing
-    )
+    ]
+    lost = "".join(f"; {each}" for each in missing)
     gap = f"{test.difference:+.{_digits(test)}f}"
     if corrected is None or test.half_width is None:
-        return replace(plain, text=_without_interval(ours, theirs, test, f"{gap} {UNITS[measure]}") + lost)
+        text, why = _without_interval(ours, theirs, test, f"{gap} {UNITS[measure]}")
+        return replace(plain, text=text + lost, size=gap, why="; ".join([why, *missing]))
+    plain = replace(plain, size=f"{gap} ± {test.half_width:.{_digits(test)}f}", why="; ".join(missing))
     size = f"{abs(test.difference):.{_digits(test)}f} ± {test.half_width:.{_digits(test)}f} {UNITS[measure]}"
     tested = ", pair by pair" if test.method == "paired" else ""
     many = f" corrected for {n_tests} comparisons" if n_tests > 1 else ""
     facts = f"({_seeds(ours, theirs)}{tested}, {_p(corrected)}{many})"
     if corrected >= 1 - CONFIDENCE:
         between = f"no difference can be claimed between {ours.group} and {theirs.group}"
-        return replace(plain, text=f"{between}: {gap} ± {size.partition(' ± ')[2]} {facts}{lost}")
+        return replace(plain, text=f"{between}: {plain.size} {UNITS[measure]} {facts}{lost}")
     claim: Claim = "better" if test.difference < 0 else "worse"
     return replace(plain, claim=claim, text=f"{ours.group} is {claim} than {theirs.group} by {size} {facts}{lost}")
 
@@ -84,25 +88,29 @@ def _incomparable(ours: Sample, theirs: Sample) -> str:
     """Why there is no verdict; empty: there is."""
     for sample in (ours, theirs):
         if not sample.values:
-            return f"no verdict on {ours.group}: {sample.group} has no value here"
+            return f"{sample.group} has no value here"
         if sample.unknown:
             some = f"{sample.unknown} of {sample.unknown + len(sample.values)} runs"
-            return f"no verdict on {ours.group}: {some} of {sample.group} have no value here"
+            return f"{some} of {sample.group} have no value here"
     same_text = ours.data.same_held_out(theirs.data)
     if same_text is None:
-        return f"no verdict on {ours.group}: it is not known whether it is validated on the text of {theirs.group}"
-    return "" if same_text else f"no verdict on {ours.group}: it is validated on another text than {theirs.group}"
+        return f"it is not known whether it is validated on the text of {theirs.group}"
+    return "" if same_text else f"it is validated on another text than {theirs.group}"
 
 
-def _without_interval(ours: Sample, theirs: Sample, test: Difference, gap: str) -> str:
+def _without_interval(ours: Sample, theirs: Sample, test: Difference, gap: str) -> tuple[str, str]:
+    """The verdict as a sentence, and why it is none in a few words."""
     single = [sample.group for sample in (ours, theirs) if len(sample.values) == 1]
     if len(single) == 2:
-        return f"one seed: no interval; {ours.group} came out {gap} from {theirs.group}, and nothing can be claimed"
+        why = "one seed: no interval"
+        return f"{why}; {ours.group} came out {gap} from {theirs.group}, and nothing can be claimed", why
     if single:
-        return f"one seed of {single[0]}: no interval; {ours.group} came out {gap} from {theirs.group}"
+        why = f"one seed of {single[0]}: no interval"
+        return f"{why}; {ours.group} came out {gap} from {theirs.group}", why
     if test.difference == 0:
-        return f"{ours.group} and {theirs.group} came out the same to the last bit"
-    return f"no interval: no seed changes anything; {ours.group} came out {gap} from {theirs.group}"
+        return f"{ours.group} and {theirs.group} came out the same to the last bit", "the same to the last bit"
+    why = "no interval: no seed changes anything"
+    return f"{why}; {ours.group} came out {gap} from {theirs.group}", why
 
 
 def _seeds(ours: Sample, theirs: Sample) -> str:
