@@ -12,14 +12,15 @@ from minigpt.output import REPLACEMENT
 
 
 @contextlib.contextmanager
-def atomic_path(target: Path) -> Iterator[Path]:
+def atomic_path(target: Path, hidden_name: str = "") -> Iterator[Path]:
     """Give a temporary path beside `target`; sync it and rename it to `target` if the block succeeds.
 
     The temporary file lies in the target's own folder: a rename is atomic only within one file system. If the block
     raises, `target` is untouched and the temporary file is removed. A kill leaves `.NAME.tmp-PID` behind, never
-    half a target; `remove_leftovers` clears these.
+    half a target; `remove_leftovers` clears these. `hidden_name` stands for NAME where a reader of the folder would
+    take any file whose name holds NAME for the real one.
     """
-    temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}")
+    temporary = target.with_name(f".{hidden_name or target.name}.tmp-{os.getpid()}")
     try:
         yield temporary
         with temporary.open("rb") as file:

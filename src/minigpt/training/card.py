@@ -6,6 +6,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from minigpt.model.config import GPTConfig
 from minigpt.training.config import Experiment
+from minigpt.training.events import CONFIG_TAG
 from minigpt.training.tensorboard import RunTensorBoard
 
 _DATA = ("corpus", "tokenizer", "vocab_size", "batch_size")
@@ -24,5 +25,5 @@ class RunCard(Callback):
         """Write both."""
         for logger in trainer.loggers:
             if isinstance(logger, RunTensorBoard):
-                logger.log_text("config", self.config_yaml, trainer.global_step)
+                logger.log_text(CONFIG_TAG, self.config_yaml, trainer.global_step)
                 logger.log_settings(self.settings, ["val/loss", "val/bits_per_byte"])

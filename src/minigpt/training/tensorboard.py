@@ -6,23 +6,36 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 from tensorboard.compat.proto.summary_pb2 import Summary
+from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from minigpt.output import well_formed
+from minigpt.training.events import cut_events
 
 
 class RunTensorBoard(TensorBoardLogger):
     """Events straight in the run's folder, continued by a resumed run.
 
-    `resume_step` is the step of the checkpoint that a run goes on from: TensorBoard then forgets the points beyond it,
-    which the resumed run writes again.
+    `resume_step` is the step of the checkpoint that a run goes on from: the points beyond it are removed, and a
+    TensorBoard that has read them already is told to forget them, as the resumed run writes them again.
     """
 
     def __init__(self, folder: Path, resume_step: int | None = None) -> None:
+        self._resume_step = resume_step
         purge_step = None if resume_step is None else resume_step + 1
         super().__init__(folder.parent, name=folder.name, version="", default_hp_metric=False, purge_step=purge_step)
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> SummaryWriter:
+        """The writer. The files are cut back when it is made, not before: until training begins, it may turn out that
+        another process is at work in this folder."""
+        if self._experiment is None and self._resume_step is not None:
+            cut_events(Path(self.log_dir), self._resume_step)
+        return super().experiment
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
