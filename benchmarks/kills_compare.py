@@ -19,15 +19,20 @@ from minigpt.training.curves import WALL_CLOCK
 
 _NOT_COMPARED = frozenset({"minigpt.provenance", "minigpt.yaml", "minigpt.data.num_workers"})
 """Where two runs may differ inside a checkpoint: who wrote it, where, with how many loaders."""
+_CLOSE = 2e-3
+"""How far apart rounding may bring two runs: float32, 40 steps, a learning rate of 0.01."""
 
 
-def differences(straight: Path, other: Path, last_step: int) -> list[str]:
+def differences(straight: Path, other: Path, last_step: int, *, to_rounding: bool = False) -> list[str]:
     """What differs between the runs in two folders, a line each: empty if nothing does.
 
     Compared are the last and the best checkpoint (weights, optimizer, loops, callbacks, losses), metrics.csv, and
-    TensorBoard's curves and samples.
+    TensorBoard's curves and samples. `to_rounding` is for a run whose windows were added up in other groups: of it are
+    compared the weights, the losses and gradient norms to `_CLOSE`, and what was read, when, to the last window.
     """
     found: list[str] = []
+    if to_rounding:
+        return list(_apart(straight, other, last_step))
     for name in (step_name(last_step), BEST_NAME):
         pair = [folder / "checkpoints" / name for folder in (straight, other)]
         absent = [str(path) for path in pair if not path.exists()]
@@ -39,6 +44,27 @@ def differences(straight: Path, other: Path, last_step: int) -> list[str]:
     found += [f"metrics.csv: {line}" for line in _unequal_rows(straight / "metrics.csv", other / "metrics.csv")]
     found += [f"TensorBoard: {line}" for line in _unequal_events(straight, other)]
     return found
+
+
+def _apart(straight: Path, other: Path, last_step: int) -> Iterator[str]:
+    """Where two runs of the same windows in other groups are further apart than rounding explains."""
+    one, two = (read_archive(folder / "checkpoints" / step_name(last_step)) for folder in (straight, other))
+    for name, weight in one["state_dict"].items():
+        gap = float((weight - two["state_dict"][name]).abs().max())
+        if not gap <= _CLOSE:
+            yield f"{name}: up to {gap:.3g} apart"
+    windows = [each["TokenDataModule"]["windows"] for each in (one, two)]
+    if windows[0] != windows[1]:
+        yield f"windows read: {windows[0]} and {windows[1]}"
+    before, after = points(straight), points(other)
+    for tag in before.keys() | after.keys():
+        found, expected = dict(after.get(tag, [])), dict(before.get(tag, []))
+        if [step for step, _ in after.get(tag, [])] != list(expected):
+            yield f"{tag}: steps {[step for step, _ in after.get(tag, [])]} are not {list(expected)}"
+        elif not tag.startswith("sample"):  # a token that is nearly as likely as another may be drawn
+            for step, value in expected.items():
+                if value is not None and not abs(found[step] - value) <= _CLOSE * max(1.0, abs(value)):
+                    yield f"{tag} of step {step}: {found[step]} for {value}"
 
 
 def unequal(one: Any, other: Any, where: str = "") -> Iterator[str]:
@@ -93,16 +119,19 @@ def points(run: Path) -> dict[str, list[tuple[int, Any]]]:
     logging.getLogger("tensorboard").setLevel(logging.ERROR)  # that points were purged is what a resume asks for
     sizes = {"size_guidance": {"scalars": 0, "tensors": 0}}  # all of them, not a sample
     events = event_accumulator.EventAccumulator(str(run), **sizes)
-    # The class above never forgets a text that was purged; TensorBoard's pages are made by this one, which does.
-    texts = plugin_event_accumulator.EventAccumulator(str(run), **sizes, tensor_size_guidance={"text": 0})
+    # The class above, which notebooks use, never forgets a text that was purged; TensorBoard's pages are made by this
+    # one, which does.
+    pages = plugin_event_accumulator.EventAccumulator(str(run), **sizes, tensor_size_guidance={"text": 0})
     events.Reload()
-    texts.Reload()
+    pages.Reload()
     read: dict[str, list[tuple[int, Any]]] = {}
     for tag in events.Tags()["scalars"]:
         read[tag] = [(point.step, None if tag in WALL_CLOCK else point.value) for point in events.Scalars(tag)]
-    for tag in texts.Tags()["tensors"]:
-        if tag.startswith("sample"):
-            read[tag] = [(point.step, point.tensor_proto.string_val[0]) for point in texts.Tensors(tag)]
+    for reader, name in ((events, ""), (pages, " on the page")):
+        for tag in reader.Tags()["tensors"]:
+            if tag.startswith("sample"):
+                texts = [(point.step, point.tensor_proto.string_val[0]) for point in reader.Tensors(tag)]
+                read[f"{tag}{name}"] = texts
     return read
 
 

@@ -1,6 +1,7 @@
 """A small `minigpt fit` as a real process: its settings, how it ended, and the uninterrupted runs to compare with."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -15,6 +16,9 @@ from kills_child import HARNESS_FAULT, event_of
 STEPS = 40
 SAVE_EVERY = 4
 SEED = 11
+BATCH = 4
+EVALUATED = 8
+"""Windows that a validation reads."""
 LONGEST = 180
 """Seconds after which a process is taken to hang."""
 CHILD = Path(__file__).with_name("kills_child.py")
@@ -29,6 +33,17 @@ class Setting:
     compiled: bool = False
     eval_every: int = 5
     optimizer: str = "adamw"
+    regrouped: bool = False
+    """Whether each process accumulates another number of batches of another size, their product being the same."""
+
+    def regroup(self, rng: random.Random) -> list[str]:
+        """The words of another grouping of a step's windows; they are validated in the same number."""
+        sizes = [size for size in (1, 2, 4, 8) if BATCH * self.accumulate % size == 0]
+        size = rng.choice(sizes)
+        return [
+            f"--data.batch_size={size}", f"--trainer.accumulate_grad_batches={BATCH * self.accumulate // size}",
+            f"--run.eval_batches={EVALUATED // size}",
+        ] if self.regrouped else []  # fmt: skip
 
     def words(self, root: Path, corpus: Path) -> list[str]:
         """The command line of a small run into `root`, with dropout and all that a run writes."""
@@ -36,10 +51,11 @@ class Setting:
         return [
             "fit", "--run.name=run", f"--run.root={root}", f"--data.corpus={corpus}", f"--seed_everything={SEED}",
             "--model.block_size=16", "--model.n_layer=1", "--model.n_head=2", "--model.n_embd=16",
-            "--model.dropout=0.3", f"--optim.name={self.optimizer}", "--optim.lr=1e-2", "--optim.warmup_steps=3",
-            "--data.batch_size=4", f"--data.tokenizer={self.tokenizer}", *vocabulary,
+            f"--model.dropout={0 if self.regrouped else 0.3}", f"--optim.name={self.optimizer}", "--optim.lr=1e-2",
+            "--optim.warmup_steps=3",
+            f"--data.batch_size={BATCH}", f"--data.tokenizer={self.tokenizer}", *vocabulary,
             f"--run.compile={str(self.compiled).lower()}",
-            "--run.log_every=3", f"--run.eval_every={self.eval_every}", "--run.eval_batches=2",
+            "--run.log_every=3", f"--run.eval_every={self.eval_every}", f"--run.eval_batches={EVALUATED // BATCH}",
             f"--run.save_every={SAVE_EVERY}", "--run.sample_every=15", "--run.sample_prompt=line",
             f"--trainer.max_steps={STEPS}", "--trainer.accelerator=cpu", "--trainer.devices=1",
             f"--trainer.accumulate_grad_batches={self.accumulate}",
@@ -53,6 +69,8 @@ SETTINGS = [
     Setting("bpe", 1, True, 6, "muon"),
     Setting("byte", 4, False, 6, "muon"),
     Setting("bpe", 1, False, 5, "muon"),
+    Setting("byte", 4, False, 5, regrouped=True),
+    Setting("bpe", 3, False, 6, regrouped=True),
 ]
 """Tokenizers, accumulation, torch.compile, cadences and optimizers, each value with each other one somewhere."""
 

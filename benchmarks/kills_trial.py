@@ -79,7 +79,7 @@ def run_trial(trial: Trial, out: Path, straight: Straight) -> Trial:
     _one_process(trial, None, f"{number + 1}-to-the-end", place, (rng, longest))
     finished = _finished(place.root)
     if len(finished) == 1:
-        trial.problems += differences(reference, finished[0], STEPS)
+        trial.problems += differences(reference, finished[0], STEPS, to_rounding=trial.setting.regrouped)
         trial.problems += [f"left behind: {path}" for path in leftovers(finished[0])]
     else:
         trial.problems.append(f"{len(finished)} runs reached step {STEPS}")
@@ -104,7 +104,7 @@ def _one_process(
     """
     rng, longest = chance
     before = checkpoints_of(place.root)
-    words = [f"--run.keep={trial.keep}", f"--data.num_workers={rng.choice([0, 2])}"]
+    words = [f"--run.keep={trial.keep}", f"--data.num_workers={rng.choice([0, 2])}", *trial.setting.regroup(rng)]
     trap = _trap(kill, rng, _newest_step(place.root), trial) if kill else []
     after = rng.uniform(0.1, longest)
     goes_on = ["--ckpt_path=last"] if place.root.exists() else []
