@@ -13,6 +13,7 @@ from minigpt.inspection.generation import ScoredPiece, generate_scored
 from minigpt.inspection.probabilities import ScoredText, score_tokens
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
+from minigpt.model.sizes import parameter_count
 from minigpt.sampling import check_stop, context_length, generate_text
 from minigpt.sampling_batch import encode_prompts, generate_texts
 from minigpt.sampling_options import SamplingOptions, texts_at_once
@@ -30,6 +31,13 @@ class LoadedGPT:
     tokenizer: Tokenizer
     checkpoint: Checkpoint
     """Where the weights come from: path, step, val_loss, data, provenance."""
+
+    def __repr__(self) -> str:
+        """Two lines: where it comes from, and what it is."""
+        config, device = self.config, next(self.model.parameters()).device
+        size = f"{parameter_count(config):,} parameters, {config.n_layer} layers, {config.n_head} heads, width"
+        tokens = f"{self.tokenizer.kind} tokenizer of {self.tokenizer.vocab_size:,} tokens"
+        return f"{self.checkpoint}\n{size} {config.n_embd}, block_size {config.block_size}; {tokens}; on {device}"
 
     @property
     def config(self) -> GPTConfig:

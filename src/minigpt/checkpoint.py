@@ -70,6 +70,11 @@ class Checkpoint:
     optimizer: OptimizerName | None
     """Whose state the file also holds, with the position that training goes on from; none: the weights alone."""
 
+    def __repr__(self) -> str:
+        """One line: which file, of which step."""
+        loss = "" if self.val_loss is None else f", validation loss {self.val_loss:.4f}"
+        return f"checkpoint {self.path}, step {self.step:,}{loss}"
+
     @property
     def identity(self) -> DataIdentity:
         """The text and the tokens that it comes from, by content."""

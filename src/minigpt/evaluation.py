@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
@@ -28,7 +28,7 @@ class Evaluation:
     """Tokens that were predicted."""
     n_bytes: int
     """UTF-8 bytes that they stand for; the end-of-text token stands for none, but what it costs counts."""
-    loss_by_position: np.ndarray
+    loss_by_position: np.ndarray = field(repr=False)
     """(T,) float64: mean loss at each position of the window; T is block_size, or less for a shorter text."""
 
 

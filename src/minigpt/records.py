@@ -45,6 +45,11 @@ class RunRecord:
     """Of its checkpoints, oldest first."""
     state: RunState
 
+    def __repr__(self) -> str:
+        """One line."""
+        step = f"step {self.step:,} of {self.max_steps:,}"
+        return f"run {self.folder}: {self.state}, {step}, {len(self.steps)} checkpoint{'s' * (len(self.steps) != 1)}"
+
     @property
     def name(self) -> str:
         """Its folder's name."""

@@ -63,6 +63,19 @@ class Trace(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self._found)
 
+    def __repr__(self) -> str:
+        """A line an activation: its name and shape; those of all layers of a kind that have the same in one."""
+        lines: dict[tuple[str, tuple[int, ...]], list[str]] = {}
+        for name, found in self.items():
+            kind, dot, layer = name.partition(".")
+            lines.setdefault((kind + dot, tuple(found.shape)), []).append(layer)
+        width = max((len(f"{kind}{own[0]} .. {own[-1]}") for (kind, _), own in lines.items()), default=0)
+        told = [
+            f"  {kind + (own[0] if len(own) < 2 else f'{own[0]} .. {own[-1]}'):<{width}}  {shape}"
+            for (kind, shape), own in lines.items()
+        ]
+        return "\n".join([f"{len(self)} activations, each by its name:", *told])
+
     @property
     def logits(self) -> Tensor:
         """(B, T, V)."""

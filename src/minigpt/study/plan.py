@@ -9,6 +9,7 @@ from minigpt.study.planning.memory import PRECISIONS, STRATEGIES, Memory, checkp
 from minigpt.study.planning.speed import TRAINER_SECONDS, Speed
 from minigpt.study.planning.workload import Workload
 from minigpt.study.scaling_laws.law import FittedLaw, Forecast, compute_optimal, forecast
+from minigpt.units import bytes_text, seconds_text
 
 STARTUP_SECONDS = 5.4
 """Before the first step, with a prepared corpus: `benchmarks/results/startup.md`."""
@@ -67,6 +68,16 @@ class Plan:
     optimum: tuple[float, float]
     """Parameters and tokens that are compute-optimal for the FLOPs of this run."""
     forecast: Forecast
+
+    def __repr__(self) -> str:
+        """Three lines: what is trained, what it takes, what it gives."""
+        return (
+            f"{self.workload.n_parameters:,} parameters, {self.workload.max_steps:,} steps of "
+            f"{self.workload.tokens_per_step:,} tokens on {self.machine.devices} x {self.machine.name}\n"
+            f"{seconds_text(self.duration.total)}, {bytes_text(self.memory.total)} on each device "
+            f"({'it fits' if self.fits else 'too much'}), {bytes_text(self.disk_bytes)} on the disk\n"
+            f"loss {self.forecast.told}"
+        )
 
     @property
     def fits(self) -> bool:

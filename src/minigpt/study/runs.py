@@ -48,6 +48,13 @@ class ListedRun:
     """Flat."""
     reason: str
     """What is wrong with a damaged one, or why another ended before its last step, where that is known."""
+
+    def __repr__(self) -> str:
+        """One line."""
+        step = "" if self.step is None else f", step {self.step:,} of {self.max_steps:,}"
+        loss = "" if self.loss is None else f", loss {self.loss:.4f}"
+        return f"run {self.name}: {self.state}{step}{loss}, {bytes_text(self.bytes)}"
+
     strangers: tuple[str, ...] = ()
     """What lies in its folder that no run writes: with it the folder is never deleted."""
 

@@ -49,6 +49,10 @@ class Fit:
     flops_per_pair: float
     """FLOPs / (N D), the median of the runs: 6 in theory, more where attention or the vocabulary weigh."""
 
+    def __repr__(self) -> str:
+        """One line."""
+        return f"{self.law}, off by {self.residual:.2%}, from {len(self.resampled)} bootstrap fits"
+
     def interval(self, name: str) -> Interval:
         """Of a coefficient: E, A, B, alpha, beta."""
         return _interval([getattr(law, name) for law in self.resampled])

@@ -25,6 +25,10 @@ class Table:
     emphasised: frozenset[int] = field(default_factory=frozenset)
     """The rows that a picture or a terminal may bring out, by position."""
 
+    def __repr__(self) -> str:
+        """As text."""
+        return self.plain()
+
     def plain(self) -> str:
         """Lines of text: columns two spaces apart, nothing cut, no colour, no spaces at the ends of lines."""
         rows = [list(self.columns), *([printable(cell) for cell in row] for row in self.rows)]

@@ -58,6 +58,11 @@ class Prepared:
         share = (self.meta.get("split_by", ""), self.meta.get("val_fraction"))
         return held_out(*share, self.train.n_bytes, self.val.n_bytes)
 
+    def __repr__(self) -> str:
+        """One line."""
+        sizes = f"{self.train.n_tokens:,} tokens to train on, {self.val.n_tokens:,} held out"
+        return f"prepared text {self.folder}: {sizes}, {self.tokenizer.kind} tokenizer"
+
     @property
     def identity(self) -> DataIdentity:
         """Its content, to be compared with that of other data."""

@@ -84,6 +84,8 @@ def as_html(comparison: Comparison, pictures: Sequence[Picture], samples: Sequen
 
 
 _KIND = '<p class="kind">minigpt compare</p>'
+
+
 _PAGE = """\
 <!doctype html>
 <html lang="en">

@@ -133,6 +133,13 @@ class Comparison:
     curves: dict[str, Curve]
     """By run folder."""
 
+    def __repr__(self) -> str:
+        """The claims as sentences, and how many groups there are of which nothing can be claimed."""
+        claims = [verdict.text for verdict in self.verdicts if verdict.claim != "none"]
+        rest = len(self.verdicts) - len(claims)
+        head = f"{len(self.runs)} runs in {len(self.groups)} groups, compared with {self.baseline}"
+        return "\n".join([head, *claims, *([f"no difference can be claimed of {rest} groups"] if rest else [])])
+
 
 def field_of(by: By, measure: Measure) -> str:
     """Which of a run's numbers the verdicts are about."""

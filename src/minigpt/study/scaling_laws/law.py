@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import NormalDist
 
 from minigpt.units import times_text
@@ -86,7 +86,7 @@ class FittedLaw:
     tokens: tuple[float, float]
     flops_per_pair: float = 6.0
     """FLOPs of training / (parameters x tokens) of these runs."""
-    resampled: tuple[Law, ...] = ()
+    resampled: tuple[Law, ...] = field(default=(), repr=False)
     """Fits to as many runs, drawn with replacement; none of a law that only its coefficients are known of."""
     noise: float = 0.0
     """Standard deviation of the log of a run's loss from the law."""

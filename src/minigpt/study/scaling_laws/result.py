@@ -7,6 +7,7 @@ from minigpt.study.scaling_laws.advice import Advice, advise
 from minigpt.study.scaling_laws.isoflop import Frontier, Parabola, frontier, parabolas
 from minigpt.study.scaling_laws.law import FittedLaw
 from minigpt.study.scaling_laws.runs import ScalingSweep
+from minigpt.units import count_text, flops_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +19,11 @@ class ScalingResult:
     parabolas: list[Parabola]
     frontier: Frontier | None
     advice: Advice
+
+    def __repr__(self) -> str:
+        """Three lines: the runs, the law, and what to train."""
+        best = f"{count_text(self.advice.n_parameters)} parameters and {count_text(self.advice.n_tokens)} tokens"
+        return f"{self.sweep}\n{self.fit}\nthe best for {flops_text(self.advice.flops)} FLOPs: {best}"
 
     def fitted_law(self) -> FittedLaw:
         """The law with the runs that it is true of, for `minigpt plan`."""

@@ -45,6 +45,11 @@ class ScalingSweep:
     left_out: list[str]
     """One line for each run that is no point, and why."""
 
+    def __repr__(self) -> str:
+        """One line."""
+        left_out = f", {len(self.left_out)} left out" if self.left_out else ""
+        return f"sweep {self.folder}: {len(self.runs)} finished runs{left_out}"
+
     @property
     def points(self) -> list[Point]:
         """In the order of the cells."""
