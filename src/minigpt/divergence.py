@@ -73,12 +73,11 @@ class Bundle:
     """The GPT's state dict that the step began with."""
     optimizer_name: OptimizerName
     optimizer: dict[str, Any]
+    """The optimizer's state that the step began with."""
 
     def __repr__(self) -> str:
         """One line."""
         return f"step {self.step:,} of a run, kept because {self.reason}"
-
-    """The optimizer's state that the step began with."""
 
 
 def write_bundle(path: Path, bundle: Bundle) -> None:
