@@ -159,3 +159,19 @@ def test_many_numbers_have_their_intervals_below_them(tmp_path: Path) -> None:
         shutil.rmtree(path)
     text = write_report(compare([tmp_path]), tmp_path / "report")[0].read_text()
     assert 'class="many"' not in text
+
+
+def test_a_single_validation_is_a_mark(tmp_path: Path) -> None:
+    """A line of one point would be an empty grid; the spread of its seeds is a line upwards."""
+    for seed in (1, 2):
+        write_run(tmp_path / f"a-s{seed}", [2.0 + seed / 100], seed=seed)
+        write_run(tmp_path / f"b-s{seed}", [3.0 + seed / 100], {"optim.lr": 0.1}, seed=seed)
+    one = draw_curves(compare([tmp_path]))
+    assert one.svg.count("<use ") > draw_curves(compare([longer(tmp_path)])).svg.count("<use ")
+
+
+def longer(folder: Path) -> Path:
+    for seed in (1, 2):
+        write_run(folder / "more" / f"a-s{seed}", [3.0, 2.0 + seed / 100], seed=seed)
+        write_run(folder / "more" / f"b-s{seed}", [3.0, 3.0 + seed / 100], {"optim.lr": 0.1}, seed=seed)
+    return folder / "more"

@@ -83,9 +83,10 @@ def test_what_is_shown(tmp_path: Path, corpus_file: Path) -> None:
     matrices = {"token_embedding", "position", *(f"blocks.0.{layer}" for layer in (
         "attention.qkv", "attention.output", "feedforward.up", "feedforward.down"))}  # fmt: skip
     histograms = set(tags["histograms"])
-    assert {f"weights/{name}" for name in matrices} <= histograms
-    assert {f"gradients/{name}" for name in matrices} <= histograms
-    assert {"activations/stream.0", "activations/stream.1", "activations/heads.0", "activations/logits"} <= histograms
+    assert {f"values of weights/{name}" for name in matrices} <= histograms
+    assert {f"values of gradients/{name}" for name in matrices} <= histograms
+    assert {f"values of activations/{name}" for name in ("stream.0", "stream.1", "heads.0", "logits")} <= histograms
+    assert min(histograms) > "val/loss", "TensorBoard sorts by name: losses come first"
     for name in matrices:
         assert f"gradient_to_weight/{name}" in tags["scalars"]
         assert all(0 < ratio < 1 for _, ratio in curve(tmp_path / "tiny", f"update_to_weight/{name}"))

@@ -133,9 +133,14 @@ def _curves(figure: "Figure", comparison: Comparison, ink: str) -> None:
         if group.name == comparison.baseline:
             style = {"color": tone, "linewidth": 2.2, "linestyle": (0, (5, 1.6))}
         xs, mean, low, high = _band(curves)
-        (handles[group.name],) = axes.plot(xs, mean, **style, zorder=3 if tone else 1)
+        # A line of a single point would be nothing.
+        marker = "o" if len(xs) == 1 else None
+        (handles[group.name],) = axes.plot(xs, mean, marker=marker, **style, zorder=3 if tone else 1)
         if len(curves) > 1 and tone:
-            axes.fill_between(xs, low, high, color=tone, alpha=0.18, linewidth=0, zorder=2)
+            if len(xs) == 1:
+                axes.vlines(xs, low, high, color=tone, alpha=0.35, linewidth=3, zorder=2)
+            else:
+                axes.fill_between(xs, low, high, color=tone, alpha=0.18, linewidth=0, zorder=2)
     _limit(axes, comparison)
     axes.set(xlabel="tokens trained on", ylabel=f"validation: {_words(comparison)}")
     axes.xaxis.set_major_formatter(lambda x, _: count_text(x) if x else "0")

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from minigpt.model.maps import attention_maps
 from minigpt.text.visible import token_texts
-from minigpt.training.panels.panel import Look, Panel, PanelSource
+from minigpt.training.panels.panel import THUMBNAIL, TITLE_SIZE, Look, Panel, PanelSource
 
 GAP = 1
 """Pixels between two maps of the overview, in units of its own."""
@@ -40,7 +40,8 @@ def overview(maps: np.ndarray) -> Figure:
     for layer in range(layers):
         for head in range(heads):
             raster[layer * side :, head * side :][:tokens, :tokens] = maps[layer, head]
-    figure, axes, bar = _figure(max(1.0 * heads, 2.0), 1.0 * layers, margins=(0.5, 0.45, 0.2))
+    figure, axes, bar = _figure(max(1.0 * heads, 2.0), 1.0 * layers, margins=(0.6, 0.55, 0.4))
+    axes.set_title("attention, all heads")
     shown = axes.imshow(raster, cmap="magma_r", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
     axes.set_xticks([head * side + tokens / 2 for head in range(heads)], map(str, range(heads)))
     axes.set_yticks([layer * side + tokens / 2 for layer in range(layers)], map(str, range(layers)))
@@ -55,11 +56,12 @@ def large(weights: np.ndarray, texts: list[str], layer: int, head: int) -> Figur
     """One map (T, T) with its tokens along both sides."""
     longest = 0.3 + 0.084 * max(map(len, texts))  # inches of a label
     side = max(2.5, 0.2 * len(texts))
-    figure, axes, bar = _figure(side, side, margins=(longest + 0.2, longest + 0.2, 0.4))
+    figure, axes, bar = _figure(side, side, margins=(longest + 0.3, longest + 0.3, 0.7))
     shown = axes.imshow(weights, cmap="magma_r", vmin=0, vmax=1, interpolation="nearest")
     axes.set_xticks(range(len(texts)), texts, rotation=90, family="monospace", fontsize=9, parse_math=False)
     axes.set_yticks(range(len(texts)), texts, family="monospace", fontsize=9, parse_math=False)
     axes.set(xlabel="token that is read", ylabel="token that reads", title=f"layer {layer}, head {head}")
+    axes.title.set_fontsize(TITLE_SIZE * max(1.0, figure.get_figwidth() / THUMBNAIL))
     axes.spines[["top", "right"]].set_visible(False)
     figure.colorbar(shown, cax=bar, label="weight")
     return figure

@@ -28,7 +28,7 @@ def picture(bins: Bins, error: float) -> Figure:
     x, y = bins.against[filled], bins.means[filled]
     axes.vlines(x, np.minimum(x, y), np.maximum(x, y), color="#c0504d", lw=1.2)
     axes.scatter(x, y, s=12 + 300 * bins.counts[filled] / bins.counts.sum(), color="#1f4e79", zorder=3)
-    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", title=f"expected calibration error {error:.3f}")
-    axes.set(xlabel="probability of the likeliest token", ylabel="how often it came")
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", title=f"calibration: off by {error:.3f}")
+    axes.set(xlabel="how sure the model is", ylabel="how often it is right")
     axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -39,17 +39,17 @@ class FrequencyPanel(Panel):
 
 def picture(bins: Bins) -> Figure:
     """A bar for each bin, with the share of the text that its tokens make up."""
-    figure = Figure(figsize=(6, 3.2), dpi=100, layout="constrained")
+    figure = Figure(figsize=(4.4, 3.0), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     places = np.arange(len(NAMES))
     losses = np.nan_to_num(bins.means)
     axes.barh(places, losses, color="#6d9cc6")
     for place, count, loss in zip(places.tolist(), bins.counts.tolist(), losses.tolist(), strict=True):
-        share = f"{loss:.2f}  ({count / bins.counts.sum():.1%} of the text)" if count else "none here"
-        axes.text(loss, place, f" {share}", va="center", fontsize=8)
+        share = f"{loss:.2f} ({count / bins.counts.sum():.0%})" if count else "none here"
+        axes.text(loss, place, f" {share}", va="center")
     axes.set_yticks(places, NAMES)
     axes.invert_yaxis()
-    axes.set_xlim(0, max(1e-9, losses.max()) * 1.45)  # room for the words behind the longest bar
-    axes.set(xlabel="loss (nats)", ylabel="how common the token is")
+    axes.set_xlim(0, max(1e-9, losses.max()) * 1.6)  # room for the words behind the longest bar
+    axes.set(title="loss of common and rare tokens", xlabel="nats (share of the text)")
     axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -5,6 +5,8 @@ from minigpt.training.panels.panel import Look, Panel
 
 KINDS = ("stream", "query", "key", "value", "heads", "attention", "hidden", "feedforward", "logits")
 """The activations that are shown, those of the fixed sentence."""
+VALUES = "values of"
+"""What their groups begin with: TensorBoard sorts by name, and the losses of `train` and `val` are looked for first."""
 
 
 class HistogramsPanel(Panel):
@@ -13,9 +15,9 @@ class HistogramsPanel(Panel):
     def show(self, look: Look) -> None:
         """Weights after the step; the gradient that it was made with, clipped; activations of the new weights."""
         for name, weight in matrices(look.model).items():
-            look.histogram(f"weights/{name}", weight)
+            look.histogram(f"{VALUES} weights/{name}", weight)
         for name, gradient in gradients(look.model).items():
-            look.histogram(f"gradients/{name}", gradient)
+            look.histogram(f"{VALUES} gradients/{name}", gradient)
         kinds = KINDS if look.model.config.n_layer else ("stream", "logits")
         for name, activation in look.model.trace(look.tokens, keep=kinds).items():
-            look.histogram(f"activations/{name}", activation)
+            look.histogram(f"{VALUES} activations/{name}", activation)

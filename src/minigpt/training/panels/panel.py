@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -94,6 +95,11 @@ class Look:
         self.board.experiment.add_image(tag, pixels, self.step, dataformats="HWC")
 
 
+THUMBNAIL = 4.4
+"""Inches of the width of a figure whose words can still be read where TensorBoard shows it small."""
+TITLE_SIZE = 13
+LOOK: dict[Any, Any] = {"font.size": 11, "axes.titlesize": TITLE_SIZE, "axes.titleweight": "bold"}
+"""matplotlib's settings for all pictures of panels."""
 MOST_VALUES = 2**16
 """Numbers in a histogram: a shape is no clearer with more of them, and TensorBoard counts them one by one."""
 

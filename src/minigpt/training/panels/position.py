@@ -24,13 +24,13 @@ class PositionPanel(Panel):
 
 def picture(losses: np.ndarray) -> Figure:
     """The curve (T,), with the mean of the window."""
-    figure = Figure(figsize=(6, 3.2), dpi=100, layout="constrained")
+    figure = Figure(figsize=(4.4, 3.0), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     axes.plot(np.arange(1, len(losses) + 1), losses, color="#1f4e79", lw=1.4)
     axes.axhline(losses.mean(), color="#d9a441", lw=1, label=f"mean {losses.mean():.3f}")
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:.0f}")
-    axes.set(xlabel="tokens that the model has to go by", ylabel="loss (nats)")
+    axes.set(title="loss by position", xlabel="tokens of context", ylabel="nats")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     return figure

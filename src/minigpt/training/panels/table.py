@@ -10,6 +10,7 @@ from functools import partial
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from matplotlib import rc_context
 from torch.optim import Optimizer
 
 from minigpt.hardware.matmul import synchronize
@@ -20,7 +21,7 @@ from minigpt.training.panels.calibration import CalibrationPanel
 from minigpt.training.panels.frequency import FrequencyPanel
 from minigpt.training.panels.histograms import HistogramsPanel
 from minigpt.training.panels.names import PanelName
-from minigpt.training.panels.panel import Look, Panel, PanelSource
+from minigpt.training.panels.panel import LOOK, Look, Panel, PanelSource
 from minigpt.training.panels.position import PositionPanel
 from minigpt.training.panels.ratios import RatiosPanel
 from minigpt.training.panels.samples import SamplesPanel
@@ -81,7 +82,7 @@ class Panels(EveryStep):
         if any(self.panels[name].reads_predictions for name in due):
             shows = {"predictions": lambda: look.predictions} | shows
         for name, show in shows.items():
-            with self._timed(pl_module.device) as spent, torch.no_grad():
+            with self._timed(pl_module.device) as spent, torch.no_grad(), rc_context(LOOK):
                 show()
             self.costs[name].append(spent[0] + self._before.pop(name, 0.0))
             look.scalar(f"panel_ms/{name}", self.costs[name][-1])
