@@ -2,7 +2,7 @@
 
 import pytest
 
-from minigpt.study.tables import Table, columns_text, display_width, folded, hanging
+from minigpt.study.tables import Table, columns_text, display_width, folded, hanging, wrapped
 
 
 def test_columns_are_aligned_whatever_the_letters() -> None:
@@ -61,3 +61,12 @@ def test_long_names_are_numbered() -> None:
     assert (legend.title, legend.columns, legend.rows) == ("t", ("#", "group"), [("1", "x" * 70), ("2", "base")])
     assert [block.title for block in blocks] == ["", ""]
     assert {tuple(row[0] for row in block.rows) for block in blocks} == {("1", "2")}
+
+
+def test_no_line_ends_within_an_option_or_a_command() -> None:
+    text = "lower --data.batch_size 16 or call minigpt plan with --model.n_layer 4: a step needs 1.93 ± 0.02 GB"
+    for width in range(12, 60):
+        lines = wrapped(text, width)
+        assert " ".join(lines) == text
+        assert not any(line.split()[-1] in {"--data.batch_size", "minigpt", "--model.n_layer", "±"} for line in lines)
+        assert hanging("x: ", text, width)[0].startswith("x: lower")

@@ -1,7 +1,5 @@
 """Tables on the terminal: with lines and colours where a person looks, as plain text where a program reads."""
 
-import re
-import textwrap
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -11,13 +9,11 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from minigpt.errors import printable
-from minigpt.study.tables import Table, columns_text
+from minigpt.study.tables import Table, columns_text, wrapped
 
 _EDGES = 2
 """Columns that the box takes on both sides together."""
 _INDENT = "  "
-_TIED = re.compile(r" ([±=<]) ")
-"""Signs that no line ends or begins with: what stands beside them is one number."""
 
 
 def show(console: Console, table: Table) -> None:
@@ -45,7 +41,7 @@ def say(console: Console, line: str = "", style: str | None = None) -> None:
     """One line, as it is: in a pipe it is not wrapped, in a terminal at words."""
     line = printable(line)
     if console.is_terminal:
-        line = "\n".join(_wrapped(line, console.width)) if line else ""
+        line = "\n".join(wrapped(line, console.width)) if line else ""
     console.print(Text(line, style=style or ""), soft_wrap=True)
 
 
@@ -89,12 +85,5 @@ def _stacked(table: Table, rest: Table, width: int) -> Iterator[tuple[str, str]]
         if line:
             yield f"{_INDENT}{line}", style
         for place in sentences:
-            for part in _wrapped(printable(row[place]), width - len(_INDENT)):
+            for part in wrapped(printable(row[place]), width - len(_INDENT)):
                 yield f"{_INDENT}{part}", style
-
-
-def _wrapped(line: str, width: int) -> list[str]:
-    """`line` in lines of `width` letters at most; a longer word stays whole, and so does `1.93 ± 0.02`."""
-    tied = _TIED.sub("\u00a0\\1\u00a0", line)
-    parts = textwrap.wrap(tied, width, break_long_words=False, break_on_hyphens=False)
-    return [part.replace("\u00a0", " ") for part in parts]

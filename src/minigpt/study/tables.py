@@ -1,5 +1,6 @@
 """A table as data, as plain text that no pipe cuts, and in parts that a narrow terminal has room for."""
 
+import re
 import textwrap
 import unicodedata
 from collections.abc import Collection, Sequence
@@ -79,6 +80,10 @@ GAP = 2
 _SENTENCE = 30
 """Columns of a terminal in which a sentence can still be read."""
 _NAMES_SHARE = 0.5
+_NUMBER = re.compile(r" ([±=<]) ")
+"""Signs that no line ends or begins with: what stands beside them is one number."""
+_COMMAND = re.compile(r"(\bminigpt|--[a-z_][\w.]*) (?=[^\s-])")
+"""Words that belong to the next one."""
 
 
 def columns_text(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
@@ -112,14 +117,20 @@ def hanging(label: str, text: str, width: int | None) -> list[str]:
     """`label` and `text` as lines of at most `width` columns (None: as one), broken between words below the text."""
     if width is None:
         return [label + text]
-    return textwrap.wrap(
-        text,
-        width,
-        initial_indent=label,
-        subsequent_indent=" " * len(label),
-        break_long_words=False,  # a path or an option is for pasting
-        break_on_hyphens=False,
+    return wrapped(text, width, first=label, rest=" " * len(label))
+
+
+def wrapped(line: str, width: int, *, first: str = "", rest: str = "") -> list[str]:
+    """`line` in lines of `width` letters at most, which begin with `first` and `rest`.
+
+    A longer word stays whole: a path or an option is for pasting. So do an option with its value, a command with its
+    name, and `1.93 ± 0.02`.
+    """
+    tied = _COMMAND.sub("\\1\u00a0", _NUMBER.sub("\u00a0\\1\u00a0", line))
+    parts = textwrap.wrap(
+        tied, width, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
     )
+    return [part.replace("\u00a0", " ") for part in parts]
 
 
 def display_width(text: str) -> int:
