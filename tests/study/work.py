@@ -14,9 +14,8 @@ MODEL = {"vocab_size": 300, "block_size": 16, "n_layer": 2, "n_head": 2, "n_embd
 
 def text(**changes: Any) -> TextOutlook:
     counted = {"train_tokens": 1_000_000, "val_tokens": 100_000, "vocab_size": 300, "used_vocabulary": 300}
-    return TextOutlook(
-        **{**counted, "n_bytes": 2e6, "held_out": "10.0%", "is_exact": True, "source": "counted", **changes}
-    )
+    told = {"held_out": "10.0%", "files": None, "source": "counted"}
+    return TextOutlook(**{**counted, **told, "n_bytes": 2e6, "is_exact": True, **changes})
 
 
 def workload(**changes: Any) -> Workload:

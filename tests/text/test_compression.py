@@ -57,7 +57,7 @@ def test_one_that_is_something_else_or_damaged(tmp_path: Path, suffix: str) -> N
         read(path)
     compress(path, DATA)
     path.write_bytes(path.read_bytes() + b"trailing")
-    with pytest.raises(DataError, match=r"not (gzip|Zstandard) data, or damaged"):
+    with pytest.raises(DataError, match=r"its (gzip|Zstandard) data are followed by something else, or damaged"):
         read(path)
 
 
@@ -66,14 +66,34 @@ def test_gzip_notices_a_flipped_bit(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[-6] ^= 1  # in the CRC-32
     path.write_bytes(data)
+    with pytest.raises(DataError, match=r"its gzip data are damaged: .*incorrect data check"):
+        read(path)
+
+
+@pytest.mark.parametrize("padding", [1, 512, 999, 1000, 1001, 200_000])
+def test_gzip_may_be_padded_with_zeros_over_any_border_of_blocks(tmp_path: Path, padding: int) -> None:
+    path = compress(tmp_path / "a.gz", DATA)
+    member = path.read_bytes()
+    path.write_bytes(member + bytes(padding))
+    assert read(path) == DATA
+    path.write_bytes(member + bytes(padding) + member)
+    assert read(path) == DATA * 2
+    path.write_bytes(member + bytes(padding) + member[:-9])
+    with pytest.raises(DataError, match="cut short"):
+        read(path)
+    path.write_bytes(bytes(padding) + member)
     with pytest.raises(DataError, match="not gzip data, or damaged"):
         read(path)
 
 
-def test_gzip_may_be_padded_with_zeros(tmp_path: Path) -> None:
-    path = compress(tmp_path / "a.gz", DATA)
-    path.write_bytes(path.read_bytes() + bytes(512))
-    assert read(path) == DATA
+@pytest.mark.parametrize("log", [27, 28, 31])
+def test_zstandard_of_any_window_is_read(tmp_path: Path, log: int) -> None:
+    """As `zstd --long=31` writes: the frame of a stream of unknown length names its whole window."""
+    zstandard = pytest.importorskip("zstandard")
+    settings = zstandard.ZstdCompressionParameters(window_log=log, enable_ldm=True, chain_log=10, hash_log=10)
+    packer = zstandard.ZstdCompressor(compression_params=settings).compressobj()
+    (tmp_path / "a.zst").write_bytes(packer.compress(DATA) + packer.flush())
+    assert read(tmp_path / "a.zst") == DATA
 
 
 def test_without_zstandard_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,6 +42,84 @@ def test_a_glob_gives_what_it_matches_in_order(folder: Path, monkeypatch: pytest
     assert list(open_corpus("*.md").documents()) == ["a.md"]
 
 
+@pytest.fixture
+def linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Links of every kind: to a folder inside, outside and above, to itself, to a file, to nothing."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("lp/a.txt", "lp/sub/b.txt", "lp/sub/t.csv", "other/deep/c.txt"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(name)
+    links = {"self": ".", "self2": ".", "up": "..", "root": "/", "link": "../other", "next": "../other/deep"}
+    links |= {"0.txt": "a.txt", "broken.txt": "nothing", "round.txt": "round.txt"}
+    for name, target in links.items():
+        Path("lp", name).symlink_to(target)
+    os.mkfifo("lp/pipe.txt")
+    return tmp_path
+
+
+@pytest.mark.parametrize("spec", ["lp", "lp/**/*.txt", "{here}/lp", "{here}/lp/**/**/*.txt", "lp/**"])
+def test_links_are_followed_and_each_file_is_read_once(linked: Path, spec: str) -> None:
+    corpus = open_corpus(spec.format(here=linked))
+    names = [path.relative_to(linked / "lp") for path in (file.absolute() for file in corpus.files)]
+    expected = ["a.txt", "link/deep/c.txt", "sub/b.txt", *(["sub/t.csv"] if spec == "lp/**" else [])]
+    assert [str(name) for name in names] == expected
+    told = dict(corpus.left_out)
+    assert told["broken link"] == 2
+    assert told["FIFO"] == 1
+    assert told["link to a file that is read anyway"] == 1
+    assert told["link to a folder above"] == 2
+    assert told["link to a folder that is read anyway"] == 3
+    assert corpus.told is not None
+    assert corpus.told.startswith(f"{len(expected)} read")
+    assert "2 broken links" in corpus.told
+
+
+def test_what_a_folder_leaves_out_is_counted(folder: Path) -> None:
+    assert open_corpus(str(folder)).told == "4 read; passed over: 2 hidden, 1 .csv, 1 .png"
+    for number in range(7):
+        (folder / f"x.{number}").write_text("x")
+    told = open_corpus(str(folder)).told
+    assert told == "4 read; passed over: 2 hidden, 1 .0, 1 .1, 1 .2, 1 .3, 1 .4, 4 of other suffixes"
+    assert open_corpus(str(folder / "a.md")).told is None
+    (folder / "tables").mkdir()
+    (folder / "tables" / "a.csv").write_text("a,b")
+    with pytest.raises(DataError, match=r"no text files in this folder .*; passed over: 1 .csv\)"):
+        open_corpus(str(folder / "tables"))
+
+
+def test_a_table_that_is_read_as_text_is_told(folder: Path) -> None:
+    expected = "1 read; 1 .csv or .tsv as plain text, with header, separators and quotes"
+    assert open_corpus(str(folder / "table.csv")).told == expected
+    assert open_corpus(f"{folder}/*.csv").told == expected
+
+
+def test_a_folder_that_cannot_be_listed_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda path: (path / "none").stat() if path.name == "sub" else whole(path))
+    assert open_corpus(str(folder)).told == (
+        "2 read; passed over: 2 hidden, 1 .csv, 1 .png, 1 folder that cannot be read"
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "what"),
+    [("pipe.txt", "a FIFO"), ("/dev/null", "a device"), ("/proc/version", "a file of unknown size")],
+)
+def test_what_is_no_ordinary_file_is_called_what_it_is(tmp_path: Path, path: str, what: str) -> None:
+    os.mkfifo(tmp_path / "pipe.txt")
+    if not (tmp_path / path).exists():
+        pytest.skip(f"there is no {path} on this system")
+    with pytest.raises(DataError, match=f"{path}: {what}.*: write its content into an ordinary file"):
+        open_corpus(str(tmp_path / path))
+    with pytest.raises(DataError, match=r"the pattern matches no file but 1 (FIFO|device|file of unknown size)"):
+        open_corpus(str(tmp_path / path[:-1]) + "?")
+
+
+def test_a_broken_link_is_called_one(linked: Path) -> None:
+    with pytest.raises(DataError, match=r"corpus lp/broken.txt: a broken link: it leads to nothing"):
+        open_corpus("lp/broken.txt")
+
+
 def test_a_file_with_a_pattern_in_its_name_is_that_file(tmp_path: Path) -> None:
     (tmp_path / "a[1].txt").write_text("text")
     assert list(open_corpus(str(tmp_path / "a[1].txt")).documents()) == ["text"]

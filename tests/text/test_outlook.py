@@ -22,7 +22,7 @@ def test_an_estimate_first_and_a_count_once_it_is_prepared(tokenizer: str, corpu
     options = PrepareOptions(corpus=str(corpus_file), tokenizer=tokenizer, vocab_size=300)
     guess = look_ahead(options)
     assert not guess.is_exact
-    assert re.fullmatch(r"estimated at [\d.]+ bytes? a token from 0.02 MB", guess.source)
+    assert re.fullmatch(r"estimated at [\d.]+ bytes? a token from 20 kB", guess.source)
     assert not (tmp_path / "cache").exists()
     prepared = prepare_cached(options)
     count = look_ahead(options)

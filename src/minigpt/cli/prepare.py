@@ -103,6 +103,8 @@ def as_table(prepared: "Prepared") -> str:
     table = ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in cells]
     tokenizer = f"{prepared.tokenizer.kind}, {prepared.tokenizer.vocab_size:,} tokens"
     rows = {"folder": prepared.folder, "tokenizer": tokenizer, "held out": prepared.held_out}
+    if prepared.files:
+        rows["files"] = prepared.files
     return "\n".join([*table, *(f"{name:<11}{value}" for name, value in rows.items())])
 
 

@@ -33,7 +33,9 @@ def open_stream(path: Path) -> Stream:
             import zstandard
         except ImportError:
             raise DataError(f"{path}: reading Zstandard needs zstandard: pip install 'minigpt[data]'") from None
-        return _Decompressed(path, "Zstandard", zstandard.ZstdDecompressor().decompressobj, zstandard.ZstdError)
+        # Of `zstd --long=31`: a frame may need a window of 2 GiB, which only such a frame takes.
+        decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 31)
+        return _Decompressed(path, "Zstandard", decompressor.decompressobj, zstandard.ZstdError)
     return path.open("rb")
 
 
@@ -48,6 +50,7 @@ class _Decompressed:
         self._file = path.open("rb")
         self._frame: Any = None
         self._waiting = b""
+        self._n_frames = 0
 
     def read(self, size: int, /) -> bytes:
         """The next block as it comes out: its size depends on how well it was compressed, not on `size`."""
@@ -58,17 +61,27 @@ class _Decompressed:
                 if self._frame is not None:
                     raise DataError(f"{self._path}: cut short: its {self._kind} data end too early")
                 return b""
+            if self._frame is None and self._n_frames and self._kind == "gzip":
+                data = data.lstrip(b"\0")  # some writers pad a file with zeros, which are not the beginning of a member
+                if not data:
+                    continue
+            begins = self._frame is None
             try:
                 self._frame = self._frame or self._new_frame()
                 plain: bytes = self._frame.decompress(data)
             except self._error as error:
-                raise DataError(f"{self._path}: not {self._kind} data, or damaged: {error}") from None
+                raise DataError(f"{self._path}: {self._wrong(begins)}: {error}") from None
             if self._frame.eof:
-                # Some writers pad a gzip file with zeros, which are not the beginning of a member.
-                rest = self._frame.unused_data
-                self._waiting, self._frame = (rest.lstrip(b"\0") if self._kind == "gzip" else rest), None
+                self._waiting, self._frame = self._frame.unused_data, None
+                self._n_frames += 1
             if plain:
                 return plain
+
+    def _wrong(self, begins: bool) -> str:
+        """What an error of the library means at this place."""
+        if self._n_frames and begins:
+            return f"its {self._kind} data are followed by something else, or damaged"
+        return f"not {self._kind} data, or damaged" if begins else f"its {self._kind} data are damaged"
 
     def __enter__(self) -> Self:
         return self

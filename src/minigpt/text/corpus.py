@@ -4,6 +4,7 @@ import glob
 import hashlib
 import os
 import sysconfig
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -17,12 +18,14 @@ from minigpt.text.cache import cache_root, file_state, recall, remember
 from minigpt.text.compression import is_compressed
 from minigpt.text.pieces import PIECE_BYTES
 from minigpt.text.sources import LINE_SUFFIXES, ROW_SUFFIXES, Span, inner_suffix, kind_of, read_span, spans_of_file
+from minigpt.text.walk import Walk, check_file, listed, walk_folder, walk_glob
 
 PROSE_SUFFIXES = (".txt", ".text", ".md", ".markdown", ".rst", ".tex", ".org", ".adoc")
 CODE_SUFFIXES = (
     *(".c", ".cc", ".cpp", ".cs", ".go", ".h", ".hpp", ".hs", ".java", ".jl", ".js", ".kt", ".lua", ".ml", ".php"),
     *(".pl", ".py", ".pyi", ".r", ".rb", ".rs", ".scala", ".sh", ".sql", ".swift", ".ts"),
 )
+TABLE_SUFFIXES = (".csv", ".tsv")
 FOLDER_SUFFIXES = (*PROSE_SUFFIXES, *CODE_SUFFIXES, *LINE_SUFFIXES, *ROW_SUFFIXES)
 """What is taken from a folder, each also with .gz or .zst behind it. JSON, HTML and data tables are not prose."""
 NAMED_CORPORA = ("python", "shakespeare")
@@ -49,6 +52,21 @@ class Corpus:
     files: tuple[Path, ...]
     text_field: str = "text"
     skip_unreadable: bool = False
+    left_out: tuple[tuple[str, int], ...] = ()
+    """Why paths of a folder or a glob were passed over, and how many for each reason."""
+
+    @property
+    def told(self) -> str | None:
+        """Which files are read and which are not, in words; None where one file is read as what it is."""
+        tables = [path for path in self.files if inner_suffix(path) in TABLE_SUFFIXES]
+        if len(self.files) == 1 and not tables and not self.left_out:
+            return None
+        words = [f"{len(self.files):,} read"]
+        if tables:
+            words.append(f"{len(tables):,} .csv or .tsv as plain text, with header, separators and quotes")
+        if self.left_out:
+            words.append(f"passed over: {listed(self.left_out)}")
+        return "; ".join(words)
 
     @property
     def n_bytes(self) -> int:
@@ -112,7 +130,8 @@ def open_corpus(spec: str, text_field: str = "text") -> Corpus:
     """The corpus that `spec` names: `python`, `shakespeare`, a file, a folder or a glob. DataError if there is none.
 
     A file named like a named corpus is `./python`. In a folder, hidden files are left out, and those whose suffix is
-    none of FOLDER_SUFFIXES; a single file or a glob's matches are read whatever their names.
+    none of FOLDER_SUFFIXES; a single file or a glob's matches are read whatever their names. Links are followed, and
+    each file is read once, by its real path.
     """
     if spec == "python":
         return _python_corpus()
@@ -123,11 +142,14 @@ def open_corpus(spec: str, text_field: str = "text") -> Corpus:
     path = Path(spec).expanduser()
     try:
         if path.is_dir():
-            files = _files_of_folder(path)
+            files, left_out = _walk_folder(path)
         elif path.exists():
-            files = [path]
+            check_file(path)
+            files, left_out = [path], Counter()
         elif glob.has_magic(spec):
-            files = _files_of_glob(spec)
+            files, left_out = _walk_glob(spec)
+        elif path.is_symlink():
+            raise DataError(f"corpus {spec}: a broken link: it leads to {path.readlink()}")
         else:
             raise DataError(_no_such_corpus(spec, path))
         empty = not any(file.stat().st_size for file in files)
@@ -136,7 +158,7 @@ def open_corpus(spec: str, text_field: str = "text") -> Corpus:
     if empty:
         raise DataError(f"{spec}: empty: {'it holds' if len(files) == 1 else 'its files hold'} no text")
     name = path.resolve().name.split(".")[0] if not glob.has_magic(path.name) else "glob"
-    return Corpus(name=name or "corpus", files=tuple(files), text_field=text_field)
+    return Corpus(name=name or "corpus", files=tuple(files), text_field=text_field, left_out=tuple(left_out.items()))
 
 
 def _python_corpus() -> Corpus:
@@ -180,25 +202,21 @@ def _check_shakespeare(content: bytes, source: str) -> None:
         raise DataError(f"corpus shakespeare: {source} has sha256 {found}, expected {SHAKESPEARE_SHA256}")
 
 
-def _files_of_folder(folder: Path) -> list[Path]:
-    files: list[Path] = []
-    for where, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        visible = [Path(where, name) for name in names if not name.startswith(".")]
-        files += [path for path in visible if inner_suffix(path) in FOLDER_SUFFIXES and path.is_file()]
-    if not files:
+def _walk_folder(folder: Path) -> Walk:
+    walk = walk_folder(folder, lambda path: inner_suffix(path) in FOLDER_SUFFIXES, inner_suffix)
+    if not walk.files:
         looked_for = f"looked for {' '.join(FOLDER_SUFFIXES)}, each also with .gz or .zst"
-        raise DataError(f"{folder}: no text files in this folder ({looked_for})")
-    return sorted(files, key=lambda path: path.relative_to(folder).parts)
+        passed = f"; passed over: {listed(walk.left_out.items())}" if walk.left_out else ""
+        raise DataError(f"{folder}: no text files in this folder ({looked_for}{passed})")
+    return walk
 
 
-def _files_of_glob(pattern: str) -> list[Path]:
-    # Path.glob takes no absolute patterns.
-    found = glob.glob(str(Path(pattern).expanduser()), recursive=True)  # noqa: PTH207
-    files = sorted(path for path in map(Path, found) if path.is_file())
-    if not files:
-        raise DataError(f"corpus {pattern}: the pattern matches no file")
-    return files
+def _walk_glob(pattern: str) -> Walk:
+    walk = walk_glob(pattern)
+    if not walk.files:
+        passed = f" but {listed(walk.left_out.items())}" if walk.left_out else ""
+        raise DataError(f"corpus {pattern}: the pattern matches no file{passed}")
+    return walk
 
 
 def _no_such_corpus(spec: str, path: Path) -> str:

@@ -47,6 +47,8 @@ class TextOutlook:
     held_out: str
     """The share of the text that is held out, and how, in words."""
     is_exact: bool
+    files: str | None
+    """Which files of the corpus are read and which passed over, in words; None where there is nothing to say."""
     source: str
     """Where the numbers come from, in words."""
 
@@ -60,7 +62,7 @@ def look_ahead(options: PrepareOptions) -> TextOutlook:
     if corpus is None or corpus.unread_bytes <= _READ_AT_MOST:
         folder = _find(options)
         if folder is not None:
-            return _counted(folder)
+            return _counted(folder, corpus)
     return _estimated(options, corpus)
 
 
@@ -121,7 +123,7 @@ def _find(options: PrepareOptions) -> Path | None:
         return None
 
 
-def _counted(folder: Path) -> TextOutlook:
+def _counted(folder: Path, corpus: Corpus | None) -> TextOutlook:
     index = read_index(folder)
     tokenizer = load_tokenizer(folder / index["tokenizer"])
     return TextOutlook(
@@ -134,6 +136,7 @@ def _counted(folder: Path) -> TextOutlook:
             index["meta"]["split_by"], index["meta"]["val_fraction"], index["train"]["n_bytes"], index["val"]["n_bytes"]
         ),
         is_exact=True,
+        files=corpus.told if corpus else None,
         source=f"counted in {folder.name}",
     )
 
@@ -165,6 +168,7 @@ def _estimated(options: PrepareOptions, corpus: Corpus | None) -> TextOutlook:
         n_bytes=n_bytes,
         held_out=f"about {options.val_fraction:.1%}",
         is_exact=False,
+        files=corpus.told if corpus else None,
         source=f"estimated at {per_token:.2g} byte{'' if per_token == 1 else 's'} a token from {told}",
     )
 

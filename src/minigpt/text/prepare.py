@@ -6,7 +6,7 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -149,7 +149,7 @@ def _make(recipe: _Recipe, out: Path, progress: Progress | bool) -> Prepared:
             write_mark(out, "prepared text")  # first of all: stopped at any moment, the folder is known
             if not _holds(out, recipe.key()):  # unless another process made it while this one waited
                 _write_shards(recipe, out, report)
-    return open_prepared(out)
+    return replace(open_prepared(out), files=recipe.corpus.told)
 
 
 @contextmanager

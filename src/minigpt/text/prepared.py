@@ -52,6 +52,9 @@ class Prepared:
     meta: dict[str, Any]
     """How it was made: the options, and `split_by`: what split=auto came to mean, documents, position or within."""
 
+    files: str | None = None
+    """Which files were read now and which passed over, in words; None where there is nothing to say."""
+
     @property
     def held_out(self) -> str:
         """Which share of the text is held out, and how, in words."""

@@ -48,16 +48,18 @@ def print_start(
     if experiment.optim.warmup_steps >= max_steps:
         steps += f" (all in the warm-up of {experiment.optim.warmup_steps:,})"
     corpus = f"{experiment.data.corpus} ({prepared.tokenizer.kind})"
+    files = {"files": prepared.files} if prepared.files else {}
     rows = {
         "model": f"{parameter_count(config):,} parameters, {config.n_layer} layers, vocabulary {config.vocab_size:,}",
         "data": f"{corpus}: {trained:,} tokens to train on, {held_out:,} held out: {prepared.held_out}",
+        **files,
         "steps": f"{steps} = {max_steps * per_step / trained:.2f} passes over the data",
         "device": device,
         "run": str(folder),
     }
     if start.checkpoint:
         rows["from"] = f"{start.checkpoint.path} {'(its weights alone)' if start.weights_only else f'(step {step:,})'}"
-    _print_rows(console, rows, facts=("model", "data", "steps", "device"))
+    _print_rows(console, rows, facts=("model", "data", "files", "steps", "device"))
     for key, (then, now) in changes.items():
         console.print(Text.assemble(("changed  ", "bold yellow"), f"{key}: {then} -> {now}"))
 

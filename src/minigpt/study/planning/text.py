@@ -18,6 +18,7 @@ def plan_lines(plan: Plan) -> list[tuple[str, str]]:
         ("parameters", f"{workload.n_parameters:,}: {parts}"),
         ("data", f"{workload.corpus} ({workload.tokenizer}): {exact}{text.train_tokens:,} tokens to train on, "
                  f"{exact}{text.val_tokens:,} held out: {text.held_out}; {text.source}"),
+        *([("files", text.files)] if text.files else []),
         ("steps", f"{workload.max_steps:,} of {workload.tokens_per_step:,} tokens ({workload.accumulate} x "
                   f"{workload.batch_size} x {workload.config.block_size}) = {count_text(workload.tokens)} tokens = "
                   f"{_passes(workload.passes)} passes over the data"),
