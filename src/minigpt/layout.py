@@ -20,6 +20,10 @@ SWEEP = "sweep.json"
 EARLIER = re.compile(r"earlier-\d+")
 """Names of folders in a run's: what it had written before it began anew, without a checkpoint to go on from."""
 
+LINES = tuple(f"line{number}" for number in range(1, 8))
+"""Folders in a run's, each a run of its own to TensorBoard, which gives it a colour: of the curves that one chart shows
+together every seventh is in the same. It has seven colours."""
+
 BEST_NAME = "best.ckpt"
 """In a run's `checkpoints/`: the one of the lowest validation loss."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from minigpt.files import atomic_write, written_as
-from minigpt.layout import CHECKPOINTS, EARLIER, PROVENANCE, SWEEP
+from minigpt.layout import CHECKPOINTS, EARLIER, LINES, PROVENANCE, SWEEP
 
 MARK = ".minigpt"
 """A file that is written first into a folder that is taken, and says for what, a line each."""
@@ -23,6 +23,7 @@ _RUN_FILE = {
     "": re.compile(_RUN_NAMES),
     "checkpoints": re.compile(r"(step=\d+|best)\.ckpt"),
     "divergences": re.compile(r"step=\d+\.pt"),
+    **dict.fromkeys(LINES, re.compile(r"events\.out\.tfevents\..+")),
 }
 """What a run, and the sweep that trains it, write: in its folder and in the folders inside it."""
 _HIDDEN = re.compile(r"\.minigpt|\.lock|\.stop|\.DS_Store")

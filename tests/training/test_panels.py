@@ -11,6 +11,7 @@ from lightning.pytorch import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from minigpt.errors import ConfigError
+from minigpt.ownership import strangers
 from minigpt.training.config import RunConfig
 from minigpt.training.curves import WALL_CLOCK
 from minigpt.training.fit import fit
@@ -71,6 +72,27 @@ def test_all_panels_change_no_bit(tmp_path: Path, corpus_file: Path, optimizer: 
     assert all(torch.equal(one, other) for one, other in zip(with_panels.states, without.states, strict=True))
 
 
+def line(folder: Path, tag: str) -> list[tuple[int, float]]:
+    """The curve `tag` of a chart of several: in one of the folders that give it a colour, and in no other."""
+    (found,) = [each for each in sorted(folder.glob("line*")) if tag in events_of(each).Tags()["scalars"]]
+    return curve(found, tag)
+
+
+def test_lines_of_a_chart_have_their_own_colours(tmp_path: Path, corpus_file: Path) -> None:
+    """TensorBoard colours by run, so neighbours are in other folders; each stays in its own, whatever is due."""
+    panels = ("ratios:3", "position:4", "calibration:6")
+    assert fit(paneled(tmp_path, corpus_file, run__panels=panels, trainer__max_steps=4)) == 0
+    assert fit(paneled(tmp_path, corpus_file, run__panels=panels), ckpt_path="last") == 0
+    homes: dict[str, list[str]] = {}
+    for folder in sorted((tmp_path / "tiny").glob("line*")):
+        for tag in events_of(folder).Tags()["scalars"]:
+            homes.setdefault(tag, []).append(folder.name)
+    assert all(len(found) == 1 for found in homes.values())
+    assert len({homes[tag][0] for tag in homes if tag.startswith("loss_by_position/")}) == 5
+    assert len({homes[tag][0] for tag in homes if tag.startswith("update_to_weight/")}) == 6
+    assert len({homes[tag][0] for tag in homes if tag.startswith("panel_ms/")}) == 4
+
+
 def test_what_is_shown(tmp_path: Path, corpus_file: Path) -> None:
     assert fit(paneled(tmp_path, corpus_file, run__panel_sentence="line 7: seven", run__panel_every=5)) == 0
     events = events_of(tmp_path / "tiny")
@@ -88,10 +110,11 @@ def test_what_is_shown(tmp_path: Path, corpus_file: Path) -> None:
     assert {f"values of activations/{name}" for name in ("stream.0", "stream.1", "heads.0", "logits")} <= histograms
     assert min(histograms) > "val/loss", "TensorBoard sorts by name: losses come first"
     for name in matrices:
-        assert f"gradient_to_weight/{name}" in tags["scalars"]
-        assert all(0 < ratio < 1 for _, ratio in curve(tmp_path / "tiny", f"update_to_weight/{name}"))
-    assert {f"panel_ms/{name}" for name in ALL} <= set(tags["scalars"])
-    assert {f"loss_by_position/{place}" for place in ("01", "02", "04", "08", "16")} <= set(tags["scalars"])
+        assert line(tmp_path / "tiny", f"gradient_to_weight/{name}")
+        assert all(0 < ratio < 1 for _, ratio in line(tmp_path / "tiny", f"update_to_weight/{name}"))
+    assert all(line(tmp_path / "tiny", f"panel_ms/{name}") for name in ALL)
+    assert all(line(tmp_path / "tiny", f"loss_by_position/{place}") for place in ("01", "02", "04", "08", "16"))
+    assert strangers(tmp_path / "tiny") == []
     texts = {f"samples/temperature {each}/text_summary" for each in ("0.5", "0.8", "1.1")}
     assert texts <= set(tags["tensors"])
 
@@ -122,7 +145,7 @@ def test_the_update_is_that_of_the_step(tmp_path: Path, corpus_file: Path) -> No
     before, after = (checkpoint(folder, step)["state_dict"] for step in (7, 8))
     name = "gpt.blocks.0.feedforward.up.weight"
     expected = float((after[name] - before[name]).norm() / before[name].norm())
-    assert dict(curve(folder, "update_to_weight/blocks.0.feedforward.up"))[8] == pytest.approx(expected, rel=1e-5)
+    assert dict(line(folder, "update_to_weight/blocks.0.feedforward.up"))[8] == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_resumed_run_shows_what_the_straight_one_does(tmp_path: Path, corpus_file: Path) -> None:
@@ -133,8 +156,9 @@ def test_a_resumed_run_shows_what_the_straight_one_does(tmp_path: Path, corpus_f
     last = [events.Images("attention/layer 0 head 1")[-1] for events in (one, other)]
     assert last[0].step == last[1].step == 12
     assert last[0].encoded_image_string == last[1].encoded_image_string
-    for tag in ("update_to_weight/token_embedding", "calibration/expected_error", "loss_by_position/16"):
-        points = [[(point.step, point.value) for point in events.Scalars(tag)] for events in (one, other)]
+    reads = {"update_to_weight/token_embedding": line, "calibration/expected_error": curve, "loss_by_position/16": line}
+    for tag, read in reads.items():
+        points = [read(tmp_path / name / "tiny", tag) for name in ("straight", "resumed")]
         assert [step for step, _ in points[0]] == [3, 6, 9, 12]
         assert points[1] == sorted([*points[0], *(point for point in points[1] if point[0] == 8)])
 
@@ -142,11 +166,11 @@ def test_a_resumed_run_shows_what_the_straight_one_does(tmp_path: Path, corpus_f
 def test_intervals_of_their_own(tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert fit(paneled(tmp_path, corpus_file, run__panels=("calibration:4", "position"), run__panel_every=6)) == 0
     folder = tmp_path / "tiny"
-    assert [step for step, _ in curve(folder, "panel_ms/calibration")] == [4, 8, 12]
-    assert [step for step, _ in curve(folder, "panel_ms/position")] == [6, 12]
-    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("panels"))
-    assert "every 4 steps" in line
-    assert "every 6 steps" in line
+    assert [step for step, _ in line(folder, "panel_ms/calibration")] == [4, 8, 12]
+    assert [step for step, _ in line(folder, "panel_ms/position")] == [6, 12]
+    told = next(each for each in capsys.readouterr().out.splitlines() if each.startswith("panels"))
+    assert "every 4 steps" in told
+    assert "every 6 steps" in told
 
 
 def test_off_nothing_of_them_is_imported(tmp_path: Path, corpus_file: Path) -> None:

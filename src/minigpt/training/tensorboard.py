@@ -12,6 +12,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
+from minigpt.layout import LINES
 from minigpt.output import well_formed
 from minigpt.training.events import cut_events
 
@@ -25,6 +26,7 @@ class RunTensorBoard(TensorBoardLogger):
 
     def __init__(self, folder: Path, resume_step: int | None = None) -> None:
         self._resume_step = resume_step
+        self._lines: dict[str, SummaryWriter] = {}
         purge_step = None if resume_step is None else resume_step + 1
         super().__init__(folder.parent, name=folder.name, version="", default_hp_metric=False, purge_step=purge_step)
 
@@ -34,7 +36,8 @@ class RunTensorBoard(TensorBoardLogger):
         """The writer. The files are cut back when it is made, not before: until training begins, it may turn out that
         another process is at work in this folder."""
         if self._experiment is None and self._resume_step is not None:
-            cut_events(Path(self.log_dir), self._resume_step)
+            for folder in (Path(self.log_dir), *(Path(self.log_dir, name) for name in LINES)):
+                cut_events(folder, self._resume_step)
         return super().experiment
 
     @rank_zero_only
@@ -47,9 +50,26 @@ class RunTensorBoard(TensorBoardLogger):
         self.experiment._get_file_writer().add_summary(Summary(value=values), step)
 
     @rank_zero_only
+    def log_line(self, tag: str, value: float, step: int, place: int) -> None:
+        """A point of the curve at `place` among those of its chart in CUSTOM SCALARS, which gives each run a colour."""
+        name = LINES[place % len(LINES)]
+        if name not in self._lines:
+            purge_step = None if self._resume_step is None else self._resume_step + 1
+            self._lines[name] = SummaryWriter(str(Path(self.log_dir, name)), purge_step=purge_step)
+        self._lines[name].add_scalar(well_formed(tag), value, step)
+
+    @rank_zero_only
     def save(self) -> None:
         """Flush the events. The settings are in config.yaml: Lightning's hparams.yaml beside it would say it twice."""
-        self.experiment.flush()
+        for writer in (self.experiment, *self._lines.values()):
+            writer.flush()
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Close the files."""
+        super().finalize(status)
+        for writer in self._lines.values():
+            writer.close()
 
     @rank_zero_only
     def log_text(self, tag: str, text: str, step: int) -> None:

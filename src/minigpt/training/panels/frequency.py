@@ -34,7 +34,7 @@ class FrequencyPanel(Panel):
         look.picture("loss_by_frequency/bins", picture(bins))
         for number, (name, count, loss) in enumerate(zip(NAMES, bins.counts, bins.means, strict=True), start=1):
             if count:
-                look.scalar(f"loss_by_frequency/{number} {name}", float(loss))
+                look.line(f"loss_by_frequency/{number} {name}", float(loss), number - 1)
 
 
 def picture(bins: Bins) -> Figure:

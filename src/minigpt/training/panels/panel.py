@@ -76,6 +76,10 @@ class Look:
         """A point of a curve."""
         self.board.experiment.add_scalar(tag, value, self.step)
 
+    def line(self, tag: str, value: float, place: int) -> None:
+        """A point of the curve at `place` in a chart of several."""
+        self.board.log_line(tag, value, self.step, place)
+
     def histogram(self, tag: str, values: Tensor) -> None:
         """How the numbers of a tensor are distributed: of more than MOST_VALUES, those at even distances."""
         flat = values.detach().flatten()

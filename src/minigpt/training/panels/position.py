@@ -19,7 +19,7 @@ class PositionPanel(Panel):
         look.picture("loss_by_position/window", picture(losses))
         width = len(str(len(losses)))  # so that TensorBoard, which sorts by name, sorts by position
         for power in range(len(losses).bit_length()):
-            look.scalar(f"loss_by_position/{2**power:0{width}}", float(losses[2**power - 1]))
+            look.line(f"loss_by_position/{2**power:0{width}}", float(losses[2**power - 1]), power)
 
 
 def picture(losses: np.ndarray) -> Figure:

@@ -27,8 +27,9 @@ class RatiosPanel(Panel):
     def show(self, look: Look) -> None:
         """Two curves for each matrix, of Frobenius norms. The gradient is the clipped one."""
         updates = {name: weight - self.before[name] for name, weight in matrices(look.model).items()}
+        places = {name: place for place, name in enumerate(updates)}
         for name, ratio in norm_ratios(gradients(look.model), self.before).items():
-            look.scalar(f"gradient_to_weight/{name}", ratio)
+            look.line(f"gradient_to_weight/{name}", ratio, places[name])
         for name, ratio in norm_ratios(updates, self.before).items():
-            look.scalar(f"update_to_weight/{name}", ratio)
+            look.line(f"update_to_weight/{name}", ratio, places[name])
         self.before = {}

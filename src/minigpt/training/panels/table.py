@@ -38,6 +38,9 @@ PANELS: dict[PanelName, type[Panel]] = {
     "samples": SamplesPanel,
 }
 
+_COST_PLACES = ("predictions", *PANELS)
+"""Of the curves of costs in their chart."""
+
 
 class Panels(EveryStep):
     """Show each panel every so many steps and at the last one, in the first process, and measure what that costs.
@@ -85,7 +88,7 @@ class Panels(EveryStep):
             with self._timed(pl_module.device) as spent, torch.no_grad(), rc_context(LOOK):
                 show()
             self.costs[name].append(spent[0] + self._before.pop(name, 0.0))
-            look.scalar(f"panel_ms/{name}", self.costs[name][-1])
+            look.line(f"panel_ms/{name}", self.costs[name][-1], _COST_PLACES.index(name))
         pl_module.gpt.train()
         with self.clock.pause():
             gc.collect()  # matplotlib's figures are cycles, and during the steps nobody looks for them
