@@ -10,6 +10,7 @@ from helpers import random_gpt, tiny_config
 from minigpt.errors import DataError
 from minigpt.evaluation import evaluate
 from minigpt.model.gpt import GPT
+from minigpt.text.round_trip import ByteCorrection
 
 BYTES = np.arange(19) % 5  # bytes that each of 19 ids stands for; some stand for none
 
@@ -61,6 +62,18 @@ def test_the_batch_size_changes_nothing(position):
         assert result.loss == pytest.approx(results[0].loss, abs=1e-6)
         assert result.loss_by_position == pytest.approx(results[0].loss_by_position, abs=1e-6)
         assert (result.n_tokens, result.n_bytes) == (results[0].n_tokens, results[0].n_bytes)
+
+
+def test_bytes_are_corrected_at_the_beginning_of_documents_and_for_a_lossy_text():
+    model, splits = double_gpt(), shards(40, 25)
+    plain = evaluate(model, splits, BYTES)
+    begins = [shard[1:][shard[:-1] == 3] for shard in splits]
+    taken_back = sum(int(token in {4, 9}) for ids in begins for token in ids)
+    prefix = np.isin(np.arange(19), [4, 9]).astype(np.int64)
+    exact = evaluate(model, splits, BYTES, correction=ByteCorrection(end_of_text=3, prefix_bytes=prefix, scale=1.0))
+    assert exact.n_bytes == plain.n_bytes - taken_back < plain.n_bytes
+    scaled = evaluate(model, splits, BYTES, correction=ByteCorrection(end_of_text=None, prefix_bytes=prefix, scale=2.0))
+    assert scaled.bits_per_byte == pytest.approx(plain.bits_per_byte / 2)
 
 
 def test_a_uniform_model_costs_log2_of_the_vocabulary_per_byte():

@@ -12,6 +12,7 @@ from torch import Tensor
 from minigpt.errors import DataError
 from minigpt.model.gpt import GPT
 from minigpt.model.loss import IGNORED
+from minigpt.text.round_trip import ByteCorrection
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,6 +38,7 @@ def evaluate(
     shards: Sequence[np.ndarray],
     token_bytes: np.ndarray,
     *,
+    correction: ByteCorrection | None = None,
     batch_size: int = 32,
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
@@ -45,7 +47,8 @@ def evaluate(
     `shards`: 1-D arrays of token ids. Each is read in windows of block_size that do not overlap, so every token is
     predicted exactly once, except the first of a shard, which nothing precedes. A token sees what its window has
     before it: no more than in training, and less at the window's beginning (`loss_by_position` shows what that costs).
-    `token_bytes`: (V,) bytes that each id stands for. `progress` is called with the number of tokens done since the
+    `token_bytes`: (V,) bytes that each id stands for; `correction`: what their sum lacks to be the bytes of the text
+    (`Prepared.correction`). `progress` is called with the number of tokens done since the
     last call. The model is in eval mode meanwhile, and then as before. Raises DataError for an id beyond `token_bytes`
     or the model's vocabulary, and when there is nothing to predict.
     """
@@ -54,7 +57,7 @@ def evaluate(
     n_ids = min(len(token_bytes), model.config.vocab_size)
     nats = np.zeros(block_size)
     counts = np.zeros(block_size, dtype=np.int64)
-    n_bytes = 0
+    n_bytes = n_prefix = 0
     was_training = model.training
     model.eval()
     try:
@@ -68,11 +71,15 @@ def evaluate(
             nats[:length] += losses.sum(dim=0, dtype=torch.float64).numpy()
             counts[:length] += counted.sum(dim=0).numpy()
             n_bytes += int(token_bytes[targets[counted].numpy()].sum())
+            if correction is not None and correction.end_of_text is not None:
+                begins = counted & (tokens == correction.end_of_text)
+                n_prefix += int(correction.prefix_bytes[targets[begins].numpy()].sum())
             if progress is not None:
                 progress(int(counted.sum()))
     finally:
         model.train(was_training)
-    return _summary(nats, counts, n_bytes)
+    scale = 1.0 if correction is None else correction.scale
+    return _summary(nats, counts, (n_bytes - n_prefix) * scale)
 
 
 def _windows(shards: Sequence[np.ndarray], block_size: int, n_ids: int) -> Iterator[np.ndarray]:
@@ -101,7 +108,7 @@ def _pad(windows: list[np.ndarray]) -> tuple[Tensor, Tensor]:
     return tokens, targets
 
 
-def _summary(nats: np.ndarray, counts: np.ndarray, n_bytes: int) -> Evaluation:
+def _summary(nats: np.ndarray, counts: np.ndarray, n_bytes: float) -> Evaluation:
     n_tokens = int(counts.sum())
     if n_tokens == 0:
         raise DataError("there is nothing to predict: no shard has 2 tokens or more")
@@ -113,6 +120,6 @@ def _summary(nats: np.ndarray, counts: np.ndarray, n_bytes: int) -> Evaluation:
         perplexity=perplexity,
         bits_per_byte=float(nats.sum()) / math.log(2) / n_bytes if n_bytes else math.nan,
         n_tokens=n_tokens,
-        n_bytes=n_bytes,
+        n_bytes=round(n_bytes),
         loss_by_position=nats[counts > 0] / counts[counts > 0],  # the counts fall with the position
     )

@@ -86,6 +86,11 @@ class RunRecord:
         """The texts of its last session, by content."""
         return DataIdentity.of(self.sessions[-1].get("texts") if self.sessions else None, self.data_fingerprint)
 
+    @property
+    def loses(self) -> str:
+        """What its tokenizer loses of the text, in words; empty: nothing that is recorded."""
+        return str(self.sessions[-1].get("loses") or "") if self.sessions else ""
+
     @cached_property
     def tokenizer_fingerprint(self) -> str:
         """Runs with equal ones cut their text alike; empty: there is no tokenizer.json."""

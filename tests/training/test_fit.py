@@ -1,6 +1,7 @@
 """A run from its config to its last checkpoint: cadence, files, curves, and what it says."""
 
 import json
+import math
 import multiprocessing
 import shlex
 from pathlib import Path
@@ -13,6 +14,7 @@ from minigpt.checkpoint import build_model, last_checkpoint, read_checkpoint
 from minigpt.errors import ConfigError, DataError, TrainingError
 from minigpt.evaluation import evaluate
 from minigpt.metrics_csv import read_metrics
+from minigpt.text.bpe import train_bpe
 from minigpt.text.prepare import prepare_cached
 from minigpt.training.fit import fit
 
@@ -88,6 +90,10 @@ def test_run_folder_says_what_it_is(run: Path) -> None:
     assert session["command"] == "minigpt fit"
     assert session["versions"]["torch"] == torch.__version__
     assert session["data_fingerprint"]
+    loaded = read_checkpoint(run / "checkpoints" / "step=00000012.ckpt")
+    assert session["texts"] == loaded.texts
+    assert all(len(text) == 64 for text in session["texts"].values())
+    assert session["loses"] == ""
     assert (run / "config.yaml").read_text() == "run: {name: tiny}\n"
     assert (run / "tokenizer.json").exists()
     assert not list(run.rglob("*.tmp-*"))
@@ -113,6 +119,29 @@ def test_validation_loss_is_the_exact_one(tmp_path: Path, corpus_file: Path) -> 
     row = read_metrics(tmp_path / "tiny" / "metrics.csv")[12]
     assert row["val/bits_per_byte"] == pytest.approx(exact.bits_per_byte, rel=1e-6)
     assert row["val/perplexity"] == pytest.approx(exact.perplexity, rel=1e-5)
+
+
+def test_a_lossy_tokenizer_is_refused_or_says_what_it_loses_and_bits_are_those_of_the_text(
+    tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fields = json.loads(train_bpe([corpus_file.read_text()], 300).to_json())
+    fields["normalizer"] = {"type": "Replace", "pattern": {"String": "e"}, "content": ""}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(fields))
+    data = {"data__tokenizer": str(tmp_path / "tokenizer.json"), "data__vocab_size": 1024}
+    with pytest.raises(DataError, match="does not give the text of"):
+        fit(tiny_experiment(tmp_path, corpus_file, **data))
+    assert not (tmp_path / "tiny").exists()
+    insisting = tiny_experiment(
+        tmp_path, corpus_file, **data, data__allow_lossy_tokenizer=True, run__eval_batches=1000, trainer__max_steps=12
+    )
+    assert fit(insisting) == 0
+    assert "the tokenizer loses" in capsys.readouterr().out
+    [session] = json.loads((tmp_path / "tiny" / "provenance.json").read_text())["sessions"]
+    assert "% of the bytes" in session["loses"]
+    prepared = prepare_cached(insisting.data.prepare_options())
+    row = read_metrics(tmp_path / "tiny" / "metrics.csv")[12]
+    nats_per_byte = row["val/loss"] * prepared.val.n_tokens / prepared.val.n_bytes
+    assert row["val/bits_per_byte"] == pytest.approx(nats_per_byte / math.log(2), rel=0.02)  # the last window aside
 
 
 def test_the_model_learns(tmp_path: Path, corpus_file: Path) -> None:

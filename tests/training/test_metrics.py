@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from minigpt.text.round_trip import ByteCorrection
 from minigpt.training.metrics import LanguageModelMetrics
 
 
@@ -19,6 +20,14 @@ def test_measures_of_several_batches_of_different_sizes() -> None:
     assert float(results["loss"]) == pytest.approx(15 / 5)
     assert float(results["perplexity"]) == pytest.approx(math.exp(3))
     assert float(results["bits_per_byte"]) == pytest.approx(15 / math.log(2) / (1 + 3 + 3 + 0 + 1))
+
+
+def test_the_space_in_front_of_a_document_is_no_byte_of_it_and_a_lossy_text_is_scaled() -> None:
+    """Token 0 ends a document, 1 stands for " a", 2 for "b"; only after 0 is the space of 1 not the text's own."""
+    correction = ByteCorrection(end_of_text=0, prefix_bytes=np.array([0, 1, 0]), scale=1.5)
+    metrics = LanguageModelMetrics(torch.tensor([0, 2, 1]), correction)
+    metrics.update(torch.ones(2, 2), torch.tensor([[1, 1], [0, 1]]), torch.tensor([[0, 1], [2, 0]]))
+    assert float(metrics.bytes) == 1.5 * (1 + 2 + 0 + 1)
 
 
 def test_uniform_bytes_cost_eight_bits() -> None:

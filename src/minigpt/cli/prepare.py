@@ -71,6 +71,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--unknown", action="store_true", help="char only: a token for characters that the corpus does not have"
     )
     parser.add_argument(
+        "--allow_lossy_tokenizer",
+        action="store_true",
+        help="take a tokenizer that does not give the text back; what it loses is said, and no bits per byte compare",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace another prepared text that is in the folder; nothing else"
+    )
+    parser.add_argument(
         "--workers",
         type=int,
         metavar="N",
@@ -87,10 +95,21 @@ def run(args: argparse.Namespace) -> int:
     options = PrepareOptions(**values)
     from minigpt.text.prepare import prepare
 
-    prepared = prepare(options, Path(args.out), progress=True)
+    before = _index_time(Path(args.out))
+    prepared = prepare(options, Path(args.out), progress=True, overwrite=args.overwrite)
+    if before is not None and before == _index_time(Path(args.out)):
+        echo(f"{args.out} holds this text in these tokens already: nothing was written")
     echo(as_table(prepared))
+    for note in prepared.notes:
+        echo(f"note       {note}")
     echo(f"\n{fit_command(options, prepared)}")
     return 0
+
+
+def _index_time(folder: Path) -> int | None:
+    """When the index of a prepared folder was written."""
+    index = folder / "index.json"
+    return index.stat().st_mtime_ns if index.is_file() else None
 
 
 def as_table(prepared: "Prepared") -> str:
@@ -114,7 +133,7 @@ def fit_command(options: PrepareOptions, prepared: "Prepared") -> str:
     words += ["--data.tokenizer", options.tokenizer]
     if options.tokenizer == "bpe":
         words += ["--data.vocab_size", str(options.vocab_size)]
-    for name in ("val_fraction", "split", "unknown"):
+    for name in ("val_fraction", "split", "unknown", "allow_lossy_tokenizer"):
         value = getattr(options, name)
         if value != _DEFAULTS[name]:
             words += [f"--data.{name}", str(value).lower() if isinstance(value, bool) else str(value)]

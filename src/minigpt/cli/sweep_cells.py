@@ -59,6 +59,8 @@ class SweepCells:
     def _check_texts(self) -> None:
         """Raise DataError for a corpus or a tokenizer that is not there. Nothing is prepared or downloaded."""
         from minigpt.text.outlook import check_corpus, check_tokenizer
+        from minigpt.text.prepare import check_round_trip
+        from minigpt.training.config import DataConfig
 
         for name, check in (("corpus", check_corpus), ("tokenizer", check_tokenizer)):
             for value, where in self._texts(name).items():
@@ -66,6 +68,23 @@ class SweepCells:
                     check(value)
                 except DataError as error:
                     raise DataError(f"{self.sweep.path}: {where}{error}") from None
+        for overrides, where in self._data_settings():
+            try:
+                check_round_trip(DataConfig(**self._resolve(overrides, "")["data"]).prepare_options())
+            except DataError as error:
+                raise DataError(f"{self.sweep.path}: {where}{error}") from None
+
+    def _data_settings(self) -> Iterator[tuple[dict[str, Any], str]]:
+        """Overrides with which a run will have texts and tokenizers of its own, each kind once."""
+        if self.sweep.search:
+            yield {}, ""
+            return
+        seen: list[Any] = []
+        for cell in self.sweep.cells:
+            settings = self._resolve(cell.overrides, "")["data"]
+            if settings not in seen:
+                seen.append(settings)
+                yield cell.overrides, f"cell {cell.group}: "
 
     def _texts(self, name: str) -> dict[str, str]:
         """Each value of `data.NAME` that a run will have, and where it comes from. The base's own may be in no run."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from minigpt.checkpoint import Checkpoint
     from minigpt.evaluation import Evaluation
     from minigpt.text.prepare import Prepared
+    from minigpt.text.round_trip import ByteCorrection
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,8 +59,10 @@ def run(args: argparse.Namespace) -> int:
     prepared = open_corpus(loaded.checkpoint, options)
     if "corpus" not in overrides:
         note_changed_corpus(loaded.checkpoint, prepared, options.corpus)
+    for each in prepared.notes:
+        note(each)
     shards = prepared.val.shards if args.split == "val" else prepared.train.shards
-    evaluation = evaluate_with_bar(loaded, shards, args.batch_size)
+    evaluation = evaluate_with_bar(loaded, shards, args.batch_size, prepared.correction(args.split))
     result = as_dict(loaded.checkpoint, options.corpus, args.split, evaluation)
     echo(as_json(result) if args.json else as_table(result))
     return 0
@@ -72,6 +75,7 @@ def prepare_options(checkpoint: "Checkpoint", overrides: dict[str, str]) -> Prep
     if "corpus" not in values:
         raise ConfigError(f"{checkpoint.path} does not say on which corpus it was trained: give --data.corpus")
     values.setdefault("tokenizer", checkpoint.tokenizer.kind)
+    values["allow_lossy_tokenizer"] = True  # it has been trained with, and is measured: what it loses is said
     return PrepareOptions(**values)
 
 
@@ -102,7 +106,9 @@ def note_changed_corpus(checkpoint: "Checkpoint", prepared: "Prepared", corpus: 
         note(f"corpus {corpus} has changed since {checkpoint.path} was trained on it")
 
 
-def evaluate_with_bar(loaded: "LoadedGPT", shards: "list[np.ndarray]", batch_size: int) -> "Evaluation":
+def evaluate_with_bar(
+    loaded: "LoadedGPT", shards: "list[np.ndarray]", batch_size: int, correction: "ByteCorrection | None" = None
+) -> "Evaluation":
     """`evaluate` with a progress bar on stderr, if that is a terminal."""
 
     from minigpt.evaluation import evaluate
@@ -110,7 +116,14 @@ def evaluate_with_bar(loaded: "LoadedGPT", shards: "list[np.ndarray]", batch_siz
 
     total = sum(max(0, len(shard) - 1) for shard in shards)
     with status_bar(console(stderr=True), "validating", total, "tokens") as advance:
-        return evaluate(loaded.model, shards, loaded.tokenizer.token_bytes(), batch_size=batch_size, progress=advance)
+        return evaluate(
+            loaded.model,
+            shards,
+            loaded.tokenizer.token_bytes(),
+            correction=correction,
+            batch_size=batch_size,
+            progress=advance,
+        )
 
 
 def as_dict(checkpoint: "Checkpoint", corpus: str, split: str, evaluation: "Evaluation") -> dict[str, Any]:

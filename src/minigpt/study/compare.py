@@ -121,6 +121,8 @@ def _sample(group: Grouped, runs: Sequence[Run], left_out: Sequence[LeftOut], *,
     return Sample(
         group=group.name,
         data=of.identity,
+        tokenizer=of.tokenizer_fingerprint,
+        loses=of.loses,
         model=of.model,
         values={seed: value for seed, value in values.items() if value is not None},
         unknown=sum(value is None for value in values.values()),

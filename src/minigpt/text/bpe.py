@@ -25,8 +25,8 @@ _GPT2_REPOSITORIES = ("openai-community/gpt2", "gpt2")
 class LibraryTokenizer:
     """A tokenizer of the `tokenizers` library whose tokens stand for fixed bytes: byte-level, or SentencePiece's kind.
 
-    Ordinary text never turns into special tokens, nothing is added at its ends, truncated or padded. A tokenizer that
-    forgets (lower-cases, drops spaces) keeps no bytes to count and is refused by the kind of its decoder.
+    Ordinary text never turns into special tokens, nothing is truncated or padded, and added at its ends is nothing but
+    the `prefix`. Merges are never left out at random. Whether the text comes back is tried where it is prepared.
     """
 
     kind = "bpe"
@@ -34,13 +34,15 @@ class LibraryTokenizer:
     def __init__(self, text: str, source: str = "tokenizer") -> None:
         from tokenizers import Tokenizer as Library
 
+        text, dropout = _without_dropout(text)
+        self.notes = (f"{source}: its BPE leaves out merges at random (dropout {dropout:g}): switched off",) * (
+            dropout > 0
+        )
         try:
             self._library = Library.from_str(text)
         except Exception as error:  # the library raises bare Exception
             raise DataError(f"{source}: not a tokenizer.json that the tokenizers library can open: {error}") from None
-        self._library.encode_special_tokens = True
-        self._library.no_truncation()
-        self._library.no_padding()
+        _plainly(self._library)
         self._json = self._library.to_str()
         self.fingerprint = fingerprint_of(self._json)
         fields = json.loads(self._json)
@@ -48,6 +50,9 @@ class LibraryTokenizer:
         self.vocab_size = len(self._bytes)
         ends = (self._library.token_to_id(name) for name in _END_NAMES)
         self.end_of_text: int | None = next((end for end in ends if end is not None), None)
+        others, self.prefix = _without_prefix(fields, source)
+        same = others == fields
+        self._continuing = self._library if same else _plainly(Library.from_str(json.dumps(others)))
         self._words = WordEncoder(self._encode_in_library) if _splits_as_gpt2(self._library, fields) else None
 
     def encode(self, text: str) -> list[int]:
@@ -63,6 +68,11 @@ class LibraryTokenizer:
             return self._words.encode_batch(texts)
         return [np.array(ids, dtype=np.uint32) for batch in _batches(texts) for ids in self._encode_in_library(batch)]
 
+    def encode_continuing(self, text: str) -> np.ndarray:
+        """The ids of a stretch from the midst of a document: nothing is put in front of it."""
+        utf8(text)
+        return np.array(self._continuing.encode(text, add_special_tokens=False).ids, dtype=np.uint32)
+
     def _encode_in_library(self, texts: Sequence[str]) -> list[list[int]]:
         return [encoding.ids for encoding in self._library.encode_batch_fast(texts, add_special_tokens=False)]
 
@@ -70,7 +80,7 @@ class LibraryTokenizer:
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
-        return b"".join(self._bytes[token] for token in check_ids(ids, self.vocab_size))
+        return b"".join(map(self._bytes.__getitem__, check_ids(ids, self.vocab_size).tolist()))
 
     def token_bytes(self) -> np.ndarray:
         return np.array([len(spelt) for spelt in self._bytes], dtype=np.int64)
@@ -200,6 +210,50 @@ def _speller(fields: dict[str, Any], source: str) -> Any:
         f"{source}: each token must stand for fixed bytes, as with the decoders ByteLevel, Metaspace and ByteFallback; "
         f"this tokenizer's decoder is {decoder.get('type', 'missing')}"
     )
+
+
+def _plainly(library: Any) -> Any:
+    """`library`, set to turn text into tokens and to do no more."""
+    library.encode_special_tokens = True
+    library.no_truncation()
+    library.no_padding()
+    return library
+
+
+def _without_dropout(text: str) -> tuple[str, float]:
+    """The file without its BPE's dropout (Provilkov et al. 2020), and how large that was: a text has its tokens."""
+    try:
+        fields: Any = json.loads(text)
+        dropout = float(fields["model"].get("dropout") or 0)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return text, 0.0  # whatever it is, the library will say so
+    if dropout:
+        fields["model"]["dropout"] = None
+    return (json.dumps(fields) if dropout else text), dropout
+
+
+def _without_prefix(fields: dict[str, Any], source: str) -> tuple[dict[str, Any], bytes]:
+    """The file of a tokenizer that puts nothing in front of a text, and what this one does put there."""
+    prefixes: list[bytes] = []
+
+    def changed(step: Any) -> Any:
+        kind = step.get("type") if isinstance(step, dict) else None
+        if kind == "Sequence":
+            name = "normalizers" if "normalizers" in step else "pretokenizers"
+            return {**step, name: [inner for each in step[name] if (inner := changed(each)) is not None]}
+        if kind == "Prepend":
+            prefixes.append(_speller(fields, source)(step["prepend"]))
+            return None
+        if kind == "Metaspace" and step.get("prepend_scheme", "always") != "never":
+            prefixes.append(b" ")
+            return {**step, "prepend_scheme": "never"}
+        if kind == "ByteLevel" and step.get("add_prefix_space"):
+            prefixes.append(b" ")
+            return {**step, "add_prefix_space": False}
+        return step
+
+    without = fields | {name: changed(fields.get(name)) for name in ("normalizer", "pre_tokenizer")}
+    return without, prefixes[0] if prefixes else b""
 
 
 def _byte_of_letter() -> dict[str, int]:

@@ -6,18 +6,21 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from minigpt.errors import DataError
 from minigpt.files import atomic_write
-from minigpt.text.bpe import train_bpe
+from minigpt.text.bpe import LibraryTokenizer, train_bpe
 from minigpt.text.corpus import Corpus
 from minigpt.text.pieces import cut_text
 from minigpt.text.processes import WorkerPool
 from minigpt.text.progress import Progress
+from minigpt.text.round_trip import Loss, RoundTrip, total_loss
 from minigpt.text.shards import ShardWriter, checksum_of, open_document_starts, open_shard, read_header, token_dtype
 from minigpt.text.sources import Fragment, Span, read_span
 from minigpt.text.splitting import (
@@ -94,6 +97,14 @@ def learn_vocabulary(job: Job, vocab_size: int, survey: Survey, rule: SplitRule)
     return load_tokenizer(kept)
 
 
+class LossError(Exception):
+    """The text that was read so far did not come back as it was."""
+
+    def __init__(self, loss: Loss) -> None:
+        super().__init__(str(loss))
+        self.loss = loss
+
+
 class EncodedCorpus(NamedTuple):
     """The shards of each side, in order, how many tokens they hold, and the bytes and the hash of their text."""
 
@@ -102,21 +113,42 @@ class EncodedCorpus(NamedTuple):
     n_bytes: dict[Side, int]
     hashes: dict[Side, str]
     """sha256 (hex) of the text: UTF-8, and behind each document a byte 0xFF, which no UTF-8 holds."""
+    counted_bytes: Mapping[Side, int] = MappingProxyType({})
+    """Bytes that its tokens are taken for (see ByteCorrection), where that is not `n_bytes`."""
+    loss: Loss = Loss()
+    """What of both sides the tokenizer does not give back."""
 
 
-def encode_corpus(job: Job, survey: Survey, rule: SplitRule, tokenizer: Tokenizer, out: Path) -> EncodedCorpus:
-    """Pass 3: write the shards into `out`. Their names differ from those of another content that may be there."""
+def encode_corpus(
+    job: Job, survey: Survey, rule: SplitRule, tokenizer: Tokenizer, out: Path, *, allow_loss: bool = True
+) -> EncodedCorpus:
+    """Pass 3: write the shards into `out`. Their names differ from those of another content that may be there.
+
+    All of the text is turned back and compared. LossError at the first piece that does not come back as it was, unless
+    `allow_loss`.
+    """
     file = job.work / "tokenizer.json"
     atomic_write(file, tokenizer.to_json())
-    encoder = _PieceEncoder(file, rule, tokenizer.end_of_text if survey.n_documents > 1 else None, job.work)
+    encoder = _PieceEncoder(
+        file,
+        rule,
+        tokenizer.end_of_text if survey.n_documents > 1 else None,
+        job.work,
+        starts_are_seen=tokenizer.end_of_text is not None or survey.n_documents == 1,
+    )
     offsets = survey.offsets
     digests = {side: hashlib.sha256() for side in SIDES}
     hashed = _hashed(job.corpus.pieces(), rule, offsets, digests)
-    tasks = ((encoder, number, offsets[number], piece) for number, piece in enumerate(hashed))
+    documents = [0, *accumulate(piece.n_documents for piece in survey.pieces)]
+    tasks = ((encoder, number, (offsets[number], documents[number]), piece) for number, piece in enumerate(hashed))
     total, done = survey.n_bytes, 0
     pieces: list[_EncodedPiece] = []
+    losses: list[Loss] = []
     for encoded in job.pool.map(_encode_piece, tasks):
         pieces.append(encoded)
+        losses.append(Loss.from_plain(encoded.loss))
+        if losses[-1] and not allow_loss:
+            raise LossError(total_loss(losses))
         done += sum(encoded.n_bytes)
         job.report("tokenising", done, total)
     shards: dict[Side, list[Path]] = {}
@@ -127,7 +159,9 @@ def encode_corpus(job: Job, survey: Survey, rule: SplitRule, tokenizer: Tokenize
         shards[side] = writer.paths
     n_tokens = {side: sum(read_header(path).n_tokens for path in shards[side]) for side in SIDES}
     n_bytes = {side: sum(piece.n_bytes[index] for piece in pieces) for index, side in enumerate(SIDES)}
-    return EncodedCorpus(shards, n_tokens, n_bytes, {side: digest.hexdigest() for side, digest in digests.items()})
+    hashes = {side: digest.hexdigest() for side, digest in digests.items()}
+    counted = {side: sum(piece.counted_bytes[index] for piece in pieces) for index, side in enumerate(SIDES)}
+    return EncodedCorpus(shards, n_tokens, n_bytes, hashes, counted, total_loss(losses))
 
 
 def _hashed(
@@ -188,28 +222,49 @@ class _PieceEncoder:
     end_of_text: int | None
     """What closes each document, if anything does."""
     work: Path
+    starts_are_seen: bool
 
 
 class _EncodedPiece(NamedTuple):
-    """For each of SIDES: the name of the file with the tokens (empty if there are none) and the bytes of their text."""
+    """For each of SIDES: the name of the file with the tokens (empty if there are none), the bytes of their text, and
+    those that are counted for the tokens; and what the text of both loses, in plain values."""
 
     files: list[str]
     n_bytes: list[int]
+    counted_bytes: list[int]
+    loss: dict[str, Any]
 
 
-def _encode_piece(encoder: _PieceEncoder, number: int, offset: int, piece: tuple[Span, ...]) -> _EncodedPiece:
-    """In a worker: write the tokens of one piece, then a note that they are written."""
+def _encode_piece(
+    encoder: _PieceEncoder, number: int, before: tuple[int, int], piece: tuple[Span, ...]
+) -> _EncodedPiece:
+    """In a worker: write the tokens of one piece, then a note that they are written.
+
+    `before` are the bytes and the documents of the corpus that begin before it.
+    """
     note = encoder.work / f"piece-{number:06d}.json"
     finished = _read_note(note)
     if finished is not None:
         return finished
     tokenizer = _tokenizer(encoder.tokenizer_file)
     sorted_out: dict[Side, list[Fragment]] = {side: [] for side in SIDES}
-    for side, fragment in encoder.rule.apply(_read(piece), offset):
-        sorted_out[side].append(fragment)
-    encoded = _EncodedPiece([], [])
+    numbers: dict[Side, list[int]] = {side: [] for side in SIDES}
+    offset, document = before
+    for whole in _read(piece):
+        document += whole.begins
+        for side, fragment in encoder.rule.apply([whole], offset):
+            sorted_out[side].append(fragment)
+            numbers[side].append(document)
+        offset += whole.n_bytes
+    encoded = _EncodedPiece([], [], [], {})
+    losses: list[Loss] = []
+    trial = RoundTrip(tokenizer, starts_are_seen=encoder.starts_are_seen)
     for side, fragments in sorted_out.items():
-        tokens, starts = _encode_fragments(fragments, tokenizer, encoder.end_of_text)
+        arrays = encode_fragments(fragments, tokenizer)
+        tokens, starts = _join(fragments, arrays, encoder.end_of_text, token_dtype(tokenizer.vocab_size))
+        tried = [trial.try_on(*each) for each in zip(fragments, arrays, numbers[side], strict=True)]
+        losses += [loss for loss, _ in tried]
+        encoded.counted_bytes.append(sum(counted for _, counted in tried))
         # Not durable: a piece is checked before it is used, and syncing each would take longer than making it.
         with ShardWriter(
             encoder.work,
@@ -222,19 +277,27 @@ def _encode_piece(encoder: _PieceEncoder, number: int, offset: int, piece: tuple
             writer.append(tokens, starts)
         encoded.files.append(writer.paths[0].name if writer.paths else "")
         encoded.n_bytes.append(sum(fragment.n_bytes for fragment in fragments))
+    encoded.loss.update(sum(losses, Loss()).as_plain())
     note.write_text(json.dumps(encoded), encoding="utf-8")
     return encoded
 
 
-def _encode_fragments(
-    fragments: list[Fragment], tokenizer: Tokenizer, end_of_text: int | None
+def encode_fragments(fragments: Sequence[Fragment], tokenizer: Tokenizer) -> list[np.ndarray]:
+    """The ids of each, nothing put in front of those that go on with a document."""
+    if not (isinstance(tokenizer, LibraryTokenizer) and tokenizer.prefix):
+        return tokenizer.encode_batch([fragment.text for fragment in fragments])
+    whole = iter(tokenizer.encode_batch([fragment.text for fragment in fragments if fragment.begins]))
+    return [next(whole) if each.begins else tokenizer.encode_continuing(each.text) for each in fragments]
+
+
+def _join(
+    fragments: Sequence[Fragment], encoded: Sequence[np.ndarray], end_of_text: int | None, dtype: np.dtype
 ) -> tuple[np.ndarray, np.ndarray]:
     """(n,) tokens of the fragments one after another, each document closed, and (k,) where in them documents begin."""
-    close = np.array([] if end_of_text is None else [end_of_text], dtype=token_dtype(tokenizer.vocab_size))
+    close = np.array([] if end_of_text is None else [end_of_text], dtype=dtype)
     arrays: list[np.ndarray] = [close[:0]]
     starts: list[int] = []
     n_tokens = 0
-    encoded = tokenizer.encode_batch([fragment.text for fragment in fragments])
     for fragment, ids in zip(fragments, encoded, strict=True):
         if fragment.begins:
             starts.append(n_tokens)

@@ -21,6 +21,8 @@ class NumberTokenizer:
 
     kind = "ids"
     end_of_text: int | None = None
+    prefix = b""
+    notes: tuple[str, ...] = ()
 
     def __init__(self, vocab_size: int) -> None:
         self.vocab_size = vocab_size

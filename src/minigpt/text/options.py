@@ -13,7 +13,7 @@ MOST_WORKERS = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareOptions:
-    """The corpus, its tokenizer and its split. `workers` is the only field that changes nothing about the result."""
+    """The corpus, its tokenizer and its split. `workers` and `allow_lossy_tokenizer` change nothing of the result."""
 
     corpus: str
     """python, shakespeare, a file, folder, glob, .jsonl or .parquet; or a folder that `minigpt prepare` wrote."""
@@ -29,6 +29,8 @@ class PrepareOptions:
     """Field or column with the text in .jsonl and .parquet files."""
     unknown: bool = False
     """char only: keep a token for characters that the corpus lacks."""
+    allow_lossy_tokenizer: bool = False
+    """Take a tokenizer that does not give the text back all the same."""
     workers: int = 1
     """Processes that share the work. Each runs the BPE library on its share of the processor's cores."""
 
@@ -38,7 +40,7 @@ class PrepareOptions:
             **dict.fromkeys(("corpus", "tokenizer", "text_field"), (str,)),
             **dict.fromkeys(("vocab_size", "workers"), (int,)),
             "val_fraction": (int, float),
-            "unknown": (bool,),
+            **dict.fromkeys(("unknown", "allow_lossy_tokenizer"), (bool,)),
         }.items():
             if type(getattr(self, name)) not in kinds:
                 words = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}[kinds[-1]]

@@ -4,7 +4,7 @@ Nothing is tokenised, trained, downloaded or written.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,10 @@ import numpy as np
 from minigpt.errors import DataError
 from minigpt.text.compression import is_compressed
 from minigpt.text.corpus import SHAKESPEARE_BYTES, Corpus, needs_network, open_corpus
+from minigpt.text.identity import DataIdentity
 from minigpt.text.options import LEAST_BPE_VOCABULARY, PrepareOptions
-from minigpt.text.prepare import find_prepared
-from minigpt.text.prepared import is_prepared, read_index
+from minigpt.text.prepare import check_round_trip, find_prepared, refuse_loss
+from minigpt.text.prepared import is_prepared, loss_of, read_index
 from minigpt.text.shards import open_shard
 from minigpt.text.splitting import held_out
 from minigpt.text.tokenizers import TOKENIZER_NAMES, ByteTokenizer, find_tokenizer, load_tokenizer
@@ -51,6 +52,10 @@ class TextOutlook:
     """Which files of the corpus are read and which passed over, in words; None where there is nothing to say."""
     source: str
     """Where the numbers come from, in words."""
+    identity: DataIdentity = field(default_factory=DataIdentity)
+    """Which text it is; nothing is known of it before it is prepared."""
+    tokenizer_fingerprint: str = ""
+    """Empty: not known yet."""
 
 
 def look_ahead(options: PrepareOptions) -> TextOutlook:
@@ -62,7 +67,8 @@ def look_ahead(options: PrepareOptions) -> TextOutlook:
     if corpus is None or corpus.unread_bytes <= _READ_AT_MOST:
         folder = _find(options)
         if folder is not None:
-            return _counted(folder, corpus)
+            return _counted(folder, options, corpus)
+        check_round_trip(options)
     return _estimated(options, corpus)
 
 
@@ -123,8 +129,9 @@ def _find(options: PrepareOptions) -> Path | None:
         return None
 
 
-def _counted(folder: Path, corpus: Corpus | None) -> TextOutlook:
+def _counted(folder: Path, options: PrepareOptions, corpus: Corpus | None) -> TextOutlook:
     index = read_index(folder)
+    refuse_loss(options, loss_of(index))
     tokenizer = load_tokenizer(folder / index["tokenizer"])
     return TextOutlook(
         train_tokens=index["train"]["n_tokens"],
@@ -135,6 +142,11 @@ def _counted(folder: Path, corpus: Corpus | None) -> TextOutlook:
         held_out=held_out(
             index["meta"]["split_by"], index["meta"]["val_fraction"], index["train"]["n_bytes"], index["val"]["n_bytes"]
         ),
+        identity=DataIdentity(
+            **{side: str(index[side].get("text_sha256") or "") for side in ("train", "val")},
+            fingerprint=index["fingerprint"],
+        ),
+        tokenizer_fingerprint=tokenizer.fingerprint,
         is_exact=True,
         files=corpus.told if corpus else None,
         source=f"counted in {folder.name}",

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -16,9 +17,18 @@ from minigpt.errors import DataError
 from minigpt.files import remove_leftovers, written_as
 from minigpt.ownership import MARK, has_mark, write_mark
 from minigpt.text.cache import cache_root
-from minigpt.text.corpus import Corpus, open_corpus
-from minigpt.text.encoding import Job, encode_corpus, learn_vocabulary, measure_documents, survey_corpus
+from minigpt.text.corpus import Corpus, needs_network, open_corpus
+from minigpt.text.encoding import (
+    Job,
+    LossError,
+    encode_corpus,
+    encode_fragments,
+    learn_vocabulary,
+    measure_documents,
+    survey_corpus,
+)
 from minigpt.text.options import PrepareOptions
+from minigpt.text.pieces import cut_text
 from minigpt.text.prepared import (
     INDEX_NAME,
     Prepared,
@@ -31,14 +41,17 @@ from minigpt.text.prepared import (
 )
 from minigpt.text.processes import WorkerPool
 from minigpt.text.progress import Progress, reporting
+from minigpt.text.round_trip import Loss, RoundTrip, total_loss
+from minigpt.text.sources import read_span
 from minigpt.text.splitting import SIDES, choose_rule
-from minigpt.text.tokenizers import CharTokenizer, Tokenizer, find_tokenizer
+from minigpt.text.tokenizers import TOKENIZER_NAMES, CharTokenizer, Tokenizer, find_tokenizer
 
 __all__ = ["PrepareOptions", "Prepared", "TokenSplit", "open_prepared", "prepare", "prepare_cached"]
 
+_TRIED_BYTES = 1 << 20
 _RECIPE = 1
 """Part of every key: raised when the same options come to give other tokens."""
-_WORK = 2
+_WORK = 3
 """Part of the name of unfinished work: raised when an earlier version's cannot be gone on with."""
 
 
@@ -67,18 +80,27 @@ class _Recipe:
 
 
 def prepare(
-    options: PrepareOptions, out: Path, *, progress: Progress | bool = False, tokenizer: Tokenizer | None = None
+    options: PrepareOptions,
+    out: Path,
+    *,
+    progress: Progress | bool = False,
+    tokenizer: Tokenizer | None = None,
+    overwrite: bool = False,
 ) -> Prepared:
     """Write the corpus as shards into the folder `out`, and open them.
 
-    If `out` holds the result already, it is opened; if it holds another, that is replaced once the new one is whole.
+    If `out` holds the result already, it is opened. Another prepared text there, or the beginning of one, is a
+    DataError; with `overwrite` it is replaced once the new one is whole.
     A run that was stopped, however hard, is taken up at the piece where it stopped. `tokenizer` is used instead of
     the one that the options name. DataError for whatever is wrong with the corpus, the tokenizer or the folder.
     """
     if is_prepared(Path(options.corpus).expanduser()):
         raise DataError(f"{options.corpus}: prepared already; minigpt fit takes it as --data.corpus")
     with _one_line_errors(out):
-        return _make(_look_up(options, tokenizer), out, progress)
+        recipe = _look_up(options, tokenizer)
+        if not overwrite:
+            _refuse_other(recipe, out)
+        return _make(recipe, out, progress)
 
 
 def prepare_cached(
@@ -97,7 +119,8 @@ def prepare_cached(
     root = (cache_root() if cache is None else cache) / "data"
     with _one_line_errors(root):
         if is_prepared(folder):
-            return open_as_corpus(folder, options, tokenizer or _existing_tokenizer(options))
+            tokenizer = tokenizer or _existing_tokenizer(options)
+            return _accepted(options, open_as_corpus(folder, options, tokenizer), tokenizer)
         recipe = _look_up(options, tokenizer)
         out = _place(recipe, root)
         with _way_out(out):
@@ -149,7 +172,52 @@ def _make(recipe: _Recipe, out: Path, progress: Progress | bool) -> Prepared:
             write_mark(out, "prepared text")  # first of all: stopped at any moment, the folder is known
             if not _holds(out, recipe.key()):  # unless another process made it while this one waited
                 _write_shards(recipe, out, report)
-    return replace(open_prepared(out), files=recipe.corpus.told)
+    return _accepted(recipe.options, replace(open_prepared(out), files=recipe.corpus.told), recipe.tokenizer)
+
+
+def _accepted(options: PrepareOptions, prepared: Prepared, tokenizer: Tokenizer | None) -> Prepared:
+    """`prepared` with what is to be said of it; DataError where its tokenizer loses what it may not."""
+    refuse_loss(options, prepared.loss)
+    notes = list(tokenizer.notes) if tokenizer else []
+    if prepared.loss:
+        notes.append(f"the tokenizer loses {prepared.loss}: {prepared.loss.first}; bits per byte do not compare")
+    return replace(prepared, notes=tuple(notes))
+
+
+def refuse_loss(options: PrepareOptions, loss: Loss | None) -> None:
+    """Raise DataError where a text loses something in its tokenizer, unless that is allowed."""
+    if loss and not options.allow_lossy_tokenizer:
+        raise DataError(
+            f"tokenizer={options.tokenizer} does not give the text of {options.corpus} back: {loss.first}; of the "
+            f"{loss.of_bytes:,} bytes read it loses {loss}, so bits per byte would compare with no other tokenizer's; "
+            "allow_lossy_tokenizer=true trains all the same"
+        )
+
+
+def check_round_trip(options: PrepareOptions) -> None:
+    """Raise DataError where a tokenizer that exists does not give back the first MB of the corpus, unless allowed.
+
+    A beginning says soon what preparing, which tries all of the text, would say late.
+    """
+    if options.allow_lossy_tokenizer or options.tokenizer in TOKENIZER_NAMES or needs_network(options.corpus):
+        return
+    if is_prepared(Path(options.corpus).expanduser()):
+        return
+    tokenizer = find_tokenizer(options.tokenizer)
+    trial, losses, document = RoundTrip(tokenizer, starts_are_seen=True), [], 0
+    left = _TRIED_BYTES
+    for span in chain.from_iterable(open_corpus(options.corpus, options.text_field).pieces()):
+        for fragment in read_span(span):
+            text = fragment.text if fragment.n_bytes <= left else next(cut_text(fragment.text, max(2, left)))
+            part = fragment._replace(text=text)
+            document += fragment.begins
+            losses.append(trial.try_on(part, encode_fragments([part], tokenizer)[0], document)[0])
+            left -= fragment.n_bytes
+            if left <= 0:
+                break
+        if left <= 0:
+            break
+    refuse_loss(options, total_loss(losses))
 
 
 @contextmanager
@@ -182,7 +250,13 @@ def _write_shards(recipe: _Recipe, out: Path, report: Progress) -> None:
             tokenizer = CharTokenizer(characters, end_of_text=survey.n_documents > 1, unknown=options.unknown)
         elif tokenizer is None:
             tokenizer = learn_vocabulary(job, options.vocab_size, survey, rule)
-        encoded = encode_corpus(job, survey, rule, tokenizer, out)
+        allowed = options.allow_lossy_tokenizer
+        try:
+            encoded = encode_corpus(job, survey, rule, tokenizer, out, allow_loss=allowed)
+        except LossError as error:
+            shutil.rmtree(work)
+            refuse_loss(options, error.loss)
+            raise
     if recipe.corpus.state() != recipe.state:
         shutil.rmtree(work)
         raise DataError(f"corpus {options.corpus}: changed while it was prepared; run again")
@@ -242,6 +316,21 @@ def _is_ours(name: str) -> bool:
 
 _OURS = re.compile(r"index\.json|tokenizer-[0-9a-f]{16}\.json|(train|val)-[0-9a-f]{8}-\d{5}\.bin|\.minigpt|\.lock")
 _WORK_NAME = re.compile(r"[0-9a-f]{16}(-\d+)?")
+
+
+def _refuse_other(recipe: _Recipe, out: Path) -> None:
+    """Raise DataError for a folder with another prepared text, or with the beginning of one; a damaged one is none."""
+    key = recipe.key()
+    try:
+        meta = read_index(out).get("meta") if is_prepared(out) else None
+    except DataError:
+        return
+    if isinstance(meta, dict) and key not in meta.get("keys", ()):
+        told = ", ".join(f"{name}={meta.get(name)}" for name in ("corpus", "tokenizer", "vocab_size"))
+        raise DataError(f"{out}: holds another prepared text ({told}); --overwrite replaces it")
+    begun = [entry.name for entry in (out / ".work").glob("*") if _WORK_NAME.fullmatch(entry.name)]
+    if begun and not any(name.startswith(key[:16]) for name in begun):
+        raise DataError(f"{out}: holds what was begun for another text or tokenizer; --overwrite replaces it")
 
 
 def _work_folder(out: Path, key: str) -> Path:

@@ -15,12 +15,15 @@ from minigpt.text.cache import recall, remember
 from minigpt.text.encoding import EncodedCorpus
 from minigpt.text.identity import DataIdentity
 from minigpt.text.options import PrepareOptions
+from minigpt.text.round_trip import ByteCorrection, Loss
 from minigpt.text.shards import largest_token, open_document_starts, open_shard, read_header
-from minigpt.text.splitting import SIDES, held_out
+from minigpt.text.splitting import SIDES, Side, held_out
 from minigpt.text.tokenizers import Tokenizer, load_tokenizer
 
 INDEX_NAME = "index.json"
 FORMAT = "minigpt prepared text 1"
+_MARK = b'"format": "minigpt prepared text '
+"""At the beginning of every index, whatever its version."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class TokenSplit:
     n_documents: int
     n_bytes: int
     """UTF-8 bytes of the text behind the tokens."""
+    counted_bytes: int | None = None
+    """Bytes that its tokens are taken for before any correction; None: `n_bytes`."""
     text_hash: str = ""
     """sha256 (hex) of that text with its documents' ends, whatever the tokenizer; empty: an older version made it."""
 
@@ -51,6 +56,23 @@ class Prepared:
     """sha256 (hex) of the tokenizer and the tokens of both splits, wherever the folder lies and however it was made."""
     meta: dict[str, Any]
     """How it was made: the options, and `split_by`: what split=auto came to mean, documents, position or within."""
+    loss: Loss | None = None
+    """What of the text the tokenizer does not give back; None: an older version made it, and did not try."""
+    notes: tuple[str, ...] = ()
+    """What a reader should know of the tokenizer, a sentence each."""
+
+    def correction(self, side: Side) -> ByteCorrection | None:
+        """What the tokens' bytes must be corrected by on one side; None: by nothing."""
+        split: TokenSplit = getattr(self, side)
+        scale = split.n_bytes / split.counted_bytes if split.counted_bytes else 1.0
+        prefix, vocab_size = self.tokenizer.prefix, self.tokenizer.vocab_size
+        if scale == 1 and not prefix:
+            return None
+        put_back = np.zeros(vocab_size, dtype=np.int64)
+        if prefix:
+            starts = [self.tokenizer.decode_bytes([token]).startswith(prefix) for token in range(vocab_size)]
+            put_back[starts] = len(prefix)
+        return ByteCorrection(end_of_text=self.tokenizer.end_of_text, prefix_bytes=put_back, scale=scale)
 
     files: str | None = None
     """Which files were read now and which passed over, in words; None where there is nothing to say."""
@@ -99,11 +121,13 @@ def write_index(folder: Path, tokenizer: Tokenizer, encoded: EncodedCorpus, meta
         index[side] = {
             "text_sha256": encoded.hashes[side],
             "n_bytes": encoded.n_bytes[side],
+            "counted_bytes": encoded.counted_bytes.get(side, encoded.n_bytes[side]),
             "n_tokens": sum(header.n_tokens for header in headers),
             "n_documents": sum(header.n_documents for header in headers),
             "shards": [path.name for path in encoded.shards[side]],
             "checksums": [header.checksum for header in headers],
         }
+    index["loss"] = encoded.loss.as_plain()
     index["fingerprint"] = _fingerprint(tokenizer, index)
     atomic_write(folder / tokenizer_file, tokenizer.to_json())
     atomic_write(folder / INDEX_NAME, json.dumps(index, indent=1) + "\n")
@@ -137,7 +161,7 @@ def open_prepared(folder: Path) -> Prepared:
     try:
         tokenizer = load_tokenizer(folder / _plain_name(index["tokenizer"]))
         train, val = (_open_split(folder, index[side], tokenizer) for side in SIDES)
-        prepared = Prepared(folder, tokenizer, train, val, index["fingerprint"], index["meta"])
+        prepared = Prepared(folder, tokenizer, train, val, index["fingerprint"], index["meta"], loss_of(index))
         expected = _fingerprint(tokenizer, index)
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{folder / INDEX_NAME}: damaged: {error!r}") from None
@@ -146,6 +170,11 @@ def open_prepared(folder: Path) -> Prepared:
             f"{folder / INDEX_NAME}: damaged: its fingerprint is {prepared.fingerprint}, expected {expected}"
         )
     return prepared
+
+
+def loss_of(index: dict[str, Any]) -> Loss | None:
+    """What an index says of the tokenizer's loss; None: nothing. KeyError, TypeError or ValueError for what is none."""
+    return None if "loss" not in index else Loss.from_plain(index["loss"])
 
 
 def open_as_corpus(folder: Path, options: PrepareOptions, tokenizer: Tokenizer | None) -> Prepared:
@@ -189,6 +218,7 @@ def _open_split(folder: Path, entry: dict[str, Any], tokenizer: Tokenizer) -> To
         n_tokens=entry["n_tokens"],
         n_documents=entry["n_documents"],
         n_bytes=entry["n_bytes"],
+        counted_bytes=entry.get("counted_bytes"),
         text_hash=str(entry.get("text_sha256") or ""),
     )
 

@@ -22,6 +22,10 @@ class Tokenizer(Protocol):
     """The id that closes a document, if this vocabulary has one."""
     fingerprint: str
     """sha256 of `to_json()` in hex: tokenizers with equal fingerprints encode alike."""
+    prefix: bytes
+    """What `encode` puts in front of a text, and what the text does not hold: a Llama's space. Empty for most."""
+    notes: tuple[str, ...]
+    """What was changed of the file that it was read from, a sentence each."""
 
     def encode(self, text: str) -> list[int]:
         """The ids of an ordinary text: a special token's name in it is text like any other. DataError if impossible."""
@@ -55,7 +59,8 @@ def utf8(text: str) -> bytes:
 
 def check_ids(ids: Iterable[int], vocab_size: int) -> np.ndarray:
     """`ids` as an int64 array, all of them inside the vocabulary. DataError names the first that is not."""
-    array = np.fromiter((int(token) for token in ids), dtype=np.int64)
+    is_array = isinstance(ids, np.ndarray) and ids.dtype.kind in "iu"
+    array = np.asarray(ids, np.int64) if is_array else np.fromiter((int(token) for token in ids), dtype=np.int64)
     outside = (array < 0) | (array >= vocab_size)
     if outside.any():
         raise DataError(

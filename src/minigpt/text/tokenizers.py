@@ -33,6 +33,8 @@ class ByteTokenizer:
     kind = "byte"
     vocab_size = 257
     end_of_text: int | None = 256
+    prefix = b""
+    notes: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         self.fingerprint = fingerprint_of(self.to_json())
@@ -65,6 +67,8 @@ class CharTokenizer:
     """
 
     kind = "char"
+    prefix = b""
+    notes: tuple[str, ...] = ()
 
     def __init__(self, characters: Iterable[str], *, end_of_text: bool, unknown: bool) -> None:
         self.characters = sorted(set(characters))
@@ -72,8 +76,7 @@ class CharTokenizer:
         self.unknown: int | None = len(self.characters) + end_of_text if unknown else None
         self.vocab_size = len(self.characters) + end_of_text + unknown
         self._table: np.ndarray | None = None
-        spelt = [character.encode("utf-8") for character in self.characters]
-        self._bytes = spelt + [b""] * end_of_text + ["\ufffd".encode()] * unknown
+        self._code_points = np.array([*map(ord, self.characters), *[0] * end_of_text, *[0xFFFD] * unknown], np.uint32)
         self.fingerprint = fingerprint_of(self.to_json())
 
     def encode(self, text: str) -> list[int]:
@@ -110,12 +113,14 @@ class CharTokenizer:
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
-        return b"".join(self._bytes[token] for token in check_ids(ids, self.vocab_size))
+        checked = check_ids(ids, self.vocab_size)
+        if self.end_of_text is not None:
+            checked = checked[checked != self.end_of_text]
+        return self._code_points[checked].tobytes().decode("utf-32-le").encode("utf-8")
 
     def token_bytes(self) -> np.ndarray:
-        lengths = np.array([len(spelt) for spelt in self._bytes], dtype=np.int64)
-        lengths[len(self.characters) :] = 0
-        return lengths
+        special = self.vocab_size - len(self.characters)
+        return np.array([len(character.encode("utf-8")) for character in self.characters] + [0] * special, np.int64)
 
     def to_json(self) -> str:
         fields = {

@@ -19,7 +19,18 @@ from minigpt.training.resume import flatten
 _NOT_COMPARED = {"minigpt.provenance", "minigpt.yaml", "minigpt.texts"}
 """They say where and when, and are shown as such; older checkpoints have no texts, and the fingerprint covers them."""
 _NOT_A_WORLD = {
-    *("command", "started", "from_step", "parent", "weights_only", "changes", "session", "data_fingerprint", "texts"),
+    *(
+        "command",
+        "started",
+        "from_step",
+        "parent",
+        "weights_only",
+        "changes",
+        "session",
+        "data_fingerprint",
+        "texts",
+        "loses",
+    ),
 }
 """Of the provenance, what says when and from where; the data are compared by the checkpoint's own fingerprint."""
 _NOT_RECORDED = "not recorded"

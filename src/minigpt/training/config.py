@@ -121,6 +121,8 @@ class DataConfig:
     """Field or column with the text in .jsonl and .parquet files."""
     unknown: bool = PrepareOptions.unknown
     """char only: keep one token for characters that the corpus lacks, instead of refusing them."""
+    allow_lossy_tokenizer: bool = PrepareOptions.allow_lossy_tokenizer
+    """Train with a tokenizer that does not give the text back, which is otherwise refused with what it loses."""
     num_workers: int = 0
     """Processes that prepare the text and then load batches; the batches are the same for any number."""
 
@@ -148,6 +150,7 @@ class DataConfig:
             split=self.split,
             text_field=self.text_field,
             unknown=self.unknown,
+            allow_lossy_tokenizer=self.allow_lossy_tokenizer,
             workers=max(1, self.num_workers),
         )
 

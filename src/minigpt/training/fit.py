@@ -62,10 +62,12 @@ def fit(
         gpt = GPT(config)
         if start.checkpoint and start.weights_only:
             gpt.load_state_dict(start.checkpoint.weights)
+        correction = prepared.correction("val")
         module = GPTModule(
             gpt,
             experiment.optim,
             padded_bytes(prepared, config),
+            correction=correction and correction.padded(config.vocab_size),
             seed=experiment.seed_everything,
             compiled=experiment.run.compile,
         )

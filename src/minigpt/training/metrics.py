@@ -6,12 +6,17 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from minigpt.text.round_trip import ByteCorrection
+
 
 class LanguageModelMetrics(Metric):
     """Loss in nats per token, perplexity, and bits per byte.
 
     Bits per byte = (sum of nats) / (ln 2 x bytes of the target text): unlike the loss it does not depend on how the
     text is cut into tokens, so it compares tokenizers. The end-of-text token stands for no bytes, but its cost counts.
+
+    The bytes are those of the windows that were read, exactly, where the tokenizer gives its text back; how those of
+    others are estimated, `ByteCorrection` says.
     """
 
     full_state_update = False
@@ -19,21 +24,33 @@ class LanguageModelMetrics(Metric):
     tokens: Tensor
     bytes: Tensor
     token_bytes: Tensor
+    prefix_bytes: Tensor
 
-    def __init__(self, token_bytes: Tensor) -> None:
-        """`token_bytes` (V,): the bytes that each token stands for."""
+    def __init__(self, token_bytes: Tensor, correction: ByteCorrection | None = None) -> None:
+        """`token_bytes` (V,): the bytes that each token stands for; `correction`: what their sum lacks to be exact."""
         super().__init__()
         # MPS has no float64; its float32 sums carry seven digits.
         wide = torch.float32 if torch.backends.mps.is_available() else torch.float64
         self.register_buffer("token_bytes", token_bytes.to(wide), persistent=False)
+        self.correction = correction
+        prefix_bytes = torch.zeros(0) if correction is None else torch.from_numpy(correction.prefix_bytes)
+        self.register_buffer("prefix_bytes", prefix_bytes.to(wide), persistent=False)
         for name in ("nats", "tokens", "bytes"):
             self.add_state(name, torch.zeros((), dtype=wide), dist_reduce_fx="sum")
 
-    def update(self, losses: Tensor, targets: Tensor) -> None:
-        """Count `losses` (B, T), nats, of the tokens `targets` (B, T)."""
+    def update(self, losses: Tensor, targets: Tensor, tokens: Tensor | None = None) -> None:
+        """Count `losses` (B, T), nats, of the tokens `targets` (B, T), each of which follows that of `tokens` (B, T).
+
+        Without `tokens` no document's beginning is seen.
+        """
         self.nats += losses.sum(dtype=self.nats.dtype)
         self.tokens += targets.numel()
-        self.bytes += self.token_bytes[targets].sum()
+        n_bytes = self.token_bytes[targets].sum()
+        if self.correction is not None:
+            if tokens is not None and self.correction.end_of_text is not None:
+                n_bytes -= self.prefix_bytes[targets[tokens == self.correction.end_of_text]].sum()
+            n_bytes = n_bytes * self.correction.scale
+        self.bytes += n_bytes
 
     def compute(self) -> dict[str, Tensor]:
         """`loss`, `perplexity` and `bits_per_byte` of all that was counted."""

@@ -17,6 +17,7 @@ from minigpt.model.gpt import GPT
 from minigpt.optim.config import OptimConfig
 from minigpt.optim.groups import apply_settings, build_optimizer, set_for_step
 from minigpt.randomness import seed_dropout
+from minigpt.text.round_trip import ByteCorrection
 from minigpt.training.metrics import LanguageModelMetrics
 from minigpt.training.position import batches_done
 
@@ -29,16 +30,23 @@ class GPTModule(pl.LightningModule):
     """
 
     def __init__(
-        self, gpt: GPT, optim: OptimConfig, token_bytes: np.ndarray, *, seed: int = 0, compiled: bool = False
+        self,
+        gpt: GPT,
+        optim: OptimConfig,
+        token_bytes: np.ndarray,
+        *,
+        correction: ByteCorrection | None = None,
+        seed: int = 0,
+        compiled: bool = False,
     ) -> None:
-        """`token_bytes` (V,) are the bytes that each token stands for; `compiled` runs the loss through
-        torch.compile."""
+        """`token_bytes` (V,) are the bytes that each token stands for, `correction` what their sum lacks to be those of
+        the text; `compiled` runs the loss through torch.compile."""
         super().__init__()
         self.gpt = gpt
         self.optim = optim
         self.seed = seed
         # In a list, so that it is no part of the module: a bf16 module would round the sums.
-        self._metrics = [LanguageModelMetrics(torch.from_numpy(token_bytes))]
+        self._metrics = [LanguageModelMetrics(torch.from_numpy(token_bytes), correction)]
         # Compiled is the function, not the module: the keys of the checkpoint stay those of the plain model.
         self.loss: Callable[..., Tensor] = torch.compile(gpt.loss) if compiled else gpt.loss
         self.grad_norm: Tensor | None = None
@@ -134,7 +142,7 @@ class GPTModule(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count a batch; the numbers are put together once, at the end."""
         tokens, targets = batch
-        self._metrics[0].update(self.loss(tokens, targets, reduction="none"), targets)
+        self._metrics[0].update(self.loss(tokens, targets, reduction="none"), targets, tokens)
 
     def on_validation_epoch_end(self) -> None:
         """Offer `val_loss`, `val_perplexity` and `val_bits_per_byte` to callbacks (`monitor: val_loss`)."""

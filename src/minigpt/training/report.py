@@ -57,6 +57,8 @@ def print_start(
         "device": device,
         "run": str(folder),
     }
+    for number, note in enumerate(prepared.notes):
+        rows["note" + " " * number] = note
     if start.checkpoint:
         rows["from"] = f"{start.checkpoint.path} {'(its weights alone)' if start.weights_only else f'(step {step:,})'}"
     _print_rows(console, rows, facts=("model", "data", "files", "steps", "device"))

@@ -112,7 +112,7 @@ def check_same_optimizer(name: str, checkpoint: Checkpoint) -> None:
 def data_changes(experiment: Experiment, checkpoint: Checkpoint) -> Changes:
     """The settings that make the text or its tokens, where they differ from the checkpoint's."""
     now = experiment.data.to_dict()
-    free = {"batch_size", "num_workers", "vocab_multiple"}
+    free = {"batch_size", "num_workers", "vocab_multiple", "allow_lossy_tokenizer"}
     return {
         key: (checkpoint.data.get(key), value)
         for key, value in now.items()

@@ -73,6 +73,7 @@ class Run:
             **describe(command),
             "data_fingerprint": prepared.fingerprint,
             "texts": prepared.identity.texts,
+            "loses": None if prepared.loss is None else str(prepared.loss) if prepared.loss else "",
             "from_step": start.step,
             "parent": str(start.checkpoint.path) if start.checkpoint else None,
             "weights_only": start.weights_only,

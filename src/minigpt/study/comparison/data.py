@@ -21,6 +21,10 @@ def choose_measure(records: Sequence[RunRecord]) -> tuple[Measure, list[str]]:
         notes.append(
             "The runs have different tokenizers: losses per token do not compare, so bits per byte are compared."
         )
+    lossy = {record.name: record.loses for record in records if record.loses}
+    if lossy and not one_tokenizer:
+        told = "; ".join(f"that of {name} loses {loses}" for name, loses in list(lossy.items())[:_SHOWN])
+        notes.append(f"Not every tokenizer gives its text back: {told}{'; ...' if len(lossy) > _SHOWN else ''}.")
     if other_texts:
         corpora = ", ".join(dict.fromkeys(str(words.get(CORPUS)) for words in told_data(records)))
         notes.append(

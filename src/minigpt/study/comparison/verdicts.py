@@ -17,6 +17,10 @@ class Sample:
     group: str
     data: DataIdentity
     """Which text it is validated on."""
+    tokenizer: str
+    """The tokenizer's fingerprint."""
+    loses: str
+    """What of the text the tokenizer loses, in words; empty: nothing."""
     model: GPTConfig
     values: dict[int, float]
     """By seed."""
@@ -95,7 +99,15 @@ def _incomparable(ours: Sample, theirs: Sample) -> str:
     same_text = ours.data.same_held_out(theirs.data)
     if same_text is None:
         return f"it is not known whether it is validated on the text of {theirs.group}"
-    return "" if same_text else f"it is validated on another text than {theirs.group}"
+    if not same_text:
+        return f"it is validated on another text than {theirs.group}"
+    for sample in (ours, theirs):
+        if sample.loses and ours.tokenizer != theirs.tokenizer:
+            return (
+                f"the tokenizer of {sample.group} loses {sample.loses}, and bits per byte of less text do not compare "
+                "with another tokenizer's"
+            )
+    return ""
 
 
 def _without_interval(ours: Sample, theirs: Sample, test: Difference, gap: str) -> tuple[str, str]:
