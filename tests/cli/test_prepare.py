@@ -97,3 +97,49 @@ def test_help_tells_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     for option in ("corpus", "out", "tokenizer", "vocab_size", "workers", "val_fraction", "split", "text_field"):
         assert f"--{option}" in text
     assert "(default: None)" not in text
+
+
+def test_another_text_in_the_folder_is_replaced_only_if_asked(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    words = ["prepare", "--corpus", str(corpus), "--out", str(out), "--tokenizer"]
+    assert main([*words, "byte"]) == 0
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    (out / "notes.bin").write_text("mine")
+    assert main([*words, "byte"]) == 0
+    assert "holds this text in these tokens already: nothing was written" in capsys.readouterr().out
+    assert main([*words, "char"]) == 1
+    said = capsys.readouterr().err
+    assert f"error: {out}: holds another prepared text (corpus={corpus}, tokenizer=byte, vocab_size=257); " in said
+    assert "--overwrite replaces it" in said
+    assert {path: path.read_bytes() for path in before} == before
+    assert main([*words, "char", "--overwrite"]) == 0
+    assert open_prepared(out).tokenizer.kind == "char"
+    assert (out / "notes.bin").read_text() == "mine"
+
+
+def test_what_was_begun_for_another_text_is_thrown_away_only_if_asked(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun = tmp_path / "out" / ".work" / "0123456789abcdef-2"
+    begun.mkdir(parents=True)
+    words = ["prepare", "--corpus", str(corpus), "--out", str(tmp_path / "out"), "--tokenizer", "byte"]
+    assert main(words) == 1
+    assert "holds what was begun for another text or tokenizer; --overwrite" in capsys.readouterr().err
+    assert begun.is_dir()
+    assert main([*words, "--overwrite"]) == 0
+
+
+@pytest.mark.parametrize("files", [{"index.json": "{}", "a.bin": "mine"}, {".work/mine.txt": "mine"}])
+def test_a_folder_that_only_looks_like_ours_is_left_alone(
+    files: dict[str, str], corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    for name, text in files.items():
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text(text)
+    words = ["prepare", "--corpus", str(corpus), "--out", str(out), "--tokenizer", "byte", "--overwrite"]
+    assert main(words) == 1
+    assert "holds other files" in capsys.readouterr().err
+    assert {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()} == set(files)

@@ -36,6 +36,7 @@ def write_run(
     *,
     model: dict[str, Any] | None = None,
     optim: dict[str, Any] | None = None,
+    text: str | None = None,
     **changes: Any,
 ) -> None:
     """A finished run of bytes, as far as scaling reads one; `changes` are of its data."""
@@ -54,6 +55,9 @@ def write_run(
         "data": data,
     }
     (folder / "config.yaml").write_text(yaml.safe_dump({**groups, "trainer": trainer}), encoding="utf-8")
+    if text is not None:
+        session = {"data_fingerprint": text, "texts": {"train": text, "val": text}}
+        (folder / "provenance.json").write_text(json.dumps({"sessions": [session]}), encoding="utf-8")
     (folder / "tokenizer.json").write_text(ByteTokenizer().to_json(), encoding="utf-8")
     loss = LAW.loss(parameter_count(config), steps * data["batch_size"] * 64)
     with (folder / "metrics.csv").open("w", encoding="utf-8", newline="") as file:
@@ -221,12 +225,32 @@ def test_bad_sweeps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     )
     write_run(tmp_path / "few" / "other", 1, 16, 1e11, corpus="shakespeare")
     assert "runs of more than one corpus (python, shakespeare)" in said(tmp_path / "few")
+    for number in range(6):
+        text = "0123456789" if number else "9876543210"
+        write_run(tmp_path / "texts" / str(number), 1, 16 * (number + 1), 1e11, corpus="input.txt", text=text)
+    names = "input.txt (text 01234567), input.txt (text 98765432)"
+    assert f"runs of more than one corpus ({names})" in said(tmp_path / "texts")
     (tmp_path / "few" / "sweep.json").write_text('{"format": 1, "name": "few", "ce', encoding="utf-8")
     assert "sweep.json is damaged" in said(tmp_path / "few")
     (tmp_path / "cut").mkdir()
     write_run(tmp_path / "cut" / "run", 1, 16, 1e11)
     (tmp_path / "cut" / "run" / "metrics.csv").write_text("step,val/loss\n1,2.0\n", encoding="utf-8")
     assert "run: it has no validation loss at its last step" in said(tmp_path / "cut")
+
+
+def test_one_text_by_several_names_has_one_law(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, n_embd in enumerate((16, 32, 48, 64, 80, 96)):
+        write_run(tmp_path / "s" / str(number), 1 + number % 3, n_embd, 1e11, corpus=f"./{number}.txt", text="one")
+    assert scaling(tmp_path / "s") == 0
+    assert "not recorded" not in capsys.readouterr().out
+    assert read_law(tmp_path / "s" / "scaling.json").data.val == "one"
+
+
+def test_runs_that_do_not_say_their_text_have_a_law_that_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert scaling(write_sweep(tmp_path / "small")) == 0
+    assert "it is not recorded of every run which text it was validated on" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 2}', '{"format": 2, "law": {"E": -1}}', "[" * 2000])

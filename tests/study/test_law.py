@@ -6,8 +6,18 @@ from typing import Any
 
 import pytest
 
-from minigpt.study.scaling_laws.law import PUBLISHED, FittedLaw, Forecast, Interval, Law, compute_optimal, forecast
+from minigpt.study.scaling_laws.law import (
+    PUBLISHED,
+    FittedLaw,
+    Forecast,
+    Interval,
+    Law,
+    TextInTokens,
+    compute_optimal,
+    forecast,
+)
 from minigpt.study.scaling_laws.law_file import find_law, read_law, write_law
+from minigpt.text.identity import DataIdentity
 
 OURS = FittedLaw(
     law=Law(E=1.0, A=10.0, B=20.0, alpha=0.3, beta=0.4),
@@ -17,12 +27,17 @@ OURS = FittedLaw(
     vocab_size=257,
     parameters=(1e4, 1e6),
     tokens=(1e5, 1e7),
+    data=DataIdentity(train="t", val="v", fingerprint="f"),
+    tokenizer_fingerprint="bytes",
 )
+TEXT = TextInTokens(corpus="python", tokenizer="byte", vocab_size=257, data=OURS.data, tokenizer_fingerprint="bytes")
+OTHER = DataIdentity(train="t", val="w", fingerprint="g")
 
 
 def told(fitted: FittedLaw | None, **changes: Any) -> Forecast:
-    run = {"n_parameters": 100_000, "n_tokens": 1e6, "passes": 1.0, "tokenizer": "byte", "vocab_size": 257}
-    return forecast(fitted, **{**run, "corpus": "python", **changes})
+    run: dict[str, Any] = {"n_parameters": 100_000, "n_tokens": 1e6, "passes": 1.0}
+    text = replace(TEXT, **{name: changes.pop(name) for name in list(changes) if hasattr(TEXT, name)})
+    return forecast(fitted, **{**run, "text": text, **changes})
 
 
 def test_our_own_law_of_the_same_text() -> None:
@@ -57,7 +72,10 @@ def test_a_forecast_has_an_interval_of_law_and_noise() -> None:
     ("changes", "reason"),
     [
         ({"vocab_size": 1024, "tokenizer": "bpe"}, "this run of python in 1,024 tokens of bpe"),
-        ({"corpus": "shakespeare"}, "is of python in 257 tokens of byte, this run of shakespeare"),
+        ({"corpus": "shakespeare", "data": OTHER}, "is of python in 257 tokens of byte, this run of shakespeare"),
+        ({"data": OTHER}, "is of another text of the same name"),
+        ({"tokenizer_fingerprint": "other"}, "is of another tokenizer of the same name"),
+        ({"corpus": "shakespeare", "data": DataIdentity()}, "this run of shakespeare"),
         ({"passes": 40.0}, "they are of new tokens, and this run sees its text 40 times"),
     ],
 )
@@ -65,6 +83,14 @@ def test_another_text_or_a_repeated_one_has_no_forecast(changes: dict[str, Any],
     found = told(OURS, **changes)
     assert found.loss is None
     assert reason in found.told
+
+
+def test_a_law_is_of_a_text_by_its_content_and_not_by_its_name() -> None:
+    assert told(OURS, corpus="elsewhere/copy.txt", tokenizer="bytes.json").loss == told(OURS).loss
+    old = replace(OURS, data=DataIdentity(), tokenizer_fingerprint="")
+    for unknown in (told(old), told(OURS, data=DataIdentity(), tokenizer_fingerprint="")):
+        assert unknown.loss == told(OURS).loss
+        assert unknown.told.endswith("whether its text is this very one is not known, only that it has the same name")
 
 
 def test_the_published_law_is_for_large_vocabularies_and_named() -> None:
@@ -91,6 +117,13 @@ def test_a_law_comes_back_from_its_file_and_the_newest_of_this_text_is_found(tmp
     write_law(tmp_path / "a" / "sure.json", sure)
     assert read_law(tmp_path / "a" / "sure.json") == sure
     (tmp_path / "b" / "scaling.json").write_text("{", encoding="utf-8")
-    assert find_law(tmp_path, "byte", 257, "python") == OURS
-    assert find_law(tmp_path, "bpe", 1024, "python") is None
-    assert find_law(tmp_path / "none", "byte", 257, "python") is None
+    assert find_law(tmp_path, TEXT) == OURS
+    assert find_law(tmp_path, replace(TEXT, tokenizer="bpe", vocab_size=1024)) is None
+    assert find_law(tmp_path, replace(TEXT, data=OTHER)) is None
+    assert find_law(tmp_path / "none", TEXT) is None
+    (tmp_path / "c").mkdir()
+    write_law(tmp_path / "c" / "scaling.json", replace(OURS, data=DataIdentity(), name="old"))
+    assert find_law(tmp_path, TEXT) == OURS, "the newer one only has the same name"
+    found = find_law(tmp_path, replace(TEXT, data=OTHER))
+    assert found is not None
+    assert found.name == "old"

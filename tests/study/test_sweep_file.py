@@ -1,5 +1,6 @@
 """SWEEP.yaml: the cells that it comes to, and each mistake in one line."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from minigpt.cli.sweep_cells import SweepCells
 from minigpt.errors import ConfigError
 from minigpt.study.sweep.file import Sweep, parse_sweep, words_of
 from minigpt.study.sweep.search_space import Choices, Numbers
+from minigpt.text.bpe import train_bpe
 
 from .sweeps import write_sweep
 
@@ -166,6 +168,28 @@ def test_every_cell_is_checked_before_the_first_is_trained(
     said = capsys.readouterr().err
     assert message in said
     assert said.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_two_cells_of_one_text_by_two_names_are_the_same(
+    tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "copy.txt"
+    copy.write_bytes(corpus_file.read_bytes())
+    path = write_sweep(tmp_path, corpus_file, cells=[{}, {"name": "copy", "data.corpus": str(copy)}])
+    assert main(["sweep", str(path)]) == 2
+    assert "cells base and copy have the same settings: leave one out" in capsys.readouterr().err
+
+
+def test_a_lossy_tokenizer_is_found_before_the_first_cell_is_trained(
+    tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fields = json.loads(train_bpe([corpus_file.read_text()], 300).to_json())
+    fields["normalizer"] = {"type": "Replace", "pattern": {"String": "e"}, "content": ""}
+    (tmp_path / "lossy.json").write_text(json.dumps(fields))
+    path = write_sweep(tmp_path, corpus_file, cells=[{}, {"data.tokenizer": str(tmp_path / "lossy.json")}])
+    assert main(["sweep", str(path)]) == 1
+    assert "does not give the text of" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 
 

@@ -81,11 +81,7 @@ def main(argv: Sequence[str]) -> int:
     machine = find_machine(experiment, options)
     workload = make_workload(experiment, machine.devices)
     root = Path(experiment.run.root)
-    law = (
-        read_law(Path(options.law))
-        if options.law
-        else find_law(root, workload.tokenizer, workload.text.vocab_size, workload.corpus)
-    )
+    law = read_law(Path(options.law)) if options.law else find_law(root, workload.text_in_tokens)
     speed = find_speed(workload, machine, options.utilisation)
     plan = make_plan(workload, machine, speed, law=law, price_per_hour=options.price)
     warnings = warnings_of(plan, _free_bytes(root))

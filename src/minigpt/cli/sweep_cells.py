@@ -1,11 +1,12 @@
 """The cells of a sweep as command lines of `minigpt fit`, each checked by the parser that will read it."""
 
 import contextlib
+import functools
 import itertools
 import json
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,9 +48,15 @@ class SweepCells:
 
     def _refuse_twins(self) -> None:
         """Raise ConfigError for two groups of the same settings: each would be trained twice."""
+        from minigpt.text.outlook import content_of
+
         known: dict[str, str] = {}
+        content = functools.cache(content_of)
         for group, overrides in {cell.group: cell.overrides for cell in self.sweep.cells}.items():
-            settings = json.dumps(self._resolve(overrides, ""), sort_keys=True, default=str)
+            resolved = self._resolve(overrides, "")
+            settings = json.dumps(
+                {**resolved, "data": _by_content(resolved["data"], content)}, sort_keys=True, default=str
+            )
             if settings in known:
                 raise ConfigError(
                     f"{self.sweep.path}: cells {known[settings]} and {group} have the same settings: leave one out"
@@ -181,6 +188,11 @@ class SweepCells:
                 check_trainer(self._words(self.sweep.base_path, json.loads(overrides)))
             except ConfigError as error:
                 raise ConfigError(f"{self.sweep.path}: {overrides}: {error}") from None
+
+
+def _by_content(data: Mapping[str, Any], content: Callable[[str, str, str], dict[str, str]]) -> dict[str, Any]:
+    """The data of a cell with the content of its files in place of their names, as far as reading them is quick."""
+    return {**data, **content(str(data["corpus"]), str(data["text_field"]), str(data["tokenizer"]))}
 
 
 def _tried(what: Numbers | Choices) -> Sequence[Any]:

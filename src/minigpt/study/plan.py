@@ -111,7 +111,6 @@ def make_plan(
     price_per_hour: float | None = None,
 ) -> Plan:
     """The plan of `workload` on `machine`, whose batches take what `speed` says."""
-    tokenizer, corpus = workload.tokenizer, workload.corpus
     return Plan(
         workload=workload,
         machine=machine,
@@ -131,9 +130,7 @@ def make_plan(
             n_parameters=workload.n_parameters,
             n_tokens=workload.tokens,
             passes=workload.passes,
-            tokenizer=tokenizer,
-            vocab_size=workload.text.vocab_size,
-            corpus=corpus,
+            text=workload.text_in_tokens,
         ),
     )
 

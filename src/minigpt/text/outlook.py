@@ -3,6 +3,7 @@
 Nothing is tokenised, trained, downloaded or written.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,6 +83,22 @@ def check_tokenizer(name: str) -> None:
     """Raise DataError where a tokenizer's file is not there, or is none; those with a name are not looked for."""
     if name not in TOKENIZER_NAMES:
         find_tokenizer(name)
+
+
+def content_of(corpus: str, text_field: str, tokenizer: str) -> dict[str, str]:
+    """`corpus` and `tokenizer` by what they are, not by how they are spelt, where that is quickly told."""
+    found = {"corpus": corpus, "tokenizer": tokenizer}
+    with contextlib.suppress(DataError, OSError):
+        if is_prepared(Path(corpus).expanduser()):
+            found["corpus"] = str(read_index(Path(corpus).expanduser()).get("fingerprint"))
+        elif not needs_network(corpus):
+            files = open_corpus(corpus, text_field)
+            small = files.unread_bytes <= _READ_AT_MOST
+            found["corpus"] = files.fingerprint() if small else " ".join(str(path.resolve()) for path in files.files)
+    with contextlib.suppress(DataError, OSError):
+        if tokenizer not in TOKENIZER_NAMES:
+            found["tokenizer"] = find_tokenizer(tokenizer).fingerprint
+    return found
 
 
 def expected_vocabulary(tokenizer: str, vocab_size: int) -> int:

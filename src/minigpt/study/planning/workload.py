@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from minigpt.model.config import GPTConfig
 from minigpt.model.sizes import flops_per_token, forward_flops_per_token, parameter_count
 from minigpt.optim.config import OptimConfig
+from minigpt.study.scaling_laws.law import TextInTokens
 from minigpt.text.outlook import TextOutlook
 
 
@@ -34,6 +35,17 @@ class Workload:
     devices: int
     compiled: bool = False
     """Whether the loss goes through torch.compile."""
+
+    @property
+    def text_in_tokens(self) -> TextInTokens:
+        """What its losses are of."""
+        return TextInTokens(
+            corpus=self.corpus,
+            tokenizer=self.tokenizer,
+            vocab_size=self.text.vocab_size,
+            data=self.text.identity,
+            tokenizer_fingerprint=self.text.tokenizer_fingerprint,
+        )
 
     @property
     def n_parameters(self) -> int:

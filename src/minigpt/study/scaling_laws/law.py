@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
 
+from minigpt.text.identity import DataIdentity
 from minigpt.units import times_text
 
 TOKENS_PER_PARAMETER = 20
@@ -81,6 +82,9 @@ class FittedLaw:
     corpus: str
     tokenizer: str
     vocab_size: int
+    data: DataIdentity = field(default_factory=DataIdentity)
+    """Which text it holds for, by content; nothing is known of one that an older version wrote."""
+    tokenizer_fingerprint: str = ""
     parameters: tuple[float, float]
     """The least and the most of the runs that it was fitted on."""
     tokens: tuple[float, float]
@@ -95,10 +99,36 @@ class FittedLaw:
         """Of the loss of one more run: by how much the law may be off, and a run from the law. None: not known."""
         return run_interval(self.resampled, self.noise, n_parameters, n_tokens) if self.resampled else None
 
+    def holds_for(self, text: "TextInTokens") -> bool | None:
+        """Whether a run's text and tokens are those of the law; None: only their names say so."""
+        if self.vocab_size != text.vocab_size:
+            return False
+        one_name = (self.corpus, self.tokenizer) == (text.corpus, text.tokenizer)
+        known = [self.data.same_held_out(text.data), self.data.same_training(text.data)]
+        if self.tokenizer_fingerprint and text.tokenizer_fingerprint:
+            known.append(self.tokenizer_fingerprint == text.tokenizer_fingerprint)
+        elif self.tokenizer != text.tokenizer:
+            return False
+        if False in known or (None in known and not one_name):
+            return False
+        return None if None in known else True
+
     def beyond(self, n_parameters: float, n_tokens: float) -> float:
         """How far outside of the fitted range a run is, as a factor; 1 is inside."""
         pairs = ((n_parameters, self.parameters), (n_tokens, self.tokens))
         return max(1.0, *(max(value / high, low / value) for value, (low, high) in pairs))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextInTokens:
+    """What a loss per token is of."""
+
+    corpus: str
+    tokenizer: str
+    vocab_size: int
+    data: DataIdentity = field(default_factory=DataIdentity)
+    """Nothing is known of a text that is not prepared yet."""
+    tokenizer_fingerprint: str = ""
 
 
 PUBLISHED = FittedLaw(
@@ -135,24 +165,24 @@ def forecast(
     n_parameters: int,
     n_tokens: float,
     passes: float,
-    tokenizer: str,
-    vocab_size: int,
-    corpus: str,
+    text: TextInTokens,
 ) -> Forecast:
     """The loss by `fitted`, or by the published law where there is none and it can be compared at all."""
     law = fitted or PUBLISHED
     if passes > REPEATED:
         told = f"no law applies: they are of new tokens, and this run sees its text {passes:,.0f} times"
         return Forecast(loss=None, interval=None, told=told)
-    refusal = _own_law(law, tokenizer, vocab_size, corpus) if fitted else _published_law(tokenizer, vocab_size)
+    refusal = _own_law(law, text) if fitted else _published_law(text.tokenizer, text.vocab_size)
     if refusal:
         return Forecast(loss=None, interval=None, told=refusal)
     loss, interval = law.law.loss(n_parameters, n_tokens), law.loss_interval(n_parameters, n_tokens)
     between = f" ({interval.low:.3f} to {interval.high:.3f}: nine runs in ten)" if interval else ""
     factor = law.beyond(n_parameters, n_tokens)
     limits = f", {times_text(factor)} times outside of the runs it was fitted on" if factor > 1 else ""
+    if fitted and fitted.holds_for(text) is None:
+        limits += "; whether its text is this very one is not known, only that it has the same name"
     if not fitted:
-        limits += f"; another text and other tokens than {corpus}: a rough guide without an interval"
+        limits += f"; another text and other tokens than {text.corpus}: a rough guide without an interval"
     return Forecast(loss=loss, interval=interval, told=f"{loss:.3f} nats a token{between} by {law.name}{limits}")
 
 
@@ -166,12 +196,21 @@ def _published_law(tokenizer: str, vocab_size: int) -> str | None:
     )
 
 
-def _own_law(fitted: FittedLaw, tokenizer: str, vocab_size: int, corpus: str) -> str | None:
-    ours = (fitted.corpus, fitted.tokenizer, fitted.vocab_size)
-    if ours == (corpus, tokenizer, vocab_size):
+def _own_law(fitted: FittedLaw, text: TextInTokens) -> str | None:
+    if fitted.holds_for(text) is not False:
         return None
+    ours, theirs = ((each.corpus, each.tokenizer, each.vocab_size) for each in (fitted, text))
+    if ours == theirs:
+        other = (
+            "text"
+            if False in {fitted.data.same_held_out(text.data), fitted.data.same_training(text.data)}
+            else "tokenizer"
+        )
+        return f"the law of {fitted.name} is of another {other} of the same name"
     told = "the law of {} is of {} in {} tokens of {}, this run of {} in {} tokens of {}"
-    return told.format(fitted.name, ours[0], f"{ours[2]:,}", ours[1], corpus, f"{vocab_size:,}", tokenizer)
+    return told.format(
+        fitted.name, ours[0], f"{ours[2]:,}", ours[1], text.corpus, f"{text.vocab_size:,}", text.tokenizer
+    )
 
 
 def compute_optimal(flops: float) -> tuple[float, float]:

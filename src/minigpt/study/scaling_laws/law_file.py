@@ -8,7 +8,8 @@ from typing import Any
 
 from minigpt.errors import DataError, shown
 from minigpt.files import atomic_write
-from minigpt.study.scaling_laws.law import FittedLaw, Law
+from minigpt.study.scaling_laws.law import FittedLaw, Law, TextInTokens
+from minigpt.text.identity import DataIdentity
 
 FILE_NAME = "scaling.json"
 FORMAT = 2
@@ -34,11 +35,15 @@ def read_law(path: Path) -> FittedLaw:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = shown(content.get("format") if isinstance(content, dict) else content)
         raise DataError(f"{path}: its format is {found}, expected {FORMAT}: minigpt scaling SWEEP writes it")
+    data = content.get("data")
+    data = data if isinstance(data, dict) else {}  # an older version wrote none
     try:
         return FittedLaw(
             law=_law(content["law"]),
             **{name: str(content[name]) for name in ("name", "corpus", "tokenizer")},
             vocab_size=int(content["vocab_size"]),
+            data=DataIdentity.of(data, data.get("fingerprint")),
+            tokenizer_fingerprint=str(content.get("tokenizer_fingerprint") or ""),
             parameters=_range(content["parameters"]),
             tokens=_range(content["tokens"]),
             flops_per_pair=_positive(content["flops_per_pair"]),
@@ -49,16 +54,22 @@ def read_law(path: Path) -> FittedLaw:
         raise DataError(f"{path}: damaged: {error!r}") from None
 
 
-def find_law(root: Path, tokenizer: str, vocab_size: int, corpus: str) -> FittedLaw | None:
-    """The newest law below `root` (of runs/SWEEP/scaling.json) that is of this text in these tokens."""
+def find_law(root: Path, text: TextInTokens) -> FittedLaw | None:
+    """The newest law below `root` (of runs/SWEEP/scaling.json) that is of this text in these tokens.
+
+    Where none is known to be, the newest of which no more is known than that their names are the same.
+    """
+    named = None
     for path in sorted(root.glob(f"*/{FILE_NAME}"), key=lambda path: path.stat().st_mtime, reverse=True):
         try:
             fitted = read_law(path)
         except DataError:  # nobody asked for this very file
             continue
-        if (fitted.corpus, fitted.tokenizer, fitted.vocab_size) == (corpus, tokenizer, vocab_size):
+        holds = fitted.holds_for(text)
+        if holds:
             return fitted
-    return None
+        named = fitted if holds is None and named is None else named
+    return named
 
 
 def _law(values: Any) -> Law:

@@ -35,6 +35,8 @@ class ScalingResult:
             corpus=first.corpus,
             tokenizer=first.tokenizer,
             vocab_size=first.vocab_size,
+            data=first.data,
+            tokenizer_fingerprint=first.tokenizer_fingerprint,
             parameters=(min(sizes), max(sizes)),
             tokens=(min(tokens), max(tokens)),
             flops_per_pair=self.fit.flops_per_pair,

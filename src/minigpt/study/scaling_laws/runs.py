@@ -11,9 +11,11 @@ from minigpt.model.sizes import flops_per_token, parameter_count
 from minigpt.optim.config import OptimConfig
 from minigpt.ownership import is_run, is_sweep
 from minigpt.records import RunRecord, find_runs, read_run
+from minigpt.study.comparison.contents import CORPUS, told_data
 from minigpt.study.comparison.curves import median_speed
 from minigpt.study.scaling import Point
 from minigpt.study.sweep.record import read_cells
+from minigpt.text.identity import DataIdentity
 from minigpt.text.tokenizers import load_tokenizer
 
 
@@ -33,6 +35,9 @@ class ScalingRun:
     tokenizer: str
     vocab_size: int
     """Of the tokenizer."""
+    data: DataIdentity
+    """Which text it learnt from and was validated on."""
+    tokenizer_fingerprint: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +49,8 @@ class ScalingSweep:
     runs: list[ScalingRun]
     left_out: list[str]
     """One line for each run that is no point, and why."""
+    unknown_text: bool = False
+    """Whether only the name of their corpus says that the runs are of one text."""
 
     def __repr__(self) -> str:
         """One line."""
@@ -60,22 +67,41 @@ def read_sweep(folder: Path) -> ScalingSweep:
     """The sweep in `folder`, or any folder of runs; raises DataError where there is none, or not of one text."""
     names, told = _cells(folder)
     runs: list[ScalingRun] = []
+    records: list[RunRecord] = []
     for name in names:
         try:
-            runs.append(_read_run(folder / name))
+            record = read_run(folder / name)
+            runs.append(_read_run(record))
+            records.append(record)
         except MinigptError as error:
             told.append(f"{name}: {str(error).removeprefix(f'{folder / name}: ')}")
     if not runs:
         why = f" ({told[0]})" if told else ""
         raise DataError(f"{folder}: holds no finished run{why}; minigpt sweep makes some")
-    for what in ("corpus", "tokenizer", "vocab_size"):
-        kinds = sorted({str(getattr(run, what)) for run in runs})
-        if len(kinds) > 1:
+    _check_alike(folder, runs, records)
+    unknown = any(run.data.same_held_out(runs[0].data) is None for run in runs[1:])
+    return ScalingSweep(name=folder.resolve().name, folder=folder, runs=runs, left_out=told, unknown_text=unknown)
+
+
+def _check_alike(folder: Path, runs: list[ScalingRun], records: list[RunRecord]) -> None:
+    """Raise DataError for runs on several texts, or in the tokens of several tokenizers, told by content.
+
+    Where the content is not recorded, the same name must do, and another is another.
+    """
+    first = runs[0]
+    alike = [(run.data.same_held_out(first.data), run.corpus == first.corpus) for run in runs]
+    others = [
+        run for run, (same, one_name) in zip(runs, alike, strict=True) if not (one_name if same is None else same)
+    ]
+    kinds = {"corpus": [str(words[CORPUS]) for words in told_data(records)] if others else []}
+    if len({run.tokenizer_fingerprint for run in runs}) > 1:
+        kinds["tokenizer"] = [f"{run.tokenizer} of {run.vocab_size:,} tokens" for run in runs]
+    for what, found in kinds.items():
+        if found:
             raise DataError(
-                f"{folder}: runs of more than one {what} ({', '.join(kinds)}): their losses do not compare, and one "
-                f"law cannot hold for both"
+                f"{folder}: runs of more than one {what} ({', '.join(sorted(set(found)))}): their losses do not "
+                "compare, and one law cannot hold for both"
             )
-    return ScalingSweep(name=folder.resolve().name, folder=folder, runs=runs, left_out=told)
 
 
 def _cells(folder: Path) -> tuple[list[str], list[str]]:
@@ -91,9 +117,9 @@ def _cells(folder: Path) -> tuple[list[str], list[str]]:
     return done, [f"{cell.name}: {cell.state}" for cell in cells if cell.state != "finished"]
 
 
-def _read_run(folder: Path) -> ScalingRun:
-    """Raises CheckpointError for a run that cannot be read, DataError for one that is not done."""
-    record = read_run(folder)
+def _read_run(record: RunRecord) -> ScalingRun:
+    """Raises CheckpointError for a run whose model cannot be known, DataError for one that is not done."""
+    folder = record.folder
     config, data = record.model, record.config["data"]
     loss = record.metrics.get(record.max_steps, {}).get("val/loss", math.nan)
     if not math.isfinite(loss):
@@ -117,6 +143,8 @@ def _read_run(folder: Path) -> ScalingRun:
         corpus=str(data["corpus"]),
         tokenizer=str(data["tokenizer"]),
         vocab_size=load_tokenizer(folder / TOKENIZER).vocab_size,
+        data=record.identity,
+        tokenizer_fingerprint=load_tokenizer(folder / TOKENIZER).fingerprint,
     )
 
 

@@ -18,6 +18,10 @@ COLUMNS = ("run", "parameters", "tokens", "FLOPs", "loss", "by the law")
 def result_text(result: ScalingResult, how: str) -> str:
     """All of it for a terminal; `how` says where the budget comes from."""
     left_out = [f"left out: {each}" for each in result.sweep.left_out]
+    if result.sweep.unknown_text:
+        left_out.append(
+            "note: it is not recorded of every run which text it was validated on: only the names are the same"
+        )
     blocks = [
         [*left_out, *columns_text(run_table(result.sweep, result.fit))],
         law_lines(result.fit),
