@@ -106,7 +106,7 @@ def test_preparing_again_removes_nothing_but_its_own(tmp_path: Path, corpus_file
         (out / name).write_text("mine")
     (out / ".work").mkdir()
     (out / ".work" / "notes").write_text("mine")
-    again = prepare(PrepareOptions(corpus=str(corpus_file), tokenizer="byte", val_fraction=0.2), out)
+    again = prepare(PrepareOptions(corpus=str(corpus_file), tokenizer="byte", val_fraction=0.2), out, overwrite=True)
     assert again.fingerprint != first.fingerprint
     assert [(out / name).read_text() for name in [*kept, ".work/notes"]] == ["mine"] * 5
     index = json.loads((out / "index.json").read_text())
