@@ -65,7 +65,7 @@ def test_the_batch_size_changes_nothing(position):
 
 
 def test_bytes_are_corrected_at_the_beginning_of_documents_and_for_a_lossy_text():
-    model, splits = double_gpt(), shards(40, 25)
+    model, splits = double_gpt(), shards(400, 250)
     plain = evaluate(model, splits, BYTES)
     begins = [shard[1:][shard[:-1] == 3] for shard in splits]
     taken_back = sum(int(token in {4, 9}) for ids in begins for token in ids)
