@@ -39,6 +39,8 @@ _LINES = re.compile(
             r"LOCAL_RANK: \d+ - CUDA_VISIBLE_DEVICES: ",
             r"Initializing distributed: ",
             r"-+\ndistributed_backend=",
+            # Weights alone are loaded, always: minigpt reads no other checkpoint.
+            r"`weights_only` was not set",
             # Matrix products in lower precision are a choice that changes results, and `minigpt bench` measures them.
             r"You are using a CUDA device .* Tensor Cores",
             # The last lines of a run say how it ended.
