@@ -97,7 +97,7 @@ def test_command_line_mistakes(words: list[str], message: str, capsys: pytest.Ca
         ("model:\n  n_embd: ${model.n_hedd}\n", "broken interpolation: model.n_embd: .*n_hedd"),
         ("model: 3\n", "c.yaml: model=3 must be a mapping of settings"),
         ("trainer: [1]\n", r"c.yaml: trainer=\[1\] must be a mapping of settings"),
-        ("model:\n", "c.yaml: model=None must be a mapping of settings"),
+        ("model:\n", "c.yaml: model is empty: leave it out, or give it settings"),
         ("model:\n  n_layer: 'two'\n", "model.n_layer=two must be a whole number"),
         ("model:\n  bias: 3\n", "model.bias=3 must be true or false"),
         ("data:\n  split: half\n", "data.split=half must be one of auto, documents, position"),

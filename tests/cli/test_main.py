@@ -46,6 +46,12 @@ def test_help_of_a_command_reads_well_and_loads_nothing_heavy(command: str) -> N
     ("words", "message", "code"),
     [
         (["fti"], "unknown command fti, did you mean fit?", 2),
+        *(
+            (["train"], "unknown command train, did you mean fit?", 2),
+            (["sample"], "sample, did you mean generate?", 2),
+        ),
+        *((["chat"], "did you mean generate?", 2), (["eval"], "did you mean validate?", 2)),
+        *((["evaluate"], "did you mean validate?", 2), (["resume", "runs/base"], "did you mean fit --resume RUN?", 2)),
         (["xyzzy"], "unknown command xyzzy: plan, fit, validate, generate, verify", 2),
         (["fit", "--model.n_heads", "4"], "unknown key model.n_heads, did you mean model.n_head?", 2),
         (["fit", "--model.n_embd=65"], "model.n_embd=65 must be divisible by model.n_head=8", 2),

@@ -95,6 +95,18 @@ def check_no_class_as_text(trainer: dict[str, Any]) -> None:
             raise ConfigError(f"trainer.{key}: {fault or how}")
 
 
+def check_callbacks(values: Any) -> None:
+    """Raise ConfigError for callbacks, as jsonargparse has read them, that monitor what no run has."""
+    from minigpt.training.monitors import check_monitors
+
+    named = [value for value in (values if isinstance(values, list) else [values]) if hasattr(value, "class_path")]
+    arguments = [getattr(value, "init_args", None) for value in named]
+    check_monitors(
+        (_load(value.class_path), getattr(given, "monitor", None))
+        for value, given in zip(named, arguments, strict=True)
+    )
+
+
 def explain_build(trainer: dict[str, Any], error: Exception) -> tuple[str, BaseException]:
     """Which class cannot be built, and why; the error is that of the class itself where it can be found."""
     for key in BASES:

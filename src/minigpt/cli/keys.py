@@ -19,7 +19,7 @@ from minigpt.training.config import TRAINER_OWNED, DataConfig, RunConfig
 
 GROUPS: dict[str, type] = {"run": RunConfig, "model": GPTConfig, "optim": OptimConfig, "data": DataConfig}
 
-_COMMAND_LINE = ("config", "ckpt_path", "help", "print_config")
+COMMAND_LINE = ("config", "ckpt_path", "help", "print_config")
 _ELSEWHERE = {
     "model.vocab_size": "it is the tokenizer's: data.tokenizer, data.vocab_size and data.vocab_multiple set it",
     **{f"trainer.{name}": hint for name, hint in TRAINER_OWNED.items()},
@@ -81,7 +81,7 @@ def check_names(argv: Sequence[str], also: Sequence[str] = ()) -> None:
     for option in _options(argv):
         if option in GROUPS or option == "trainer":
             raise ConfigError(f"--{option} is a group of settings: give them one by one, as --{option}.NAME VALUE")
-        if option not in _COMMAND_LINE:
+        if option not in COMMAND_LINE:
             _check(option, [*known, *also], where="")
     for path in config_files(argv):
         content = load_yaml(path)
@@ -132,7 +132,7 @@ def load_yaml(path: Path, named: str = "--config ") -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise ConfigError(
-            f"{path}: holds a {type(content).__name__}, and a config is a mapping of groups: model, data, ..."
+            f"{path}: holds {in_words(str(type(content)))}, and a config is a mapping of groups: model, data, ..."
         )
     return content
 
@@ -189,7 +189,8 @@ def _yaml_keys(content: dict[Any, Any], path: Path) -> Iterator[str]:
         elif isinstance(values, dict):
             yield from (f"{group}.{name}" for name in values)
         else:
-            raise ConfigError(f"{path}: {group}={values} must be a mapping of settings")
+            told = "is empty: leave it out, or give it settings" if values is None else "must be a mapping of settings"
+            raise ConfigError(f"{path}: {group}{'' if values is None else f'={shown(values)}'} {told}")
 
 
 def _check(key: str, known: Sequence[str], where: str) -> None:
@@ -218,6 +219,7 @@ TYPES = {
     "<class 'bool'>": "true or false",
     "<class 'str'>": "a text",
     "<class 'dict'>": "a mapping",
+    "<class 'list'>": "a list",
     "<class 'tuple'>": "a list, as in [a, b]",
     "<class 'NoneType'>": "null",
 }

@@ -33,6 +33,19 @@ COMMANDS = {
     "export": "write a model for transformers, or as safetensors",
 }
 
+_OTHER_NAMES = (
+    dict.fromkeys(("train", "pretrain", "finetune", "run"), "fit")
+    | dict.fromkeys(("sample", "chat", "complete", "inference", "predict"), "generate")
+    | dict.fromkeys(("eval", "evaluate", "test", "score"), "validate")
+    | dict.fromkeys(("resume", "continue"), "fit --resume RUN")
+    | dict.fromkeys(("tokenize", "preprocess"), "prepare")
+    | dict.fromkeys(("convert",), "import or export")
+    | dict.fromkeys(("benchmark",), "bench")
+    | dict.fromkeys(("list", "ls", "clean"), "runs")
+    | dict.fromkeys(("search", "tune"), "sweep")
+)
+"""What other projects call a command: only ever used to suggest the right one."""
+
 LONG = {"fit", "sweep"}
 """Commands whose work goes on when nobody reads what they say."""
 
@@ -106,7 +119,8 @@ def _dispatch(words: list[str]) -> int:
         return 0
     name, *rest = words
     if name not in COMMANDS:
-        raise ConfigError(f"unknown command {name}{did_you_mean(name, COMMANDS) or ': ' + ', '.join(COMMANDS)}")
+        known = f", did you mean {_OTHER_NAMES[name]}?" if name in _OTHER_NAMES else did_you_mean(name, COMMANDS)
+        raise ConfigError(f"unknown command {name}{known or ': ' + ', '.join(COMMANDS)}")
     command = importlib.import_module(module_name(name))
     if hasattr(command, "main"):  # the keys of a config are its options, which argparse alone cannot express
         return int(command.main(rest))

@@ -1,18 +1,35 @@
 """From YAML files and options to a checked Experiment, by jsonargparse."""
 
+import functools
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from enum import Enum
+from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
 import yaml
-from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, set_dumper, set_parsing_settings
+from jsonargparse import (
+    ActionConfigFile,
+    ArgumentParser,
+    Namespace,
+    get_loader,
+    set_dumper,
+    set_loader,
+    set_parsing_settings,
+)
 from omegaconf.errors import OmegaConfBaseException
 
-from minigpt.cli.classes import check_no_class_as_text, explain, explain_build, import_from_working_folder
-from minigpt.cli.keys import GROUPS, TYPES, check_names, config_files, in_words, load_yaml
+from minigpt.cli.classes import (
+    check_callbacks,
+    check_no_class_as_text,
+    explain,
+    explain_build,
+    import_from_working_folder,
+)
+from minigpt.cli.keys import COMMAND_LINE, GROUPS, TYPES, check_names, config_files, in_words, load_yaml
 from minigpt.errors import ConfigError, did_you_mean
 from minigpt.model.config import GPTConfig
 from minigpt.training.config import TRAINER_DEFAULTS, TRAINER_OWNED, Experiment
@@ -29,6 +46,16 @@ _SKIPPED = {"model": {"vocab_size"}}
 
 class _Parser(ArgumentParser):
     """jsonargparse's parser, whose errors are one line instead of a page of usage."""
+
+    def dump(self, cfg: Any, **settings: Any) -> str:
+        """The settings as YAML, as --print_config shows them: without what no config holds, where it is not set."""
+        kept = cfg.clone()
+        for name in COMMAND_LINE:
+            if kept.get(name) is None:
+                kept.pop(name, None)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=f"(?s).*{_NOT_WRITABLE}")
+            return str(super().dump(kept, **settings))
 
     def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
         if not self.exit_on_error and ex is not None:
@@ -56,8 +83,54 @@ _Dumper.add_multi_representer(Enum, lambda dumper, member: dumper.represent_data
 
 
 def dump(values: dict[str, Any]) -> str:
-    """`values` as the YAML that they are read back from."""
-    return yaml.dump(values, Dumper=_Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False)
+    """`values` as the YAML that they are read back from: an object that is no YAML was a default, and is left out."""
+    return yaml.dump(_writable(values), Dumper=_Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False)
+
+
+def _writable(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_writable(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: _writable(each)
+        for key, each in value.items()
+        if not (isinstance(each, str) and each.startswith(_NOT_WRITABLE))
+    }
+
+
+_NOT_WRITABLE = "Unable to serialize instance"
+"""What jsonargparse puts in the place of an object: a torch.device among the defaults of a callback, say."""
+
+
+@functools.cache
+def _read_lone_bytes() -> None:
+    """Let jsonargparse read what `dump` writes of a path with a lone byte, `"\\udcff"`: libyaml takes no such escape.
+
+    It is read as a character that no text has, and made what it was.
+    """
+    load = get_loader(_MODE)
+
+    def read(text: str) -> Any:
+        if not _HALF_PAIR.search(text):
+            return load(text)
+        return _restored(load(_HALF_PAIR.sub(lambda found: chr(int(found[1], 16) + _UNUSED), text)))
+
+    set_loader(_MODE, read, exceptions=(yaml.YAMLError,), json_superset=True)
+
+
+def _restored(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _restored(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_restored(each) for each in value]
+    return value.translate(_HALF_PAIRS) if isinstance(value, str) else value
+
+
+_HALF_PAIR = re.compile(r"\\u([dD][89a-fA-F][0-9a-fA-F]{2})")
+_UNUSED = 0x10F000 - 0xD800
+"""To a plane for private use."""
+_HALF_PAIRS = {code + _UNUSED: code for code in range(0xD800, 0xE000)}
 
 
 def build_parser(trainer: type | None = None) -> ArgumentParser:
@@ -71,6 +144,7 @@ def build_parser(trainer: type | None = None) -> ArgumentParser:
     # jsonargparse 4.53 registers the reader of this mode at its first use, but asks for it before: for text in the
     # defaults.
     ArgumentParser(parser_mode=_MODE).parse_string("{}")
+    _read_lone_bytes()
     set_dumper("yaml", dump)
     parser = _Parser(
         prog="minigpt fit",
@@ -177,12 +251,36 @@ def _parse_trainer(argv: Sequence[str]) -> tuple[ArgumentParser, Namespace]:
     parser = build_parser(Trainer)
     values = _parse(parser, argv)
     check_no_class_as_text(vars(values["trainer"]))
+    check_callbacks(values["trainer"]["callbacks"])
     return parser, values
+
+
+def _without_start(argv: Sequence[str]) -> Iterator[str]:
+    """The words without --ckpt_path: where a run begins is no part of its config."""
+    words = iter(argv)
+    for word in words:
+        if word == "--ckpt_path":
+            next(words, None)
+        elif not word.startswith("--ckpt_path="):
+            yield word
+
+
+def _without_empty(argv: Sequence[str]) -> Iterator[str]:
+    """The words without config files that hold nothing, or comments alone: they change nothing."""
+    words = iter(argv)
+    for word in words:
+        if word == "--config" and (path := next(words, None)) is not None:
+            yield from ("--config", path) if load_yaml(Path(path)) else ()
+        elif not word.startswith("--config=") or load_yaml(Path(word.removeprefix("--config="))):
+            yield word
 
 
 def _parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
     try:
-        return parser.parse_args(list(argv))
+        words = list(_without_empty(argv))
+        if any(word.startswith("--print_config") for word in words):
+            words = list(_without_start(words))
+        return parser.parse_args(words)
     except OmegaConfBaseException as error:
         raise ConfigError(f"broken interpolation: {_interpolation(error)}") from error
     except ConfigError:

@@ -16,6 +16,7 @@ from minigpt.checkpoint import FORMAT
 from minigpt.files import atomic_path
 from minigpt.layout import BEST_NAME, step_name, step_paths
 from minigpt.training.clock import TrainingClock
+from minigpt.training.monitors import missing_monitor
 from minigpt.training.position import EveryStep
 
 
@@ -74,6 +75,11 @@ class Checkpoints(EveryStep, Checkpoint):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save at the end of a run that was stopped early."""
         self.save(trainer, rolling=True)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Save where a callback monitors what nothing has logged: its step is whole."""
+        if missing_monitor(exception):
+            self.save(trainer, rolling=True)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add what makes the file self-contained."""

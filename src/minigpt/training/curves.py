@@ -1,5 +1,6 @@
 """The curves of a run: what stands in TensorBoard and metrics.csv, with x = optimizer steps done."""
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from minigpt.hardware.utilisation import find_peak, utilisation
@@ -28,30 +29,41 @@ class Curves(EveryStep):
         """The newest value of each curve, for the progress bar."""
         self._mark = (0, 0.0)
         self._peak = 0.0
+        self._first = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find out how fast the device could be, and start the clock."""
         super().on_train_start(trainer, pl_module)
         if trainer.is_global_zero:  # the only one that writes
             self._peak = trainer.world_size * find_peak(trainer.strategy.root_device, str(trainer.precision)).flops
-        self._mark = (trainer.global_step, self.clock.seconds())
+        self._first = trainer.global_step
+        self._mark = (self._first, self.clock.seconds())
 
     def on_step(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
         """Write the training curves of a log step."""
         if not self._due(trainer, step):
             return
-        assert isinstance(pl_module, GPTModule)
-        loss = trainer.strategy.reduce(pl_module.step_loss.clone(), reduce_op="mean")
-        values = {"train/loss": float(loss)}  # waits for the device, so the time below is true
-        if pl_module.grad_norm is not None:
-            values["train/grad_norm"] = float(pl_module.grad_norm)
-        values["train/learning_rate"] = trainer.optimizers[0].param_groups[0]["lr"]
+        values = self._training(trainer, pl_module)  # waits for the device, so the time below is true
         self._write(trainer, values | self._speed(step))
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Offer this step's training curves to callbacks, which look after validations, whatever `every` is."""
+        if trainer.global_step > self._first:
+            self._offer(trainer, self._training(trainer, pl_module))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the validation curves."""
         names = {"val/loss": "val_loss", "val/perplexity": "val_perplexity", "val/bits_per_byte": "val_bits_per_byte"}
         self._write(trainer, {curve: float(trainer.callback_metrics[name]) for curve, name in names.items()})
+
+    def _training(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, float]:
+        """The curves of the newest step but for its speed."""
+        assert isinstance(pl_module, GPTModule)
+        loss = trainer.strategy.reduce(pl_module.step_loss.clone(), reduce_op="mean")
+        values = {"train/loss": float(loss)}
+        if pl_module.grad_norm is not None:
+            values["train/grad_norm"] = float(pl_module.grad_norm)
+        return values | {"train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"]}
 
     def _speed(self, step: int) -> dict[str, float]:
         """The curves of `WALL_CLOCK` since they were last asked for."""
@@ -70,5 +82,10 @@ class Curves(EveryStep):
 
     def _write(self, trainer: Trainer, values: dict[str, float]) -> None:
         self.latest.update(values)
+        self._offer(trainer, values)
         for logger in trainer.loggers:
             logger.log_metrics(values, step=trainer.global_step)
+
+    def _offer(self, trainer: Trainer, values: dict[str, float]) -> None:
+        """Let callbacks monitor the curves by the names that users see."""
+        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
+from minigpt.output import console as make_console
+
 _WARNINGS = (
     # The loaders hand out ready batches: more workers gain nothing at this size, and `data.num_workers` is there.
     r".*does not have many workers.*",
@@ -62,7 +64,7 @@ def quiet(console: Console | None = None) -> Iterator[None]:
     They stand above a progress bar of that console. Without one, and on one that is quiet, none of its lines is shown.
     Handlers that the program has given its root logger get them too.
     """
-    handler = _ToConsole(console or Console(quiet=True))
+    handler = _ToConsole(console or make_console(quiet=True))
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     before = [(logger.handlers, logger.propagate) for logger in loggers]
     handler.to_root = any(propagate for _, propagate in before)

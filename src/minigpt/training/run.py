@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import lightning.pytorch as pl
-import torch
 from filelock import FileLock, Timeout
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
-from minigpt.errors import ConfigError, TrainingError
+from minigpt.errors import ConfigError
 from minigpt.files import remove_leftovers
 from minigpt.layout import CHECKPOINTS, DIVERGENCES, LOCK, LOCK_PATIENCE, METRICS
 from minigpt.model.config import GPTConfig
@@ -27,6 +25,7 @@ from minigpt.training.clock import TrainingClock
 from minigpt.training.config import Experiment
 from minigpt.training.curves import Curves
 from minigpt.training.datamodule import TokenDataModule
+from minigpt.training.failures import in_one_line
 from minigpt.training.guard import DivergenceGuard
 from minigpt.training.lean import garbage_on_demand, without_empty_hooks
 from minigpt.training.loop import StepLoop
@@ -130,7 +129,12 @@ class Run:
         checkpoint = str(self.start.resumed.path) if self.start.resumed else None
         try:
             callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
-            with self.stop.listening(), without_empty_hooks(callbacks, module), garbage_on_demand():
+            with (
+                in_one_line(self.checkpoints),
+                self.stop.listening(),
+                without_empty_hooks(callbacks, module),
+                garbage_on_demand(),
+            ):
                 self.trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
         except Stopped as stopped:
             self.trainer.profiler.describe()  # type: ignore[attr-defined]  # Lightning does so at a last step alone
@@ -142,11 +146,6 @@ class Run:
             if self.stop.received is None:
                 raise
             return 128 + signal.SIGINT  # the second Ctrl-C
-        except MisconfigurationException as error:
-            raise ConfigError(f"trainer: {error}") from error
-        except torch.OutOfMemoryError as error:
-            reason = "the device is out of memory: lower data.batch_size and raise trainer.accumulate_grad_batches"
-            raise TrainingError(f"{reason} by as much; {str(error).splitlines()[0]}") from error
         finally:
             data.end_workers()
         if self.guard.skipped:

@@ -22,6 +22,7 @@ from minigpt.training.checkpoints import AtomicCheckpointIO
 from minigpt.training.config import Experiment
 from minigpt.training.lean import NoProfiler
 from minigpt.training.loop import refuse_epoch_callbacks
+from minigpt.training.monitors import check_monitors
 from minigpt.training.world import World
 
 _NEVER = 2**62  # batches; PeriodicValidation validates instead of Lightning's interval
@@ -39,6 +40,7 @@ def build_trainer(
     wanted = experiment.trainer
     theirs: list[Callback] = listed(wanted.get("callbacks"))
     refuse_epoch_callbacks(theirs)
+    check_monitors((type(callback), getattr(callback, "monitor", None)) for callback in theirs)
     asked = {
         **wanted,
         "callbacks": [*callbacks, *theirs],
