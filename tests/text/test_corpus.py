@@ -1,6 +1,7 @@
 import hashlib
 import http.server
 import os
+import platform
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from minigpt.errors import DataError
 from minigpt.text import corpus as corpus_module
-from minigpt.text.corpus import Corpus, open_corpus
+from minigpt.text.corpus import Corpus, corpus_name, open_corpus
 
 
 @pytest.fixture
@@ -301,3 +302,9 @@ def test_state_tells_of_a_change(tmp_path: Path) -> None:
     assert corpus.state() == before
     (tmp_path / "a.txt").write_text("other")
     assert corpus.state() != before
+
+
+def test_the_library_is_named_by_its_python() -> None:
+    assert corpus_name("python") == f"python {platform.python_version()}'s library"
+    assert corpus_name("python", "3.12.1") == "python 3.12.1's library"
+    assert corpus_name("./python") == "./python"

@@ -3,6 +3,7 @@
 import glob
 import hashlib
 import os
+import platform
 import sysconfig
 from collections import Counter
 from collections.abc import Iterator
@@ -119,6 +120,12 @@ class Corpus:
                 size += span.size
         if piece:
             yield tuple(piece)
+
+
+def corpus_name(spec: str, version: str | None = None) -> str:
+    """A corpus as a person names it: of `python`, whose library it is (of this interpreter, or of `version`), for each
+    version's is another text."""
+    return f"python {version or platform.python_version()}'s library" if spec == "python" else spec
 
 
 def needs_network(spec: str) -> bool:

@@ -12,6 +12,7 @@ from minigpt.layout import BEST_NAME
 from minigpt.model.config import GPTConfig
 from minigpt.model.sizes import parameter_count
 from minigpt.output import write_text
+from minigpt.text.corpus import corpus_name
 from minigpt.text.prepared import Prepared
 from minigpt.training.checkpoints import Checkpoints
 from minigpt.training.config import Experiment
@@ -47,7 +48,7 @@ def print_start(
     steps = f"{max_steps:,} of {per_step:,} tokens" + (f", from step {step:,}" if step else "")
     if experiment.optim.warmup_steps >= max_steps:
         steps += f" (all in the warm-up of {experiment.optim.warmup_steps:,})"
-    corpus = f"{experiment.data.corpus} ({prepared.tokenizer.kind})"
+    corpus = f"{corpus_name(experiment.data.corpus)} ({prepared.tokenizer.kind})"
     files = {"files": prepared.files} if prepared.files else {}
     rows = {
         "model": f"{parameter_count(config):,} parameters, {config.n_layer} layers, vocabulary {config.vocab_size:,}",

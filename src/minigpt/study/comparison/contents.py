@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from minigpt.records import RunRecord, flat_settings
+from minigpt.text.corpus import corpus_name
 
 CORPUS, TOKENIZER = "data.corpus", "data.tokenizer"
 DATA_KEYS = (
@@ -41,12 +42,12 @@ def told_data(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
     return told
 
 
-def corpus_name(record: RunRecord) -> str:
-    """The corpus as the config names it, and of `python` whose library it was: each version's is another text."""
+def _corpus_name(record: RunRecord) -> str:
+    """The corpus as the config names it, and of `python` whose library it was."""
     corpus = str(flat_settings(record.config).get(CORPUS))
     versions = record.sessions[-1].get("versions") if record.sessions else None
     version = versions.get("python") if isinstance(versions, dict) else None
-    return f"python {version}'s library" if corpus == "python" and version else corpus
+    return corpus_name(corpus, version) if isinstance(version, str) else corpus
 
 
 def _words(record: RunRecord) -> dict[str, Any]:
@@ -56,8 +57,8 @@ def _words(record: RunRecord) -> dict[str, Any]:
 
 def _told_apart(words: dict[str, Any], record: RunRecord, rivals: Sequence[RunRecord]) -> dict[str, Any]:
     """What to say instead of some of `words`, which those of `rivals`, of other content, equal."""
-    name, ours = corpus_name(record), record.identity
-    if name not in map(corpus_name, rivals):
+    name, ours = _corpus_name(record), record.identity
+    if name not in map(_corpus_name, rivals):
         return {CORPUS: name}
     if not content_of(record):
         return {CORPUS: f"{name} (text not recorded)"}

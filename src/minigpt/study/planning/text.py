@@ -4,6 +4,7 @@ from minigpt.study.plan import Plan
 from minigpt.study.planning.memory import largest_batch
 from minigpt.study.planning.warnings import Caution
 from minigpt.study.tables import columns_text, folded, hanging
+from minigpt.text.corpus import corpus_name
 from minigpt.units import bytes_text, count_text, flops_text, rate_text, seconds_text
 
 MEMORY_COLUMNS = ("weights", "gradients", "optimizer", "activations", "logits", "copies", "other", "total")
@@ -13,10 +14,11 @@ def plan_lines(plan: Plan) -> list[tuple[str, str]]:
     """(what, value) of every fact but memory by strategy and the warnings."""
     workload, text, times = plan.workload, plan.workload.text, plan.duration
     parts = ", ".join(f"{name} {count:,}" for name, count in plan.parameters.items() if count)
+    corpus = corpus_name(workload.corpus)
     exact = "" if text.is_exact else "about "
     return [
         ("parameters", f"{workload.n_parameters:,}: {parts}"),
-        ("data", f"{workload.corpus} ({workload.tokenizer}): {exact}{text.train_tokens:,} tokens to train on, "
+        ("data", f"{corpus} ({workload.tokenizer}): {exact}{text.train_tokens:,} tokens to train on, "
                  f"{exact}{text.val_tokens:,} held out: {text.held_out}; {text.source}"),
         *([("files", text.files)] if text.files else []),
         ("steps", f"{workload.max_steps:,} of {workload.tokens_per_step:,} tokens ({workload.accumulate} x "
