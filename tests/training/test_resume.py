@@ -3,6 +3,7 @@
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from minigpt.errors import CheckpointError, ConfigError
 from minigpt.metrics_csv import read_metrics
 from minigpt.training.curves import WALL_CLOCK
 from minigpt.training.fit import fit
+from minigpt.training.resume import config_changes
 
 from .tiny import assert_same_state, checkpoint, curve, tiny_experiment
 
@@ -302,3 +304,13 @@ def test_another_optimizer_is_refused(tmp_path: Path, corpus_file: Path, then: s
     with pytest.raises(ConfigError, match=f"optim.name={now} differs from {then}"):
         fit(tiny_experiment(tmp_path, corpus_file, optim__name=now), ckpt_path="last")
     assert fit(tiny_experiment(tmp_path, corpus_file, optim__name=then), ckpt_path="last") == 0
+
+
+def test_a_setting_that_is_newer_than_the_checkpoint_is_no_change() -> None:
+    def changes(then: str, now: str) -> Any:
+        return config_changes(SimpleNamespace(yaml=now), SimpleNamespace(yaml=then))  # type: ignore[arg-type]
+
+    assert changes("data: {corpus: a}", "data: {corpus: a, allow_lossy_tokenizer: false}") == {}
+    assert changes("data: {corpus: a}", "data: {corpus: a, allow_lossy_tokenizer: true}") == {
+        "data.allow_lossy_tokenizer": (False, True)
+    }

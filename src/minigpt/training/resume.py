@@ -20,6 +20,9 @@ _FREE_MODEL_KEYS = frozenset({"dropout", "attention", "zero_init"})
 _NAMES_OF_A_RUN = frozenset({"run.name", "run.root", "run.init_from"})
 """What says where a run lives or where it came from, not what it does."""
 
+_LATER_SETTINGS = {"data.allow_lossy_tokenizer": False}
+"""What configs mean that were written before there was a setting."""
+
 Changes = dict[str, tuple[Any, Any]]
 """Key of the config -> (its value then, its value now)."""
 
@@ -124,7 +127,7 @@ def config_changes(experiment: Experiment, checkpoint: Checkpoint) -> Changes:
     """Every key of the config whose value is another than when `checkpoint` was written; empty if that is not known."""
     if not checkpoint.yaml:
         return {}
-    then, now = (_settings(text) for text in (checkpoint.yaml, experiment.yaml))
+    then, now = (_LATER_SETTINGS | _settings(text) for text in (checkpoint.yaml, experiment.yaml))
     keys = [key for key in {**now, **then} if key not in _NAMES_OF_A_RUN]
     return {key: (then.get(key), now.get(key)) for key in keys if then.get(key) != now.get(key)}
 
