@@ -91,6 +91,12 @@ class RunRecord:
         """What its tokenizer loses of the text, in words; empty: nothing that is recorded."""
         return str(self.sessions[-1].get("loses") or "") if self.sessions else ""
 
+    @property
+    def stopped_early(self) -> str | None:
+        """Why and where its last session ended before the last step, as a time limit or a callback asked for it."""
+        reason = self.sessions[-1].get("stopped_early") if self.sessions and self.state == "stopped" else None
+        return str(reason) if reason else None
+
     @cached_property
     def tokenizer_fingerprint(self) -> str:
         """Runs with equal ones cut their text alike; empty: there is no tokenizer.json."""

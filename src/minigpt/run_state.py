@@ -18,6 +18,9 @@ go on from. damaged: its records cannot be read. waiting: it left nothing either
 TAKEN = "another process is training in this folder"
 """What a run says, and a sweep understands, that finds the folder's lock taken."""
 
+TIME_LIMIT = "time limit"
+"""How the reason of a run begins that was stopped early by a limit of time: a sweep goes on with it."""
+
 _BUNDLE = re.compile(r"step=(\d+)\.pt")
 
 

@@ -16,7 +16,7 @@ from minigpt.errors import ConfigError
 from minigpt.study import runs as module
 from minigpt.study.runs import filter_runs, list_runs, remove_leftovers_below, remove_run, runs_table, sort_runs
 from minigpt.study.tables import Table
-from minigpt.training.runs import record_error
+from minigpt.training.runs import record_end
 
 from .folders import write_run, write_sweep
 
@@ -177,7 +177,7 @@ def test_why_a_run_failed_is_told(tmp_path: Path) -> None:
     """By its own last session, by its sweep, or that it left no word."""
     write_run(tmp_path / "killed", [])
     failed = write_run(tmp_path / "failed", [])
-    record_error(failed, RuntimeError("first line\n  shapes do not match\n"))
+    record_end(failed, error="first line\n  shapes do not match\n")
     cell = {"name": "a", "group": "a", "state": "failed", "reason": "n_embd must be even"}
     sweep = write_sweep(tmp_path / "sweep", [cell])
     write_run(sweep / "a", [])

@@ -231,6 +231,8 @@ def _why(record: RunRecord, sweeps: SweepRecords) -> str:
     if state not in {"failed", "diverged", "stopped"}:
         return ""
     cell = sweeps.cell(record.folder)
+    if record.stopped_early:
+        return f"stopped early: {record.stopped_early}"
     recorded = record.sessions[-1].get("error") if record.sessions else None
     reason = recorded or (cell.reason if cell else None)
     if not reason and state == "failed":

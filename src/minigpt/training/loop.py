@@ -74,6 +74,10 @@ class StepLoop(_TrainingEpochLoop):
         if self.trainer.should_stop and self.done and not self._is_training_done:
             self.at_early_end(self.trainer)
 
+    def _should_check_val_fx(self, data_fetcher: _DataFetcher) -> bool:
+        """Never: PeriodicValidation does. Lightning would, after each batch from when somebody asks it to stop."""
+        return False
+
     def state_dict(self, destination: dict[str, Any] | None = None, prefix: str = "") -> dict[str, Any]:
         """The counters of the last whole step."""
         state: dict[str, Any] = super().state_dict(destination, prefix)

@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 from filelock import FileLock, Timeout
 from lightning.pytorch.loggers import Logger
 from rich.console import Console
+from rich.text import Text
 
 from minigpt.errors import ConfigError
 from minigpt.files import remove_leftovers
@@ -25,6 +26,7 @@ from minigpt.training.clock import TrainingClock
 from minigpt.training.config import Experiment
 from minigpt.training.curves import Curves
 from minigpt.training.datamodule import TokenDataModule
+from minigpt.training.early_end import FreshTimers, early_end
 from minigpt.training.failures import in_one_line
 from minigpt.training.guard import DivergenceGuard
 from minigpt.training.lean import garbage_on_demand, without_empty_hooks
@@ -35,7 +37,7 @@ from minigpt.training.progress import ProgressBar
 from minigpt.training.provenance import describe, describe_trainer
 from minigpt.training.report import print_end, print_start, tokens_per_step
 from minigpt.training.resume import Changes, Start, config_changes
-from minigpt.training.runs import give_back, record_error, take_folder, write_run
+from minigpt.training.runs import give_back, record_end, take_folder, write_run
 from minigpt.training.samples import Samples
 from minigpt.training.slurm import requeue, warning_signal
 from minigpt.training.stop import StopOnSignal, Stopped
@@ -100,7 +102,7 @@ class Run:
                 try:
                     return self._train(module, data)
                 except Exception as error:
-                    record_error(self.folder, error)
+                    record_end(self.folder, error=str(error) or type(error).__name__)
                     raise
         except Timeout as error:
             raise ConfigError(f"{self.folder}: {TAKEN}") from error
@@ -148,13 +150,21 @@ class Run:
             return 128 + signal.SIGINT  # the second Ctrl-C
         finally:
             data.end_workers()
+        self._tell_end()
+        return 0
+
+    def _tell_end(self) -> None:
+        """The closing lines; an early end is recorded too."""
+        if early := early_end(self.trainer):
+            self.console.print(Text(f"stopped early: {early}; --ckpt_path last goes on"))
+            if self.world.is_main:
+                record_end(self.folder, stopped_early=early)
         if self.guard.skipped:
             self.console.print(f"skipped  {self.guard.skipped} steps that diverged: {self.guard.folder}")
         if self.panels and self.panels.costs:
             self.console.print(f"panels   {self.panels.summary()}", highlight=False)
         prompt = self.experiment.run.sample_prompt
         print_end(self.console, self.folder, self.checkpoints, self.samples.latest, prompt)
-        return 0
 
     def _changes(self) -> Changes:
         return config_changes(self.experiment, self.start.resumed) if self.start.resumed else {}
@@ -216,6 +226,7 @@ class Run:
         self.validation = PeriodicValidation(run.eval_every, clock)
         # In this order: what is wrong is found before it is shown, validated, saved; a stop comes after the save.
         self.callbacks: list[pl.Callback] = [
+            FreshTimers(),
             RunCard(self.experiment, self.config),
             self.guard,
             self.curves,

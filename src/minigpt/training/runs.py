@@ -63,13 +63,12 @@ def _is_run(folder: Path, name: str) -> bool:
         return False
 
 
-def record_error(folder: Path, error: BaseException) -> None:
-    """Write into the provenance of the run's last session why it ended, for `minigpt runs`."""
+def record_end(folder: Path, **why: str) -> None:
+    """Write into the provenance of the run's last session why it ended, the last line of it."""
     path = folder / PROVENANCE
-    with contextlib.suppress(OSError, ValueError, LookupError):  # what is told is `error` itself
+    with contextlib.suppress(OSError, ValueError, LookupError):  # who sees the run end is told anyway
         content = json.loads(path.read_text(encoding="utf-8"))
-        lines = str(error).strip().splitlines()
-        content["sessions"][-1]["error"] = lines[-1].strip() if lines else type(error).__name__
+        content["sessions"][-1] |= {name: text.strip().splitlines()[-1].strip() for name, text in why.items()}
         atomic_write(path, json.dumps(content, indent=2) + "\n")
 
 

@@ -27,7 +27,8 @@ def notes_on(runs: Sequence[Run], records: Sequence[RunRecord], by: By, equal: M
     if len(repeats) > _SHOWN:
         notes = [f"{len(repeats)} runs repeat others (same settings, same seed) and count in no mean: {_few(repeats)}"]
     runs = [run for run in runs if run.repeats is None]
-    unfinished = [f"{run.name} ({run.state})" for run in runs if run.state != "finished"]
+    early = {str(record.folder): f"stopped early: {record.stopped_early}" for record in records if record.stopped_early}
+    unfinished = [f"{run.name} ({early.get(run.folder, run.state)})" for run in runs if run.state != "finished"]
     if unfinished:
         notes.append(f"Not finished: {_few(unfinished)}. The verdicts compare {_WHAT[by]}.")
     elif by == "final" and len({run.tokens for run in runs}) > 1:

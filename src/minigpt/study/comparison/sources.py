@@ -111,9 +111,14 @@ def _finished_ones(sources: list[RunSource]) -> list[RunSource]:
     return [
         source
         if source.record is None or source.reason or source.state == "finished"
-        else replace(source, reason=f"it has done {source.record.step} of {source.record.max_steps} steps")
+        else replace(source, reason=_how_far(source.record))
         for source in sources
     ]
+
+
+def _how_far(record: RunRecord) -> str:
+    early = f", stopped early: {record.stopped_early}" if record.stopped_early else ""
+    return f"it has done {record.step} of {record.max_steps} steps{early}"
 
 
 def _found(folder: Path, sweeps: SweepRecords) -> RunSource:

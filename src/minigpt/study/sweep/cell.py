@@ -12,10 +12,11 @@ from pathlib import Path
 import yaml
 
 from minigpt.checkpoint import last_checkpoint
-from minigpt.errors import ConfigError
+from minigpt.errors import CheckpointError, ConfigError
 from minigpt.files import atomic_write
 from minigpt.layout import CHECKPOINTS, CONFIG, DIVERGENCES, step_paths
 from minigpt.ownership import is_run, strangers, write_mark
+from minigpt.records import read_run
 from minigpt.run_state import TAKEN, is_locked
 from minigpt.study.sweep.folder import State
 
@@ -68,6 +69,13 @@ class CellRun:
     def is_complete(self) -> bool:
         """Whether its newest whole checkpoint has reached the last step."""
         return self.steps_saved() >= self.max_steps
+
+    def stopped_early(self) -> str | None:
+        """Why and where its last session ended, if a limit of time or a callback asked for it."""
+        try:
+            return read_run(self.path, look_at_lock=False).stopped_early
+        except CheckpointError:  # somebody has damaged its records meanwhile
+            return None
 
     def steps_saved(self) -> int:
         """The step of the newest whole checkpoint; 0: there is none."""
@@ -182,6 +190,8 @@ class CellProcess:
         if ended and self.run.is_complete():  # also one that was asked to stop when it had done its last step
             return Outcome(state="finished")
         if code == 0:
+            if (early := self.run.stopped_early()) is not None:
+                return Outcome(state="stopped", reason=early)
             reason = f"it ended after step {self.run.steps_saved()} of {self.run.max_steps}"
             return Outcome(state="failed", reason=reason)
         if code in _STOPPED and self._asked:

@@ -14,11 +14,11 @@ from minigpt.errors import ConfigError
 from minigpt.files import atomic_write, remove_leftovers, written_as
 from minigpt.layout import LOCK, LOCK_PATIENCE, SWEEP
 from minigpt.ownership import is_sweep
-from minigpt.run_state import is_locked
+from minigpt.run_state import TIME_LIMIT, is_locked
 from minigpt.study.sweep.file import Cell, Sweep
 from minigpt.study.sweep.record import FORMAT, RECORD_LOCK
 
-State = Literal["waiting", "running", "finished", "diverged", "failed", "pruned"]
+State = Literal["waiting", "running", "finished", "stopped", "diverged", "failed", "pruned"]
 BASE = "base.yaml"
 """A copy of the base config: what the cells are trained with, whatever becomes of the original."""
 
@@ -30,6 +30,11 @@ class CellRecord:
     cell: Cell
     state: State = "waiting"
     reason: str | None = None
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether its last session ended at its limit of time: the next one has its own."""
+        return self.state == "stopped" and (self.reason or "").startswith(TIME_LIMIT)
 
     def to_dict(self) -> dict[str, Any]:
         """As sweep.json has it."""

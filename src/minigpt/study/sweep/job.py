@@ -60,7 +60,8 @@ class Job:
         """The cells of the file that are to be run; a finished one whose last checkpoint is gone is run again."""
         left = []
         for record in self.folder.current():
-            waits = record.state in {"waiting", "running"} or (self.retry and record.state in _AGAIN)
+            waits = record.state in {"waiting", "running"} or record.out_of_time
+            waits |= self.retry and record.state in _AGAIN
             if waits or (record.state == "finished" and not self.make_run(record.cell).is_complete()):
                 left.append(record.cell)
         return left
@@ -143,6 +144,9 @@ class Job:
             lines.append("stopped: the same command goes on")
         elif counts["waiting"]:
             lines.append(f"{counts['waiting']} busy elsewhere: the same command looks again")
+        out_of_time = sum(record.out_of_time for record in self.folder.current())
+        if out_of_time and not stopped:
+            lines.append(f"{out_of_time} stopped at their time limit: the same command goes on")
         if counts.keys() & _AGAIN and not self.folder.sweep.search:
             lines.append("--retry runs again what went wrong")
         for line in lines:

@@ -87,14 +87,17 @@ class Search:
         return None
 
     def end(self, cell: Cell, outcome: Outcome) -> None:
-        """Tell Optuna; a cell that was stopped with the search is told when it is gone on with."""
+        """Tell Optuna; a cell that was stopped with the search, or by its time limit, is told when it is gone on with.
+
+        One that a callback stopped early counts with what it had come to.
+        """
         from optuna.trial import TrialState
 
         trial = self._trials.pop(cell.name)
-        if outcome.state == "waiting":
+        if outcome.state == "waiting" or self._folder.records[cell.name].out_of_time:
             return
         values = [value for _, value in read_curve(self._folder.path / cell.name, self._space.metric)]
-        if outcome.state == "finished" and values:
+        if outcome.state in {"finished", "stopped"} and values:
             self._study.tell(trial, values[-1])
         else:
             self._study.tell(trial, state=TrialState.PRUNED if outcome.state == "pruned" else TrialState.FAIL)

@@ -19,8 +19,10 @@ from minigpt.study.sweep.progress import Progress, read_progress
 from minigpt.units import clock_text
 
 _REFRESH_SECONDS = 1.0
-_COLOURS = {"running": "cyan", "finished": "green", "diverged": "red", "failed": "red", "pruned": "yellow"}
-_ORDER: tuple[State, ...] = ("running", "failed", "diverged", "finished", "pruned", "waiting")
+_COLOURS = {
+    "running": "cyan", "finished": "green", "stopped": "yellow", "diverged": "red", "failed": "red", "pruned": "yellow"
+}  # fmt: skip
+_ORDER: tuple[State, ...] = ("running", "failed", "diverged", "stopped", "finished", "pruned", "waiting")
 """Of the rows, should there be more than the terminal has lines."""
 _RECENT = 6
 """Cells that the next one's time is estimated by."""
