@@ -80,6 +80,8 @@ class Run:
             "weights_only": start.weights_only,
             "changes": {key: list(values) for key, values in self._changes().items()},
         }
+        self.early: str | None = None
+        """Why and where training ended before its last step."""
         self.folder = self._take_folder()
         try:
             self._build_callbacks()
@@ -155,7 +157,7 @@ class Run:
 
     def _tell_end(self) -> None:
         """The closing lines; an early end is recorded too."""
-        if early := early_end(self.trainer):
+        if early := self.early or early_end(self.trainer):
             self.console.print(Text(f"stopped early: {early}; --ckpt_path last goes on"))
             if self.world.is_main:
                 record_end(self.folder, stopped_early=early)
@@ -252,7 +254,8 @@ class Run:
         return before is not None and getattr(before.identity, text)(self.prepared.identity) is True
 
     def _at_early_end(self, trainer: pl.Trainer) -> None:
-        """Validate and save where a time limit or a callback stops the run."""
+        """Validate and save where a time limit or a callback stops the run; the reason is the one from before that."""
+        self.early = early_end(trainer)
         self.validation.on_train_end(trainer, trainer.lightning_module)
         self.checkpoints.on_train_end(trainer, trainer.lightning_module)
 
