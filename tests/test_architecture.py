@@ -28,6 +28,7 @@ SAME_FLOOR = {
     ("divergence", "restorable"),
     ("replay", "divergence"),
     ("settings", "errors"),
+    ("precision", "errors"),
     ("output", "errors"),
     ("files", "output"),
     ("status_bar", "units"),

@@ -5,13 +5,15 @@ from typing import Any, Literal
 
 import torch
 
+from minigpt.errors import ConfigError, did_you_mean
+
 Format = Literal["fp64", "fp32", "tf32", "fp16", "bf16"]
 """The format of the factors of a matrix product."""
 
 _TRUE = {"bf16-true": torch.bfloat16, "16-true": torch.float16, "64-true": torch.float64}
 _MIXED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-PRECISIONS = ("32-true", *_TRUE, *_MIXED)
-"""Full names of those that torch's own types can do."""
+PRECISIONS = ("32-true", "bf16-true", "64-true", *_MIXED)
+"""Full names of those that a run can be trained in."""
 _SHORT = {"bf16": "bf16-mixed", "16": "16-mixed", "32": "32-true", "64": "64-true"}
 """Lightning's other names of the same."""
 FORMATS: dict[torch.dtype, Format] = {
@@ -25,6 +27,20 @@ FORMATS: dict[torch.dtype, Format] = {
 def full_name(precision: str | int) -> str:
     """`bf16` or `32`, which Lightning takes too, as it calls them afterwards: `bf16-mixed`, `32-true`."""
     return _SHORT.get(str(precision), str(precision))
+
+
+def check_precision(precision: str | int) -> str:
+    """The full name of a precision that a run can be trained in; raises ConfigError for any other."""
+    name = full_name(precision)
+    if name == "16-true":
+        raise ConfigError(
+            "trainer.precision=16-true keeps weights and gradients in float16, where most updates are rounded to "
+            "nothing or overflow: 16-mixed scales the loss, bf16-true has the range"
+        )
+    if name not in PRECISIONS:
+        near = did_you_mean(name, PRECISIONS)
+        raise ConfigError(f"trainer.precision={name} must be one of {', '.join(PRECISIONS)}{near}")
+    return name
 
 
 def weights_dtype(precision: str) -> torch.dtype:

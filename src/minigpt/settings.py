@@ -1,4 +1,4 @@
-"""One rule that the groups of a config share."""
+"""Rules that the groups of a config, or its commands, share."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -20,3 +20,14 @@ def refuse_without_effect(config: Any, group: str, name: str, decider: str, choi
             f"{group}{name}={value} has no effect with {group}{decider}={decided}: "
             f"leave it at {default}, or choose {' or '.join(choices)}"
         )
+
+
+def refuse_spawning(strategy: object) -> None:
+    """Raise ConfigError for a `trainer.strategy` whose processes are copies of a program that has begun already.
+
+    They would train with copies of the callbacks, and what these noted would be lost with them.
+    """
+    if isinstance(strategy, str) and strategy.lower().removesuffix("_find_unused_parameters_true").removesuffix(
+        "_find_unused_parameters_false"
+    ) in {"ddp_spawn", "ddp_fork", "ddp_notebook"}:
+        raise ConfigError(f"trainer.strategy={strategy} copies a program amid its work: use ddp, which starts it anew")

@@ -109,9 +109,7 @@ def test_a_gpu_keeps_no_attention_weights_under_dropout() -> None:
     assert step_memory(work, "cpu").activations > 1.25 * plain
 
 
-@pytest.mark.parametrize(
-    ("given", "devices", "name"), [("auto", 1, "single"), (None, 2, "ddp"), ("ddp_spawn", 1, "ddp")]
-)
+@pytest.mark.parametrize(("given", "devices", "name"), [("auto", 1, "single"), (None, 2, "ddp"), ("ddp", 1, "ddp")])
 def test_strategy(given: object, devices: int, name: str) -> None:
     assert strategy_name(given, devices) == name
 

@@ -4,11 +4,14 @@ import json
 import math
 import multiprocessing
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import lightning.pytorch as pl
 import pytest
 import torch
+from lightning.pytorch.plugins import HalfPrecision
+from lightning.pytorch.strategies import DDPStrategy
 
 from minigpt.checkpoint import build_model, last_checkpoint, read_checkpoint
 from minigpt.errors import ConfigError, DataError, TrainingError
@@ -247,9 +250,30 @@ def test_what_a_run_says(tmp_path: Path, corpus_file: Path, capfd: pytest.Captur
             ConfigError,
             "run.sample_prompt='Ж': .*'Ж'",
         ),
-        ({"trainer__accelerator": "gpux"}, ConfigError, "trainer: .*gpux"),
+        ({"trainer__accelerator": "gpux"}, ConfigError, "trainer.accelerator=gpux cannot be .* did you mean gpu"),
+        ({"trainer__accelerator": "tpu"}, ConfigError, "trainer.accelerator=tpu cannot be used here: auto, cpu"),
+        ({"trainer__accelerator": "hpu"}, ConfigError, "trainer.accelerator=hpu cannot be used here: auto, cpu"),
+        ({"trainer__strategy": "xla"}, ConfigError, "trainer: .*torch_xla"),
+        ({"trainer__strategy": "deepspeed"}, ConfigError, "trainer: .*DeepSpeed"),
+        ({"trainer__strategy": "ddp_spawn"}, ConfigError, "trainer.strategy=ddp_spawn copies .*: use ddp"),
+        ({"trainer__strategy": "ddp_fork_find_unused_parameters_true"}, ConfigError, "trainer.strategy=ddp_fork_find"),
+        (
+            {"trainer__strategy": DDPStrategy(start_method="spawn")},
+            ConfigError,
+            "trainer.strategy would copy a program",
+        ),
+        ({"trainer__precision": "transformer-engine"}, ConfigError, "trainer.precision=transformer-engine must be one"),
+        ({"trainer__precision": "16-true"}, ConfigError, "trainer.precision=16-true .*: 16-mixed scales the loss"),
+        (
+            {"trainer__precision": None, "trainer__plugins": HalfPrecision("16-true")},
+            ConfigError,
+            "trainer.precision=16-true .*: 16-mixed scales the loss",
+        ),
+        ({"trainer__barebones": True}, ConfigError, "trainer.barebones=true would take the curves"),
+        ({"trainer__profiler": "xla"}, ConfigError, "trainer: .*torch_xla"),
+        ({"trainer__devices": 0}, ConfigError, "trainer: .*devices=0"),
         ({"trainer__devices": "many"}, ConfigError, "trainer: `devices`"),
-        ({"trainer__precision": "7-bit"}, ConfigError, "trainer: .*7-bit"),
+        ({"trainer__precision": "7-bit"}, ConfigError, "trainer.precision=7-bit must be one of"),
         ({"data__batch_size": 3, "trainer__devices": 2}, ConfigError, "data.batch_size=3 must be divisible by"),
     ],
 )
@@ -259,6 +283,67 @@ def test_mistakes_leave_no_folder(
     with pytest.raises(error, match=message):
         fit(tiny_experiment(tmp_path, corpus_file, **changes))
     assert not (tmp_path / "tiny").exists()
+
+
+class Fault(pl.Callback):
+    """Fail in one of the hooks."""
+
+    def __init__(self, hook: str, error: BaseException | None = None) -> None:
+        def fail(*_: object, **__: object) -> None:
+            raise error or LookupError("raised on purpose")
+
+        setattr(self, hook, fail)
+
+
+@pytest.mark.parametrize("hook", ["setup", "on_fit_start", "on_train_start", "on_train_batch_start"])
+@pytest.mark.parametrize("error", [LookupError("on purpose"), SystemExit(3)])
+def test_failure_before_the_first_step_leaves_no_folder(
+    tmp_path: Path, corpus_file: Path, hook: str, error: BaseException
+) -> None:
+    with pytest.raises(type(error)):
+        fit(tiny_experiment(tmp_path, corpus_file, trainer__callbacks=[Fault(hook, error)]))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_failure_before_the_first_step_keeps_what_is_not_the_runs(tmp_path: Path, corpus_file: Path) -> None:
+    class Write(pl.Callback):
+        def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+            (tmp_path / "tiny" / "notes.txt").write_text("precious")
+
+    callbacks = [Write(), Fault("on_train_start")]
+    with pytest.raises(LookupError):
+        fit(tiny_experiment(tmp_path, corpus_file, trainer__callbacks=callbacks))
+    assert (tmp_path / "tiny" / "notes.txt").exists()
+
+
+def test_resume_that_fails_before_its_first_step_leaves_the_run_as_it_was(tmp_path: Path, corpus_file: Path) -> None:
+    """Its config too, which a later resume may go by."""
+    assert fit(tiny_experiment(tmp_path, corpus_file, trainer__max_steps=4)) == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "tiny").glob("*") if path.suffix in {".yaml", ".json"}}
+    changed = replace(
+        tiny_experiment(tmp_path, corpus_file, trainer__callbacks=[Fault("on_train_start")]),
+        yaml="run: {name: tiny}\n#\n",
+    )
+    with pytest.raises(LookupError):
+        fit(changed, ckpt_path="last")
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_compiler_that_is_not_there_is_one_line(
+    tmp_path: Path, corpus_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch._dynamo.reset()
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "no-such-compiler"))
+    monkeypatch.setattr("torch._inductor.config.force_disable_caches", True)
+    try:
+        with pytest.raises(
+            ConfigError, match=r"run\.compile=true cannot compile here: .*No working C.. compiler"
+        ) as error:
+            fit(tiny_experiment(tmp_path, corpus_file, run__compile=True))
+    finally:
+        torch._dynamo.reset()
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_diverged_run_stops_at_its_step_and_keeps_the_good_checkpoint(tmp_path: Path, corpus_file: Path) -> None:

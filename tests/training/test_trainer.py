@@ -35,6 +35,7 @@ from lightning.pytorch.trainer.connectors import callback_connector
 from minigpt.checkpoint import last_checkpoint
 from minigpt.metrics_csv import read_metrics
 from minigpt.training.fit import fit
+from minigpt.training.runs import take_folder
 from minigpt.training.trainer import build_trainer
 from minigpt.training.world import find_world
 
@@ -92,7 +93,7 @@ def test_new_run_begins_at_its_beginning(
     monkeypatch.chdir(tmp_path)
     there = (straight / "checkpoints" / "step=00000008.ckpt").read_bytes()
     if again:
-        (tmp_path / "tiny").mkdir()
+        take_folder(tmp_path, "tiny")
         (tmp_path / "tiny" / "config.yaml").write_text("run: {name: tiny}\n")
     for folder in (tmp_path, tmp_path / "tiny") if again else (tmp_path,):
         (folder / "hpc_ckpt_3.ckpt").write_bytes(there)

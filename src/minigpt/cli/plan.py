@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minigpt.errors import ConfigError, did_you_mean
+from minigpt.errors import ConfigError
 from minigpt.layout import CONFIG
 from minigpt.output import as_json, echo
 from minigpt.ownership import is_run
@@ -186,20 +186,10 @@ def _devices(experiment: "Experiment", here: str | None) -> int:
     return nodes
 
 
-def _precision(experiment: "Experiment") -> str:
-    """The full name of `trainer.precision`; ConfigError for one whose bytes are not known here."""
-    from minigpt.precision import PRECISIONS, full_name
-
-    name = full_name(experiment.trainer["precision"])
-    if name not in PRECISIONS:
-        near = did_you_mean(name, PRECISIONS)
-        raise ConfigError(f"trainer.precision={name} cannot be planned: {', '.join(PRECISIONS)} can{near}")
-    return name
-
-
 def make_workload(experiment: "Experiment", devices: int) -> "Workload":
     """The workload of an experiment on so many devices, its corpus looked up but not prepared."""
     from minigpt.model.config import GPTConfig, padded_vocabulary
+    from minigpt.precision import check_precision
     from minigpt.study.planning.memory import strategy_name
     from minigpt.study.planning.workload import Workload
     from minigpt.text.outlook import look_ahead
@@ -222,7 +212,7 @@ def make_workload(experiment: "Experiment", devices: int) -> "Workload":
         keep=run.keep,
         sample_every=run.sample_every,
         sample_tokens=SAMPLE_TOKENS,
-        precision=_precision(experiment),
+        precision=check_precision(experiment.trainer["precision"]),
         strategy=strategy_name(trainer.get("strategy"), devices),
         devices=devices,
         compiled=run.compile,

@@ -1,5 +1,6 @@
 """What ends a training and a person can put right, as one line."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,6 +23,9 @@ def in_one_line(checkpoints: Checkpoints) -> Iterator[None]:
         reason = "the device is out of memory: lower data.batch_size and raise trainer.accumulate_grad_batches"
         raise TrainingError(f"{reason} by as much; {str(error).splitlines()[0]}") from error
     except RuntimeError as error:
+        if "torch._dynamo" in sys.modules and isinstance(error, torch._dynamo.exc.TorchDynamoException):
+            reason = str(error).strip().splitlines()[0]
+            raise ConfigError(f"run.compile=true cannot compile here: {reason}; false trains without") from error
         monitor = missing_monitor(error)
         if monitor is None:
             raise

@@ -11,6 +11,7 @@ from minigpt.errors import ConfigError
 from minigpt.model.config import GPTConfig, padded_vocabulary
 from minigpt.model.gpt import GPT
 from minigpt.output import console as make_console
+from minigpt.precision import check_precision
 from minigpt.text.identity import DataIdentity
 from minigpt.text.prepare import prepare_cached
 from minigpt.text.prepared import Prepared
@@ -38,6 +39,8 @@ def fit(
     `prepared` is data at hand; without it the experiment's corpus is prepared, in the tokens of its checkpoint.
     The folder is taken only when all else is ready, so that a mistake leaves none behind.
     """
+    if experiment.trainer["precision"] is not None:  # a plugin of the config says it then
+        check_precision(experiment.trainer["precision"])
     with quiet():
         world = find_world(experiment.trainer)
     console = console or make_console(quiet=not world.is_main, soft_wrap=True)

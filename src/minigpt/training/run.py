@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.text import Text
 
 from minigpt.errors import ConfigError
-from minigpt.files import remove_leftovers
-from minigpt.layout import CHECKPOINTS, DIVERGENCES, LOCK, LOCK_PATIENCE, METRICS
+from minigpt.files import atomic_write, remove_leftovers
+from minigpt.layout import CHECKPOINTS, CONFIG, DIVERGENCES, LOCK, LOCK_PATIENCE, METRICS, PROVENANCE, TOKENIZER
 from minigpt.model.config import GPTConfig
 from minigpt.model.sizes import flops_per_token
 from minigpt.ownership import is_run_file
@@ -90,8 +90,9 @@ class Run:
             )
             self.trainer.fit_loop.epoch_loop = StepLoop(self.trainer, self._at_early_end)
             self.provenance |= describe_trainer(self.trainer)  # the header of the checkpoints holds this very dict
-        except ConfigError:
-            self._give_folder_back()
+        except BaseException:
+            if self.start.folder is None and self.world.is_main:
+                give_back(self.folder)
             raise
 
     def train(self, module: GPTModule, data: TokenDataModule) -> int:
@@ -101,6 +102,7 @@ class Run:
             return self._train(module, data)
         try:
             with lock:
+                before = self._described()
                 try:
                     return self._train(module, data)
                 except Exception as error:
@@ -108,6 +110,10 @@ class Run:
                     raise
         except Timeout as error:
             raise ConfigError(f"{self.folder}: {TAKEN}") from error
+        except BaseException:
+            if self.trainer.global_step <= self.start.step:
+                self._undo(before)
+            raise
 
     def _train(self, module: GPTModule, data: TokenDataModule) -> int:
         if self.world.is_main:
@@ -182,9 +188,18 @@ class Run:
             self.console.print(f"{wanted} is taken by an earlier run: this one is {folder}", highlight=False)
         return folder
 
-    def _give_folder_back(self) -> None:
-        if self.start.folder is None and self.world.is_main:
+    def _described(self) -> dict[Path, bytes]:
+        """The files that say what a run is, as they are before this session."""
+        paths = [self.folder / name for name in (CONFIG, TOKENIZER, PROVENANCE)]
+        return {path: path.read_bytes() for path in paths if path.exists()}
+
+    def _undo(self, before: dict[Path, bytes]) -> None:
+        """Leave the folder as it was: this session ended before its first step."""
+        if self.start.folder is None:
             give_back(self.folder)
+        elif self.start.checkpoint:
+            for path, content in before.items():
+                atomic_write(path, content)
 
     def _build_callbacks(self) -> None:
         run, clock = self.experiment.run, TrainingClock()

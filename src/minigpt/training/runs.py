@@ -10,8 +10,8 @@ import yaml
 
 from minigpt.errors import CheckpointError, ConfigError, did_you_mean
 from minigpt.files import atomic_write
-from minigpt.layout import CONFIG, PROVENANCE, TOKENIZER
-from minigpt.ownership import MARK, is_run, write_mark
+from minigpt.layout import CHECKPOINTS, CONFIG, DIVERGENCES, PROVENANCE, TOKENIZER
+from minigpt.ownership import MARK, is_run, is_run_file, write_mark
 
 
 def take_folder(root: Path, name: str) -> Path:
@@ -34,9 +34,15 @@ def take_folder(root: Path, name: str) -> Path:
 
 
 def give_back(folder: Path) -> None:
-    """Undo `take_folder`, where nothing else was written yet."""
-    (folder / MARK).unlink(missing_ok=True)
-    folder.rmdir()
+    """Undo `take_folder`, where no step was trained; what holds a checkpoint, or a file that no run writes, stays."""
+    for name in (CHECKPOINTS, DIVERGENCES):
+        with contextlib.suppress(OSError):  # it is not there, or not empty
+            (folder / name).rmdir()
+    paths = list(folder.iterdir())
+    if all(path.is_file() and not path.is_symlink() and is_run_file(path.name) for path in paths):
+        for path in sorted(paths, key=lambda path: path.name == MARK):  # the mark last, so that it is known till then
+            path.unlink()
+        folder.rmdir()
 
 
 def newest_run(root: Path, name: str) -> Path:

@@ -18,6 +18,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from minigpt.batches import check_divisible
 from minigpt.errors import ConfigError
+from minigpt.precision import check_precision
 from minigpt.training.checkpoints import AtomicCheckpointIO
 from minigpt.training.config import Experiment
 from minigpt.training.lean import NoProfiler
@@ -61,10 +62,16 @@ def build_trainer(
     }
     # All arguments: Lightning would look for those that are left out among the variables PL_TRAINER_*.
     defaults = {name: parameter.default for name, parameter in inspect.signature(Trainer).parameters.items()}
+    if wanted.get("barebones"):
+        raise ConfigError(
+            "trainer.barebones=true would take the curves and checkpoints away: minigpt bench times steps"
+        )
     try:
         trainer = Trainer(**{**defaults, **asked})
-    except (MisconfigurationException, ValueError, TypeError) as error:
+    except (MisconfigurationException, ValueError, TypeError, ImportError, RuntimeError) as error:
         raise ConfigError(f"trainer: {error}") from error
+    if trainer.precision == "16-true":  # by a plugin of the config
+        check_precision("16-true")
     if isinstance(trainer.strategy, FSDPStrategy):
         raise ConfigError("trainer.strategy=fsdp clips each shard by a norm of its own: use ddp")
     check_divisible(experiment.data.batch_size, trainer.world_size)

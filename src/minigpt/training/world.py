@@ -15,12 +15,15 @@ from lightning.fabric.plugins.environments import (
     TorchElasticEnvironment,
 )
 from lightning.fabric.plugins.environments.lightning import find_free_network_port
+from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.strategies import ParallelStrategy, Strategy
+from lightning.pytorch.strategies.launchers.multiprocessing import _MultiProcessingLauncher
 from lightning.pytorch.trainer.connectors.accelerator_connector import _AcceleratorConnector
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from minigpt.errors import ConfigError
+from minigpt.errors import ConfigError, did_you_mean
+from minigpt.settings import refuse_spawning
 
 _SLURM_TASK = ("SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID")
 
@@ -72,7 +75,8 @@ def find_world(trainer: Mapping[str, Any]) -> World:
 
     Raises ConfigError for devices that are not there and for a launcher that started another number of processes.
     """
-    strategy, nodes = trainer.get("strategy") or "auto", trainer.get("num_nodes") or 1
+    strategy, nodes = trainer.get("strategy") or "auto", trainer.get("num_nodes", 1)
+    refuse_spawning(strategy)
     connected, devices = _connect(trainer, strategy, nodes)
     size = devices * nodes if isinstance(connected, ParallelStrategy) else 1
     given = _given_environment(trainer, strategy)
@@ -95,17 +99,39 @@ def find_world(trainer: Mapping[str, Any]) -> World:
 def _connect(trainer: Mapping[str, Any], strategy: str | Strategy, nodes: int) -> tuple[Strategy, int]:
     """The strategy, and the devices of one node; a strategy that the config builds is left as it is."""
     given = strategy if isinstance(strategy, Strategy) else None
+    devices = trainer.get("devices")
     try:
         connector = _AcceleratorConnector(
-            accelerator=trainer.get("accelerator") or "auto",
-            devices=trainer.get("devices") or "auto",
+            accelerator=_accelerator(trainer.get("accelerator")),
+            devices="auto" if devices is None else devices,
             num_nodes=nodes,
             strategy="auto" if given else strategy,
             plugins=[LocalEnvironment(1)],
         )
-    except (MisconfigurationException, ValueError, TypeError) as error:
+    except (MisconfigurationException, ValueError, TypeError, ImportError, RuntimeError) as error:
         raise ConfigError(f"trainer: {error}") from error
+    launcher = (given or connector.strategy).launcher
+    if isinstance(launcher, _MultiProcessingLauncher) or getattr(given, "_start_method", "popen") != "popen":
+        raise ConfigError(
+            "trainer.strategy would copy a program amid its work: in a notebook a run takes one device; minigpt fit on "
+            "the command line starts its processes anew"
+        )
     return given or connector.strategy, len(getattr(given, "parallel_devices", None) or connector._parallel_devices)
+
+
+def _accelerator(given: object) -> Any:
+    """`trainer.accelerator`; raises ConfigError for a name of one that is not here."""
+    name = "auto" if given is None else given
+    if not isinstance(name, str):
+        return name
+    kinds = AcceleratorRegistry.available_accelerators()
+    here = [kind for kind in kinds if AcceleratorRegistry[kind]["accelerator"].is_available()]
+    if {"cuda", "mps"} & {*here}:
+        here.append("gpu")
+    if name not in {"auto", *here}:
+        near = did_you_mean(name, ["auto", "gpu", *kinds])
+        raise ConfigError(f"trainer.accelerator={name} cannot be used here: auto, {', '.join(sorted(here))} can{near}")
+    return name
 
 
 def _given_environment(trainer: Mapping[str, Any], strategy: str | Strategy) -> ClusterEnvironment | None:

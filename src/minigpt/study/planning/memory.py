@@ -15,6 +15,7 @@ from minigpt.model.sizes import (
 )
 from minigpt.optim.config import OptimizerName
 from minigpt.precision import product_dtype, weights_dtype
+from minigpt.settings import refuse_spawning
 from minigpt.study.planning.workload import Workload
 
 PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
@@ -157,6 +158,7 @@ STRATEGIES: dict[str, Callable[[float], float]] = {
 
 def strategy_name(given: object, devices: int) -> str:
     """`trainer.strategy` as one of STRATEGIES; ConfigError for one whose memory has no closed form here."""
+    refuse_spawning(given)
     if given in (None, "auto"):
         return "ddp" if devices > 1 else "single"
     if str(given).startswith("ddp"):
