@@ -179,6 +179,16 @@ def test_equal_paths_of_other_texts_are_two_groups_whose_labels_tell_them_apart(
     assert found.verdicts[0].text == (
         f"no verdict on corpus={labels[1]}: it is validated on another text than corpus={labels[0]}"
     )
+    again = write_run(
+        tmp_path / "again",
+        four(2.0),
+        {"data.corpus": "./input.txt"},
+        fingerprint="0123456789",
+        text="0123456789",
+        seed=4,
+    )
+    found = compare([*paths, again])
+    assert found.groups[0].seeds == [1, 2, 3, 4]
     assert f"({', '.join(labels)})" in found.notes[0]
 
 

@@ -42,9 +42,8 @@ def told_data(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
     return told
 
 
-def _corpus_name(record: RunRecord) -> str:
-    """The corpus as the config names it, and of `python` whose library it was."""
-    corpus = str(flat_settings(record.config).get(CORPUS))
+def _corpus_name(corpus: str, record: RunRecord) -> str:
+    """The name of a corpus, and of `python` whose library it was for this run."""
     versions = record.sessions[-1].get("versions") if record.sessions else None
     version = versions.get("python") if isinstance(versions, dict) else None
     return corpus_name(corpus, version) if isinstance(version, str) else corpus
@@ -57,8 +56,9 @@ def _words(record: RunRecord) -> dict[str, Any]:
 
 def _told_apart(words: dict[str, Any], record: RunRecord, rivals: Sequence[RunRecord]) -> dict[str, Any]:
     """What to say instead of some of `words`, which those of `rivals`, of other content, equal."""
-    name, ours = _corpus_name(record), record.identity
-    if name not in map(_corpus_name, rivals):
+    corpus = str(words.get(CORPUS))
+    name, ours = _corpus_name(corpus, record), record.identity
+    if name not in {_corpus_name(corpus, rival) for rival in rivals}:
         return {CORPUS: name}
     if not content_of(record):
         return {CORPUS: f"{name} (text not recorded)"}
