@@ -7,6 +7,7 @@ or another number of processes reads the same windows at the same step.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch.utils.data import Dataset, Sampler
 
 from minigpt.errors import ConfigError, DataError
 from minigpt.randomness import mix
+from minigpt.text.shards import pack, unpack
 
 Batch = tuple[Tensor, Tensor]
 
@@ -38,6 +40,13 @@ class Windows:
         self.counts = np.array([(len(shard) - 1) // block_size for shard in self.shards], dtype=np.int64)
         """Disjoint windows in each shard."""
         self.ends = np.cumsum(self.counts)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a loader worker is sent under spawn: the shards by their files, not their tokens."""
+        return {**self.__dict__, "shards": pack(self.shards)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, shards=unpack(state["shards"]))
 
     def __len__(self) -> int:
         return int(self.ends[-1])

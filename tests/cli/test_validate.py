@@ -104,7 +104,7 @@ def test_the_batch_size_changes_nothing(run, capsys):
 def test_another_corpus_is_cut_by_the_checkpoints_tokenizer(run, capsys):
     write_run("bpe")
     Path("other.txt").write_text(TEXT * 30)
-    found = results(capsys, "--data.corpus", "other.txt")
+    found = results(capsys, "--data.corpus", "other.txt", "--split", "val")
     tokenizer = load("base").tokenizer
     assert found["corpus"] == "other.txt"
     assert found["n_bytes"] == pytest.approx(0.1 * len((TEXT * 30).encode()), rel=0.05)
@@ -116,7 +116,54 @@ def test_another_corpus_is_cut_by_the_checkpoints_tokenizer(run, capsys):
 def test_a_prepared_folder_is_a_corpus_with_a_split_of_its_own(run, capsys):
     options = PrepareOptions(corpus="text.txt", tokenizer="byte", val_fraction=0.5)
     prepared = prepare(options, Path("prepared"))
-    assert results(capsys, "--data.corpus", "prepared")["n_tokens"] == prepared.val.n_tokens - 1
+    assert results(capsys, "--data.corpus", "prepared", "--split", "val")["n_tokens"] == prepared.val.n_tokens - 1
+    found = results(capsys, "--data.corpus", "prepared")
+    assert found["n_tokens"] == prepared.val.n_tokens + prepared.train.n_tokens - 2
+    assert (found["split"], found["share"]) == ("all", 1.0)
+
+
+@pytest.mark.parametrize("name", ["test.txt", "test.jsonl", "texts", "texts/*.txt"])
+def test_another_text_is_scored_whole_unless_a_split_is_asked_for(run, capsys, name):
+    documents = [f"document {number}: {WORDS[number * 40 :][:200]}" for number in range(20)]
+    Path("test.txt").write_text(WORDS)
+    Path("test.jsonl").write_text("".join(json.dumps({"text": document}) + "\n" for document in documents))
+    Path("texts").mkdir()
+    for number, document in enumerate(documents):
+        Path("texts", f"{number:02}.txt").write_text(document)
+    texts = [WORDS] if name == "test.txt" else documents
+    ends = len(texts) if len(texts) > 1 else 0
+    found = results(capsys, "--data.corpus", name)
+    assert found["n_tokens"] == len("".join(texts)) + ends - 1
+    assert found["n_bytes"] == len("".join(texts)) - 1
+    assert (found["split"], found["share"]) == ("all", 1.0)
+    parts = [results(capsys, "--data.corpus", name, "--split", split) for split in ("train", "val")]
+    assert sum(part["n_tokens"] for part in parts) == found["n_tokens"] - 1
+    assert sum(part["share"] for part in parts) == pytest.approx(1)
+    assert main(["validate", "base", "--data.corpus", name]) == 0
+    out = capsys.readouterr().out
+    assert f"all of {name}" in out
+    assert f"{found['n_tokens']:,} tokens, {found['n_bytes']:,} bytes: 100.0% of the text" in out
+
+
+def test_the_runs_own_text_keeps_its_validation_split(run, capsys):
+    found = results(capsys)
+    assert found["split"] == "val"
+    assert found["share"] == pytest.approx(0.1, abs=1e-3)
+    whole = results(capsys, "--split", "all")
+    assert whole["n_tokens"] == len(WORDS) - 2
+    assert whole["share"] == 1.0
+
+
+def test_a_text_shorter_than_a_window_is_scored_and_one_token_is_told(run, capsys):
+    Path("short.txt").write_text("abc")
+    assert results(capsys, "--data.corpus", "short.txt")["n_tokens"] == 2
+    Path("short.txt").write_text("a")
+    code, message = refusal(capsys, "base", "--data.corpus", "short.txt")
+    assert code == 1
+    assert "short.txt: too short: 1 token(s), not 2" in message
+    Path("short.txt").write_text("abc")
+    code, message = refusal(capsys, "base", "--data.corpus", "short.txt", "--split", "val")
+    assert "too short: 1 token(s) for the val split" in message
 
 
 def test_a_prepared_folder_of_another_tokenizer_is_refused(run, capsys):

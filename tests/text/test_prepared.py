@@ -1,4 +1,5 @@
 import json
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -6,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from minigpt.batches import TrainBatches, TrainOrder, Windows
 from minigpt.errors import DataError
 from minigpt.text.encoding import EncodedCorpus
 from minigpt.text.prepared import Prepared, is_prepared, open_prepared, write_index
-from minigpt.text.shards import ShardWriter
+from minigpt.text.shards import ShardWriter, open_shard
 from minigpt.text.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer
 
 
@@ -28,6 +30,34 @@ def make(folder: Path, tokenizer: Tokenizer | None = None, train: bytes = b"some
         shards[side] = writer.paths
     write_index(folder, tokenizer, encoded(shards, len(train), 4), {"corpus": "x"})
     return folder
+
+
+def test_another_process_is_sent_files_not_tokens(tmp_path: Path) -> None:
+    """A loader worker under spawn, say; the tokens would be the whole corpus."""
+    prepared = open_prepared(make(tmp_path / "a", train=b"some text" * 5))
+    sent = pickle.dumps(prepared.val)
+    assert len(sent) < 1000
+    windows = Windows([_one_shard(tmp_path, 3_000_000)], 64)
+    sent = pickle.dumps(TrainBatches(TrainOrder(windows, 0), 4))
+    assert len(sent) < 10_000
+    before, after = TrainBatches(TrainOrder(windows, 0), 4), pickle.loads(sent)
+    assert all((a == b).all() for step in (0, 5, 1000) for a, b in zip(before[step], after[step], strict=True))
+    again = pickle.loads(pickle.dumps(prepared.train))
+    assert [shard.tolist() for shard in again.shards[:3]] == [shard.tolist() for shard in prepared.train.shards[:3]]
+    assert [starts.tolist() for starts in again.document_starts[:2]] == [[0], []]
+
+
+def test_arrays_in_memory_and_parts_of_shards_are_sent_as_they_are(tmp_path: Path) -> None:
+    whole = _one_shard(tmp_path, 1000)
+    for shard in (np.arange(300), whole[100:400]):
+        [again] = pickle.loads(pickle.dumps(Windows([shard], 64))).shards
+        assert (again == shard).all()
+
+
+def _one_shard(folder: Path, size: int) -> np.ndarray:
+    with ShardWriter(folder, "large", 257, "00" * 32) as writer:
+        writer.append(np.arange(size) % 251, np.array([0]))
+    return open_shard(writer.paths[0])
 
 
 def test_it_opens_as_it_was_written(tmp_path: Path) -> None:

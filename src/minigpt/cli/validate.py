@@ -6,7 +6,7 @@ import sys
 from argparse import SUPPRESS
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from minigpt.errors import ConfigError, DataError
 from minigpt.output import as_json, console, echo, note
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from minigpt.evaluation import Evaluation
     from minigpt.text.prepare import Prepared
     from minigpt.text.round_trip import ByteCorrection
+    from minigpt.text.splitting import Side
+
+
+Split = Literal["val", "train", "all"]
+_PARTS: dict[str, str] = {"val": "val split of", "train": "train split of", "all": "all of"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=SUPPRESS,
         help="field or column with the text in .jsonl and .parquet files",
     )
-    parser.add_argument("--split", choices=("val", "train"), default="val", help="which part of the corpus")
+    parser.add_argument(
+        "--split",
+        choices=("val", "train", "all"),
+        default=None,
+        help="which part of the text (default: val of the run's own, all of another)",
+    )
     parser.add_argument("--batch_size", type=int, metavar="N", default=32, help="windows at a time; changes no result")
     parser.add_argument("--prefer", choices=("best", "last"), default="best", help="which checkpoint of a run")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:N, mps, or auto for the fastest there is")
@@ -52,18 +62,28 @@ def run(args: argparse.Namespace) -> int:
     if args.batch_size < 1:
         raise ConfigError(f"batch_size={args.batch_size} must be a whole number, 1 or more")
     from minigpt.api import load
+    from minigpt.text.splitting import SIDES
 
     loaded = load(args.run, device=args.device, prefer=args.prefer)
     overrides = {name: value for name, value in vars(args).items() if name in {"corpus", "text_field"}}
     options = prepare_options(loaded.checkpoint, overrides)
-    prepared = open_corpus(loaded.checkpoint, options)
-    if "corpus" not in overrides:
+    is_own = "corpus" not in overrides
+    split: Split = args.split or ("val" if is_own else "all")
+    prepared = open_corpus(loaded.checkpoint, options, whole=split == "all" and not is_own)
+    if is_own:
         note_changed_corpus(loaded.checkpoint, prepared, options.corpus)
     for each in prepared.notes:
         note(each)
-    shards = prepared.val.shards if args.split == "val" else prepared.train.shards
-    evaluation = evaluate_with_bar(loaded, shards, args.batch_size, prepared.correction(args.split))
-    result = as_dict(loaded.checkpoint, options.corpus, args.split, evaluation)
+    if prepared.files and not is_own:
+        note(f"files of {options.corpus}: {prepared.files}")
+    sides: tuple[Side, ...] = SIDES if split == "all" else (split,)
+    parts = [prepared.train if side == "train" else prepared.val for side in sides]
+    shards = [shard for part in parts for shard in part.shards]
+    if sum(map(len, shards)) < 2:
+        raise DataError(f"{options.corpus}: nothing to score in its {split} split: it has fewer than 2 tokens")
+    share = sum(part.n_bytes for part in parts) / max(1, prepared.train.n_bytes + prepared.val.n_bytes)
+    evaluation = evaluate_with_bar(loaded, shards, args.batch_size, prepared.correction(*sides))
+    result = as_dict(loaded.checkpoint, options.corpus, split, share, evaluation)
     echo(as_json(result) if args.json else as_table(result))
     return 0
 
@@ -79,14 +99,17 @@ def prepare_options(checkpoint: "Checkpoint", overrides: dict[str, str]) -> Prep
     return PrepareOptions(**values)
 
 
-def open_corpus(checkpoint: "Checkpoint", options: PrepareOptions) -> "Prepared":
-    """The corpus in the tokens of `checkpoint`; a prepared folder keeps the split that it was prepared with."""
+def open_corpus(checkpoint: "Checkpoint", options: PrepareOptions, *, whole: bool = False) -> "Prepared":
+    """The corpus in the tokens of `checkpoint`; a prepared folder keeps the split that it was prepared with.
+
+    `whole`: a text is prepared as one, nothing of it held out, however short it is.
+    """
     from minigpt.text.prepare import prepare_cached
     from minigpt.text.prepared import is_prepared, open_prepared
 
     folder = Path(options.corpus).expanduser()
     if not is_prepared(folder):
-        return prepare_cached(options, progress=sys.stderr.isatty(), tokenizer=checkpoint.tokenizer)
+        return prepare_cached(options, progress=sys.stderr.isatty(), tokenizer=checkpoint.tokenizer, whole=whole)
     prepared = open_prepared(folder)
     theirs, ours = prepared.tokenizer, checkpoint.tokenizer
     if theirs.fingerprint != ours.fingerprint:
@@ -126,7 +149,9 @@ def evaluate_with_bar(
         )
 
 
-def as_dict(checkpoint: "Checkpoint", corpus: str, split: str, evaluation: "Evaluation") -> dict[str, Any]:
+def as_dict(
+    checkpoint: "Checkpoint", corpus: str, split: str, share: float, evaluation: "Evaluation"
+) -> dict[str, Any]:
     """The result as plain values; JSON has no word for a number that is not finite, so such a one is null."""
     numbers = {name: getattr(evaluation, name) for name in ("loss", "perplexity", "bits_per_byte")}
     return {
@@ -134,6 +159,7 @@ def as_dict(checkpoint: "Checkpoint", corpus: str, split: str, evaluation: "Eval
         "step": checkpoint.step,
         "corpus": corpus,
         "split": split,
+        "share": share,
         **{name: value if math.isfinite(value) else None for name, value in numbers.items()},
         "n_tokens": evaluation.n_tokens,
         "n_bytes": evaluation.n_bytes,
@@ -148,8 +174,8 @@ def as_table(result: dict[str, Any]) -> str:
 
     rows = {
         "checkpoint": f"{result['checkpoint']} (step {result['step']})",
-        "data": f"{result['split']} split of {result['corpus']}",
-        "size": f"{result['n_tokens']:,} tokens, {result['n_bytes']:,} bytes",
+        "data": f"{_PARTS[result['split']]} {result['corpus']}",
+        "size": f"{result['n_tokens']:,} tokens, {result['n_bytes']:,} bytes: {result['share']:.1%} of the text",
         "loss": f"{number('loss')} nats per token",
         "perplexity": number("perplexity"),
         "bits per byte": number("bits_per_byte"),

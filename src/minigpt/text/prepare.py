@@ -43,7 +43,7 @@ from minigpt.text.processes import WorkerPool
 from minigpt.text.progress import Progress, reporting
 from minigpt.text.round_trip import Loss, RoundTrip, total_loss
 from minigpt.text.sources import read_span
-from minigpt.text.splitting import SIDES, choose_rule
+from minigpt.text.splitting import SIDES, SplitRule, choose_rule
 from minigpt.text.tokenizers import TOKENIZER_NAMES, CharTokenizer, Tokenizer, find_tokenizer
 
 __all__ = ["PrepareOptions", "Prepared", "TokenSplit", "open_prepared", "prepare", "prepare_cached"]
@@ -65,11 +65,13 @@ class _Recipe:
     tokenizer: Tokenizer | None
     content: str
     """The corpus' fingerprint."""
+    whole: bool = False
+    """Whether nothing is held out: a text that is not for training."""
 
     def key(self, tokenised_by: str | None = None) -> str:
         """sha256 (hex) of all that decides the result."""
         fields = [_RECIPE, self.content, tokenised_by or self._tokenised_by()]
-        fields += [str(self.options.val_fraction), self.options.split]
+        fields += ["whole"] if self.whole else [str(self.options.val_fraction), self.options.split]
         return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
 
     def _tokenised_by(self) -> str:
@@ -109,11 +111,13 @@ def prepare_cached(
     progress: Progress | bool = False,
     tokenizer: Tokenizer | None = None,
     cache: Path | None = None,
+    whole: bool = False,
 ) -> Prepared:
     """As `prepare`, into a folder of the cache that is named after the content: the second time it is only opened.
 
     An edited text has another name, so it is never mixed up with what it was. A folder that `minigpt prepare` wrote
     may stand for the corpus; options that contradict it are a DataError. `cache` stands for `cache_root()`.
+    `whole` holds nothing out: all of the text is in `train`, as one stream of tokens, and no fraction matters.
     """
     folder = Path(options.corpus).expanduser()
     root = (cache_root() if cache is None else cache) / "data"
@@ -121,7 +125,7 @@ def prepare_cached(
         if is_prepared(folder):
             tokenizer = tokenizer or _existing_tokenizer(options)
             return _accepted(options, open_as_corpus(folder, options, tokenizer), tokenizer)
-        recipe = _look_up(options, tokenizer)
+        recipe = replace(_look_up(options, tokenizer), whole=whole)
         out = _place(recipe, root)
         with _way_out(out):
             return _make(recipe, out, progress)
@@ -244,7 +248,10 @@ def _write_shards(recipe: _Recipe, out: Path, report: Progress) -> None:
         with_characters = tokenizer is None and options.tokenizer == "char"
         survey = survey_corpus(job, options.val_fraction, with_characters)
         measure = partial(measure_documents, job, survey)
-        rule = choose_rule(options.split, options.val_fraction, survey, options.corpus, measure)
+        if recipe.whole:
+            rule = SplitRule("documents", 0)
+        else:
+            rule = choose_rule(options.split, options.val_fraction, survey, options.corpus, measure)
         if tokenizer is None and options.tokenizer == "char":
             characters = "".join(piece.characters for piece in survey.pieces)
             tokenizer = CharTokenizer(characters, end_of_text=survey.n_documents > 1, unknown=options.unknown)
@@ -260,12 +267,11 @@ def _write_shards(recipe: _Recipe, out: Path, report: Progress) -> None:
     if recipe.corpus.state() != recipe.state:
         shutil.rmtree(work)
         raise DataError(f"corpus {options.corpus}: changed while it was prepared; run again")
-    for side, n_tokens in encoded.n_tokens.items():
+    for side in SIDES[: 1 if recipe.whole else 2]:
+        n_tokens = encoded.n_tokens[side]
         if n_tokens < 2:
-            share = f"(val_fraction={options.val_fraction})"
-            raise DataError(
-                f"corpus {options.corpus}: too short: {n_tokens} token(s) for the {side} split {share}, not 2"
-            )
+            part = "" if recipe.whole else f" for the {side} split (val_fraction={options.val_fraction})"
+            raise DataError(f"corpus {options.corpus}: too short: {n_tokens} token(s){part}, not 2")
     meta = {
         # The second key finds these shards again when the tokenizer is given, not learnt: to validate, to go on.
         "keys": [key, recipe.key(tokenizer.fingerprint)],
@@ -274,7 +280,7 @@ def _write_shards(recipe: _Recipe, out: Path, report: Progress) -> None:
         "vocab_size": options.vocab_size if options.tokenizer == "bpe" else tokenizer.vocab_size,
         "val_fraction": options.val_fraction,
         "split": options.split,
-        "split_by": rule.kind,
+        "split_by": "whole" if recipe.whole else rule.kind,
         "unknown": options.unknown,
     }
     write_index(out, tokenizer, encoded, meta)

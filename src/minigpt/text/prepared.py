@@ -16,7 +16,7 @@ from minigpt.text.encoding import EncodedCorpus
 from minigpt.text.identity import DataIdentity
 from minigpt.text.options import PrepareOptions
 from minigpt.text.round_trip import ByteCorrection, Loss
-from minigpt.text.shards import largest_token, open_document_starts, open_shard, read_header
+from minigpt.text.shards import largest_token, open_document_starts, open_shard, pack, read_header, unpack
 from minigpt.text.splitting import SIDES, Side, held_out
 from minigpt.text.tokenizers import Tokenizer, load_tokenizer
 
@@ -43,6 +43,14 @@ class TokenSplit:
     text_hash: str = ""
     """sha256 (hex) of that text with its documents' ends, whatever the tokenizer; empty: an older version made it."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process is sent: the shards by their files, not their tokens."""
+        return {**self.__dict__, **{name: pack(getattr(self, name)) for name in ("shards", "document_starts")}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        mapped = {name: unpack(state[name]) for name in ("shards", "document_starts")}
+        self.__dict__.update(state, **mapped)
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -61,10 +69,11 @@ class Prepared:
     notes: tuple[str, ...] = ()
     """What a reader should know of the tokenizer, a sentence each."""
 
-    def correction(self, side: Side) -> ByteCorrection | None:
-        """What the tokens' bytes must be corrected by on one side; None: by nothing."""
-        split: TokenSplit = getattr(self, side)
-        scale = split.n_bytes / split.counted_bytes if split.counted_bytes else 1.0
+    def correction(self, *sides: Side) -> ByteCorrection | None:
+        """What the tokens' bytes must be corrected by on one side or both; None: by nothing."""
+        splits: list[TokenSplit] = [getattr(self, side) for side in sides]
+        counted = sum(split.counted_bytes or split.n_bytes for split in splits)
+        scale = sum(split.n_bytes for split in splits) / counted if counted else 1.0
         prefix, vocab_size = self.tokenizer.prefix, self.tokenizer.vocab_size
         if scale == 1 and not prefix:
             return None

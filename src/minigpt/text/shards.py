@@ -14,12 +14,14 @@ offset  bytes  content (little-endian)
 """
 
 import hashlib
+import mmap
 import struct
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -106,6 +108,35 @@ def open_document_starts(path: Path) -> np.ndarray:
     if not header.n_documents:
         return np.zeros(0, dtype="<u8")
     return np.memmap(path, dtype="<u8", mode="r", offset=header.starts_offset, shape=(header.n_documents,))
+
+
+class MappedShard(NamedTuple):
+    """A mapped shard by its file, to send to another process: pickled as an array it would take its tokens along."""
+
+    path: str
+    dtype: str
+    offset: int
+    size: int
+
+
+def pack(shards: Sequence[np.ndarray]) -> list[np.ndarray | MappedShard]:
+    """The arrays of `open_shard` and `open_document_starts` by their files, any others as they are."""
+    return [
+        MappedShard(str(shard.filename), shard.dtype.str, shard.offset, len(shard))
+        if isinstance(shard, np.memmap) and isinstance(shard.base, mmap.mmap)  # the whole, not a part of it
+        else shard
+        for shard in shards
+    ]
+
+
+def unpack(shards: Sequence[np.ndarray | MappedShard]) -> list[np.ndarray]:
+    """What `pack` was given."""
+    return [
+        np.memmap(shard.path, dtype=shard.dtype, mode="r", offset=shard.offset, shape=(shard.size,))
+        if isinstance(shard, MappedShard)
+        else shard
+        for shard in shards
+    ]
 
 
 def verify_shard(path: Path, header: ShardHeader) -> None:
