@@ -20,6 +20,8 @@ from minigpt.model.gpt import GPT
 from minigpt.optim.config import OptimizerName
 from minigpt.restorable import check_restorable, check_weights
 from minigpt.text.identity import DataIdentity
+from minigpt.text.protocol import with_special_tokens
+from minigpt.text.special_tokens import special_tokens_from_dict
 from minigpt.text.tokenizers import Tokenizer, tokenizer_from_json
 
 FORMAT = 2
@@ -129,6 +131,9 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
     try:
         config = GPTConfig.from_dict(entry["config"])
         tokenizer = tokenizer_from_json(entry["tokenizer"])
+        if "special_tokens" in entry:  # of a model from elsewhere
+            special = special_tokens_from_dict(entry["special_tokens"], config.vocab_size)
+            tokenizer = with_special_tokens(tokenizer, special)
     except (ConfigError, DataError) as error:
         raise CheckpointError(f"{path}: {error}") from None
     if tokenizer.vocab_size > config.vocab_size:

@@ -181,9 +181,9 @@ def _decode(
 
 
 def start_token(tokenizer: Tokenizer) -> int:
-    """What an empty prompt begins with: the end of the document before, else a newline, else id 0."""
-    if tokenizer.end_of_text is not None:
-        return tokenizer.end_of_text
+    """What an empty prompt begins with: the beginning of a text, else a newline, else id 0."""
+    if tokenizer.special.bos is not None:
+        return tokenizer.special.bos
     try:
         return (tokenizer.encode("\n") or [0])[0]  # to a tokenizer of numbers a newline is nothing
     except DataError:  # a character tokenizer of a text in one line
@@ -191,17 +191,21 @@ def start_token(tokenizer: Tokenizer) -> int:
 
 
 def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
-    """Ids of `prompt`, at least one: an empty prompt is `start_token`. DataError for characters it cannot encode."""
-    return tokenizer.encode(prompt) or [start_token(tokenizer)]
+    """Ids of `prompt` in the model's template, at least one: without a template an empty prompt is `start_token`.
+
+    Raises DataError for characters that it cannot encode.
+    """
+    special = tokenizer.special
+    return [*special.before, *tokenizer.encode(prompt), *special.after] or [start_token(tokenizer)]
 
 
 def decode_pieces(ids: Iterable[int], tokenizer: Tokenizer) -> Iterator[str]:
-    """The text of `ids` as it comes, never half a character, up to the end of the document or of `ids`."""
+    """The text of `ids` as it comes, never half a character, up to a token that ends texts or the end of `ids`."""
     decoder = StreamDecoder(tokenizer)
     for token in ids:
-        if token == tokenizer.end_of_text:
+        yield decoder.push(token)  # one that ends texts is mostly no text; an ordinary token may end them too
+        if token in tokenizer.special.stop:
             break
-        yield decoder.push(token)
     yield decoder.finish()
 
 

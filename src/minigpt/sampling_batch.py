@@ -136,9 +136,7 @@ class RowText:
 
     def push(self, token: int) -> None:
         """Add the text of `token`; the end of the document and the text `stop` end it."""
-        if token == self.tokenizer.end_of_text:
-            self.ended = True
-            return
+        self.ended = token in self.tokenizer.special.stop
         before = len(self.text)
         self.text += self.decoder.push(token)
         if self.stop is not None and self.stop in self.text[max(0, before - len(self.stop)) :]:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from minigpt.errors import ConfigError, DataError
-from minigpt.text.bpe import LibraryTokenizer, gpt2_tokenizer, tokenizer_from_folder, train_bpe
+from minigpt.text.bpe import LibraryTokenizer, train_bpe
+from minigpt.text.tokenizer_folder import gpt2_tokenizer, tokenizer_from_folder
 from minigpt.text.tokenizers import find_tokenizer
 
 TEXT = "".join(f"def add(a, b):\n    return a + {word}  # naïve été 五\n" for word in dir(str)) * 2

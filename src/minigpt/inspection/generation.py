@@ -33,13 +33,13 @@ def generate_scored(
 def _decoded(chosen: Iterable[tuple[int, float]], tokenizer: Tokenizer) -> Iterator[ScoredPiece]:
     decoder, together = StreamDecoder(tokenizer), 1.0
     for token, probability in chosen:
-        if token == tokenizer.end_of_text:
-            break
         together *= probability
         piece = decoder.push(token)
         if piece:
             yield piece, together
             together = 1.0
+        if token in tokenizer.special.stop:
+            break
     rest = decoder.finish()
     if rest:
         yield rest, together

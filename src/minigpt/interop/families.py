@@ -1,5 +1,6 @@
 """The two families of `transformers` that our settings can express, and which of them a config belongs to."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from minigpt.errors import CheckpointError, ConfigError, shown
@@ -32,8 +33,8 @@ def read_config(fields: Any, source: object) -> tuple[Family, GPTConfig, list[st
         raise CheckpointError(f"{source}: {error}") from None
 
 
-def write_config(family: Family, config: GPTConfig, end_of_text: int | None) -> dict[str, Any]:
-    """The fields of config.json for a model of ours; `end_of_text` also begins a text, as in GPT-2."""
+def write_config(family: Family, config: GPTConfig, ids: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of config.json for a model of ours; `ids` are those of its special tokens."""
     return {
         "architectures": [family.architecture],
         "model_type": family.model_type,
@@ -41,9 +42,7 @@ def write_config(family: Family, config: GPTConfig, end_of_text: int | None) -> 
         **family.write(config),
         "tie_word_embeddings": config.tie_embeddings,
         "torch_dtype": "float32",
-        # Spelt out where there is none: GPT-2's own default lies outside a small vocabulary.
-        "bos_token_id": end_of_text,
-        "eos_token_id": end_of_text,
+        **ids,
     }
 
 

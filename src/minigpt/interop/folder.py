@@ -11,10 +11,11 @@ WEIGHTS = "model.safetensors"
 GENERATION = "generation_config.json"
 LIBRARY_TOKENIZER = "tokenizer.json"
 LIBRARY_SETTINGS = "tokenizer_config.json"
+TOKEN_NAMES = "special_tokens_map.json"
 TOKENIZER = "minigpt_tokenizer.json"
 """Our own tokenizer, beside the one for `transformers`: read again, it is the very same."""
 
-FILES = frozenset({CONFIG, WEIGHTS, GENERATION, LIBRARY_TOKENIZER, LIBRARY_SETTINGS, TOKENIZER})
+FILES = frozenset({CONFIG, WEIGHTS, GENERATION, LIBRARY_TOKENIZER, LIBRARY_SETTINGS, TOKEN_NAMES, TOKENIZER})
 MARK = {"written_by": "minigpt export"}
 """In the metadata of the weights: `transformers` drops it when it saves other weights over ours."""
 _LONGEST_HEADER = 100_000_000

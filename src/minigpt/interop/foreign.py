@@ -135,6 +135,7 @@ def _content(foreign: ForeignModel, command: str) -> dict[str, Any]:
         "format": FORMAT,
         "config": foreign.config.to_dict(),
         "tokenizer": foreign.tokenizer.to_json(),
+        "special_tokens": foreign.tokenizer.special.to_dict(),
         "provenance": provenance,
         "step": foreign.step,
         "val_loss": foreign.val_loss,

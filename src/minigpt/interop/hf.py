@@ -15,11 +15,12 @@ from minigpt.interop.foreign import ForeignModel, build, check_vocabulary, large
 from minigpt.interop.hub import find_folder
 from minigpt.interop.names import renamed, shapes_of, to_ours, to_theirs
 from minigpt.interop.reference import compare_with_transformers, is_installed
+from minigpt.interop.special_tokens import read_special_tokens
 from minigpt.interop.tokenizer_files import find_foreign_tokenizer, named_tokenizer, write_tokenizer
 from minigpt.interop.weight_files import read_json, read_weights, write_safetensors
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
-from minigpt.text.tokenizers import Tokenizer
+from minigpt.text.protocol import Tokenizer, with_special_tokens
 
 _ROUNDING = 1e-5
 """Of the largest logit: what adding zero biases may change in the order of a sum."""
@@ -46,7 +47,8 @@ def read_hf(source: str, tokenizer: str | None = None) -> tuple[ForeignModel, Pa
     """
     folder = find_folder(source)
     path = folder / CONFIG
-    family, config, notes = read_config(read_json(path), path)
+    fields = read_json(path)
+    family, config, notes = read_config(fields, path)
     theirs, file = read_weights(folder)
     weights = to_ours(family.names, config, renamed(theirs, family.prefix, file), file)
     if tokenizer is None:
@@ -55,6 +57,8 @@ def read_hf(source: str, tokenizer: str | None = None) -> tuple[ForeignModel, Pa
     else:
         found = named_tokenizer(tokenizer, config.vocab_size)
     check_vocabulary(found, config, source)
+    special, more = read_special_tokens(folder, fields, config.vocab_size, found, own_tokenizer=tokenizer is None)
+    found, notes = with_special_tokens(found, special), [*notes, *more]
     origin = {"source": source, "format": "hf", "model_type": family.model_type, "weights": file.name}
     foreign = ForeignModel(config=config, weights=weights, tokenizer=found, origin=origin, notes=notes)
     return foreign, folder
@@ -83,12 +87,15 @@ def _write(model: GPT, family: Family, tokenizer: Tokenizer, folder: Path) -> li
         lacking = shapes_of(config).items() - shapes_of(model.config).items()
         weights |= {name: torch.zeros(shape) for name, shape in lacking}
         notes.append(f"bias=false: a {family.title} has biases, and gets {len(lacking)} that are zero")
-    fields = write_config(family, config, tokenizer.end_of_text)
+    files = tokenizer.special.files
+    # Spelt out where there is none: GPT-2's own default lies outside a small vocabulary. It begins a text too.
+    ends = dict.fromkeys(("bos_token_id", "eos_token_id"), tokenizer.end_of_text)
+    fields = write_config(family, config, files.get(CONFIG, ends))
     atomic_write(folder / CONFIG, json.dumps(fields, indent=2) + "\n")
     write_safetensors(folder / WEIGHTS, to_theirs(family.names, config, weights), MARK)
-    if tokenizer.end_of_text is not None:
-        ends = dict.fromkeys(("bos_token_id", "eos_token_id"), tokenizer.end_of_text)
-        atomic_write(folder / GENERATION, json.dumps(ends, indent=2) + "\n")
+    generation = files.get(GENERATION, {}) if files else ends
+    if any(value is not None for value in generation.values()):
+        atomic_write(folder / GENERATION, json.dumps(generation, indent=2) + "\n")
     return notes + write_tokenizer(tokenizer, folder, config.block_size)
 
 
@@ -100,6 +107,8 @@ def _compare(model: GPT, tokenizer: Tokenizer, folder: Path) -> float:
             raise CheckpointError(f"{folder}: weight '{name}' is not what was written when it is read again")
     if foreign.tokenizer.fingerprint != tokenizer.fingerprint:
         raise CheckpointError(f"{folder}: the tokenizer is not what was written when it is read again")
+    if foreign.tokenizer.special.meaning != tokenizer.special.meaning:
+        raise CheckpointError(f"{folder}: the special tokens are not what was written when they are read again")
     # A choice of kernel is no part of the model, and rounds otherwise.
     same_kernel: GPTConfig = replace(foreign.config, attention=model.config.attention)
     reloaded = build(replace(foreign, config=same_kernel))

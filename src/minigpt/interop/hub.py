@@ -7,8 +7,10 @@ from minigpt.errors import CheckpointError
 from minigpt.interop.weight_files import WEIGHT_FILES
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", flags=re.ASCII)
-_SETTINGS = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json",
-             "merges.txt", "minigpt_tokenizer.json"]  # fmt: skip
+_SETTINGS = [
+    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", "vocab.json", "merges.txt", "minigpt_tokenizer.json",
+]  # fmt: skip
 _SAFE = ["model.safetensors", "model.safetensors.index.json", "model-*.safetensors"]
 _PICKLED = ["pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*.bin"]
 """Fetched only where a repository has nothing else."""

@@ -18,8 +18,8 @@ from minigpt.interop.plain_pickle import read_plain_pickle
 from minigpt.interop.tokenizer_files import named_tokenizer, numbers
 from minigpt.interop.weight_files import check_is_file, state_dict_of
 from minigpt.model.config import GPTConfig
-from minigpt.text.bpe import gpt2_tokenizer
 from minigpt.text.protocol import utf8
+from minigpt.text.tokenizer_folder import gpt2_tokenizer
 from minigpt.text.tokenizers import CharTokenizer, Tokenizer
 
 GPT2_VOCABULARY = 50257

@@ -17,6 +17,8 @@ from minigpt.interop.tokenizer_files import named_tokenizer
 from minigpt.interop.weight_files import check_is_file, read_safetensors, write_safetensors
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
+from minigpt.text.protocol import Tokenizer, with_special_tokens
+from minigpt.text.special_tokens import special_tokens_from_dict
 from minigpt.text.tokenizers import tokenizer_from_json
 
 _FACTS: dict[str, tuple[type, ...]] = {
@@ -47,6 +49,7 @@ def export_file(model: GPT, checkpoint: Checkpoint, out: Path) -> tuple[float, l
     metadata = {
         "config": json.dumps(model.config.to_dict()),
         "tokenizer": checkpoint.tokenizer.to_json(),
+        "special_tokens": json.dumps(checkpoint.tokenizer.special.to_dict()),
         "facts": json.dumps(facts, allow_nan=False),
     }
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +58,7 @@ def export_file(model: GPT, checkpoint: Checkpoint, out: Path) -> tuple[float, l
         foreign = read_file(str(temporary))
         expected = random_logits(model, model.config)
         difference, _ = largest_difference(random_logits(build(foreign), model.config), expected)
-        if difference != 0 or foreign.tokenizer.fingerprint != checkpoint.tokenizer.fingerprint:
+        if difference != 0 or not _same(foreign.tokenizer, checkpoint.tokenizer):
             raise CheckpointError(f"{out}: read again, it is not what was written: logits differ by {difference:.3g}")
     return difference, [f"left out, as JSON has no words for it: {_some(dropped)}"] if dropped else []
 
@@ -75,6 +78,9 @@ def read_file(source: str, tokenizer: str | None = None) -> ForeignModel:
     try:
         config = GPTConfig.from_dict(_json(metadata["config"], source))
         own = tokenizer_from_json(metadata["tokenizer"], source)
+        if "special_tokens" in metadata:  # older exports have none
+            special = special_tokens_from_dict(_json(metadata["special_tokens"], source), config.vocab_size)
+            own = with_special_tokens(own, special)
     except (ConfigError, DataError) as error:
         raise CheckpointError(f"{source}: {error}") from None
     found = own if tokenizer is None else named_tokenizer(tokenizer, config.vocab_size)
@@ -86,6 +92,10 @@ def read_file(source: str, tokenizer: str | None = None) -> ForeignModel:
     _check_shapes(weights, config, source)
     origin = {"source": source, "format": "safetensors", "exported_from": facts.pop("provenance")}
     return ForeignModel(config=config, weights=weights, tokenizer=found, origin=origin, **facts)
+
+
+def _same(tokenizer: Tokenizer, other: Tokenizer) -> bool:
+    return tokenizer.fingerprint == other.fingerprint and tokenizer.special == other.special
 
 
 def _some(names: list[str]) -> str:

@@ -7,10 +7,11 @@ from typing import Any
 
 from minigpt.errors import ConfigError, DataError
 from minigpt.files import atomic_write
-from minigpt.interop.folder import LIBRARY_SETTINGS, LIBRARY_TOKENIZER, TOKENIZER
-from minigpt.text.bpe import BYTE_OF_LETTER, tokenizer_from_folder
+from minigpt.interop.folder import LIBRARY_SETTINGS, LIBRARY_TOKENIZER, TOKEN_NAMES, TOKENIZER
+from minigpt.text.bpe import BYTE_OF_LETTER, LibraryTokenizer
 from minigpt.text.number_tokenizer import NumberTokenizer
 from minigpt.text.protocol import END_OF_TEXT
+from minigpt.text.tokenizer_folder import tokenizer_from_folder
 from minigpt.text.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, find_tokenizer, load_tokenizer
 
 
@@ -21,6 +22,13 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path, block_size: int) -> list
         told = f"the tokenizer ({tokenizer.kind}) has no form that transformers could open"
         return [f"{told}: only {TOKENIZER} is written"]
     text = _LIBRARY_JSON[tokenizer.kind](tokenizer)
+    atomic_write(folder / LIBRARY_TOKENIZER, text)
+    files = tokenizer.special.files
+    if LIBRARY_SETTINGS in files:  # from elsewhere: as it came
+        for name in (LIBRARY_SETTINGS, TOKEN_NAMES):
+            if files.get(name):
+                atomic_write(folder / name, json.dumps(files[name], indent=2) + "\n")
+        return []
     settings: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": block_size,
@@ -32,7 +40,6 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path, block_size: int) -> list
 
         end = Library.from_str(text).id_to_token(tokenizer.end_of_text)
         settings |= {"bos_token": end, "eos_token": end}
-    atomic_write(folder / LIBRARY_TOKENIZER, text)
     atomic_write(folder / LIBRARY_SETTINGS, json.dumps(settings, indent=2) + "\n")
     return []
 
@@ -108,9 +115,14 @@ def _char_json(tokenizer: Tokenizer) -> str:
     return str(library.to_str())
 
 
+def _library_json(tokenizer: Tokenizer) -> str:
+    assert isinstance(tokenizer, LibraryTokenizer)
+    return tokenizer.library_json
+
+
 _LIBRARY_JSON: dict[str, Callable[[Tokenizer], str]] = {
     ByteTokenizer.kind: lambda _: _byte_json(),
     CharTokenizer.kind: _char_json,
-    "bpe": lambda tokenizer: tokenizer.to_json(),
+    "bpe": _library_json,
 }
 """Kind of tokenizer -> a file of the `tokenizers` library that encodes and decodes alike, with the same ids."""

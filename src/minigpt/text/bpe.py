@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,15 +10,19 @@ import numpy as np
 from minigpt.errors import ConfigError, DataError
 from minigpt.text.options import LEAST_BPE_VOCABULARY
 from minigpt.text.protocol import END_OF_TEXT, check_ids, fingerprint_of, utf8
+from minigpt.text.special_tokens import ending_with
 from minigpt.text.words import WordEncoder
 
 # The names under which published vocabularies keep the token that closes a document.
 _END_NAMES = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<|eos|>", "[EOS]")
+_GUESSED = -1
+"""In place of an end of text: the first of _END_NAMES that the vocabulary has."""
+WRAPPED = "library"
+"""The kind in a file of ours around a tokenizer.json: with an end of text that the latter does not say."""
 _BATCH_CHARACTERS = 1 << 18
 """Texts go to the library in batches of about this size: its Encoding objects weigh some 100 bytes a token."""
 _MOST_IDS = 1 << 24
 """Sixty times the largest vocabulary of the great models. Every id up to the highest has its place in a list."""
-_GPT2_REPOSITORIES = ("openai-community/gpt2", "gpt2")
 
 
 class LibraryTokenizer:
@@ -31,28 +34,29 @@ class LibraryTokenizer:
 
     kind = "bpe"
 
-    def __init__(self, text: str, source: str = "tokenizer") -> None:
-        from tokenizers import Tokenizer as Library
-
+    def __init__(self, text: str, source: str = "tokenizer", end_of_text: int | None = _GUESSED) -> None:
+        """Open the text of a tokenizer.json; `end_of_text` where other files say which id closes a document."""
         text, dropout = _without_dropout(text)
         self.notes = (f"{source}: its BPE leaves out merges at random (dropout {dropout:g}): switched off",) * (
             dropout > 0
         )
-        try:
-            self._library = Library.from_str(text)
-        except Exception as error:  # the library raises bare Exception
-            raise DataError(f"{source}: not a tokenizer.json that the tokenizers library can open: {error}") from None
-        _plainly(self._library)
-        self._json = self._library.to_str()
-        self.fingerprint = fingerprint_of(self._json)
-        fields = json.loads(self._json)
+        self._library = _plainly(open_library(text, source))
+        self.library_json = self._library.to_str()
+        """A tokenizer.json that the library opens."""
+        fields = json.loads(self.library_json)
         self._bytes = _bytes_of_tokens(self._library, fields, source)
         self.vocab_size = len(self._bytes)
         ends = (self._library.token_to_id(name) for name in _END_NAMES)
-        self.end_of_text: int | None = next((end for end in ends if end is not None), None)
+        guessed = next((end for end in ends if end is not None), None)
+        self.end_of_text: int | None = guessed if end_of_text == _GUESSED else end_of_text
+        if self.end_of_text is not None and self.end_of_text >= self.vocab_size:
+            raise DataError(f"{source}: end_of_text={end_of_text} is outside the vocabulary of {self.vocab_size}")
+        self.special = ending_with(self.end_of_text)
+        self._json = self.library_json if self.end_of_text == guessed else self._wrapped(fields)
+        self.fingerprint = fingerprint_of(self._json)
         others, self.prefix = _without_prefix(fields, source)
         same = others == fields
-        self._continuing = self._library if same else _plainly(Library.from_str(json.dumps(others)))
+        self._continuing = self._library if same else _plainly(open_library(json.dumps(others), source))
         self._words = WordEncoder(self._encode_in_library) if _splits_as_gpt2(self._library, fields) else None
 
     def encode(self, text: str) -> list[int]:
@@ -88,6 +92,26 @@ class LibraryTokenizer:
     def to_json(self) -> str:
         return self._json
 
+    def _wrapped(self, fields: dict[str, Any]) -> str:
+        return json.dumps({"minigpt_tokenizer": WRAPPED, "end_of_text": self.end_of_text, "library": fields})
+
+    def id_of(self, token: str) -> int | None:
+        """The id of a token by its name in the file, special ones too; none where the vocabulary lacks it."""
+        found: int | None = self._library.token_to_id(token)
+        return found
+
+    def template(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """What the file's post_processor puts in front of a text and behind it, as ids."""
+        for sample in ("a", "e", " ", "0", *self._library.get_vocab(with_added_tokens=False)):
+            plain = self.encode(sample)
+            if plain:
+                ids = self._library.encode(sample, add_special_tokens=True).ids
+                places = range(len(ids) - len(plain) + 1)
+                start = next((place for place in places if ids[place : place + len(plain)] == plain), None)
+                if start is not None:
+                    return tuple(ids[:start]), tuple(ids[start + len(plain) :])
+        return (), ()
+
 
 def train_bpe(documents: Iterable[str], vocab_size: int) -> LibraryTokenizer:
     """Byte-level BPE (Sennrich et al. 2016; on bytes: Radford et al. 2019, 2.2) with GPT-2's way of splitting words.
@@ -99,7 +123,7 @@ def train_bpe(documents: Iterable[str], vocab_size: int) -> LibraryTokenizer:
         raise ConfigError(f"vocab_size={vocab_size} must be at least {LEAST_BPE_VOCABULARY} for bpe")
     from tokenizers import pre_tokenizers, trainers
 
-    library = _byte_level(None)
+    library = byte_level(None)
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         special_tokens=[END_OF_TEXT],
@@ -110,43 +134,27 @@ def train_bpe(documents: Iterable[str], vocab_size: int) -> LibraryTokenizer:
     return LibraryTokenizer(library.to_str(), "the trained tokenizer")
 
 
-def gpt2_tokenizer() -> LibraryTokenizer:
-    """GPT-2's tokenizer from the Hugging Face cache of this machine; the network is never asked."""
-    from huggingface_hub import try_to_load_from_cache
+def open_library(text: str, source: str) -> Any:
+    """The library's tokenizer of the text of a tokenizer.json; DataError, one line, where it cannot be opened."""
+    from tokenizers import Tokenizer as Library
 
-    for repository in _GPT2_REPOSITORIES:
-        for name in ("tokenizer.json", "vocab.json"):
-            found = try_to_load_from_cache(repository, name)
-            if isinstance(found, str) and (name == "tokenizer.json" or (Path(found).parent / "merges.txt").exists()):
-                return tokenizer_from_folder(Path(found).parent)
-    raise DataError(
-        "tokenizer=gpt2 is not in this machine's Hugging Face cache: fetch it with `hf download openai-community/gpt2 "
-        "vocab.json merges.txt`, or give a folder that holds vocab.json and merges.txt as the tokenizer"
-    )
-
-
-def tokenizer_from_folder(folder: Path) -> LibraryTokenizer:
-    """The tokenizer in `folder`: tokenizer.json, or GPT-2's pair vocab.json + merges.txt (encoder.json + vocab.bpe)."""
-    from tokenizers import models
-
-    path = folder / "tokenizer.json"
     try:
-        if path.exists():
-            return LibraryTokenizer(path.read_text(encoding="utf-8"), str(path))
-        for vocabulary, merges in (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe")):
-            path = folder / vocabulary
-            if path.exists() and (folder / merges).exists():
-                library = _byte_level(models.BPE.from_file(str(path), str(folder / merges)))
-                library.add_special_tokens([END_OF_TEXT])
-                return LibraryTokenizer(library.to_str(), str(folder))
-    except DataError:
-        raise
+        return Library.from_str(text)
     except Exception as error:  # the library raises bare Exception
-        raise DataError(f"{path}: cannot be read as a tokenizer: {error}") from None
-    raise DataError(f"{folder}: no tokenizer there: neither tokenizer.json nor vocab.json with merges.txt")
+        raise DataError(f"{source}: not a tokenizer.json that the tokenizers library can open: {error}") from None
 
 
-def _byte_level(model: Any) -> Any:
+def unwrapped(fields: dict[str, Any], source: str) -> LibraryTokenizer:
+    """The tokenizer of a file of the kind WRAPPED; DataError where its parts are not what they should be."""
+    library, end_of_text = fields.get("library"), fields.get("end_of_text")
+    is_id = type(end_of_text) is int and end_of_text >= 0
+    if not isinstance(library, dict) or not (end_of_text is None or is_id):
+        raise DataError(f"{source}: needs a tokenizer.json as `library`, and `end_of_text`, an id or null")
+    return LibraryTokenizer(json.dumps(library), source, end_of_text)
+
+
+def byte_level(model: Any) -> Any:
+    """A tokenizer of the library that splits words as GPT-2 does, around `model`, or around an empty one."""
     from tokenizers import Tokenizer as Library
     from tokenizers import decoders, models, pre_tokenizers
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from minigpt.errors import DataError
 from minigpt.text.protocol import check_ids, fingerprint_of, utf8
+from minigpt.text.special_tokens import SpecialTokens
 
 _MOST_DIGITS = 18
 """What fits an int64; Python would convert longer numbers in quadratic time."""
@@ -26,6 +27,7 @@ class NumberTokenizer:
 
     def __init__(self, vocab_size: int) -> None:
         self.vocab_size = vocab_size
+        self.special = SpecialTokens()
         self.fingerprint = fingerprint_of(self.to_json())
 
     def encode(self, text: str) -> list[int]:

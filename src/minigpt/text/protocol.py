@@ -1,5 +1,6 @@
 """What every tokenizer can do, and the checks that all of them share."""
 
+import copy
 import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Protocol, runtime_checkable
@@ -7,6 +8,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from minigpt.errors import DataError
+from minigpt.text.special_tokens import SpecialTokens
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -20,6 +22,8 @@ class Tokenizer(Protocol):
     vocab_size: int
     end_of_text: int | None
     """The id that closes a document, if this vocabulary has one."""
+    special: SpecialTokens
+    """What a prompt begins with and a generated text ends with; see `with_special_tokens`."""
     fingerprint: str
     """sha256 of `to_json()` in hex: tokenizers with equal fingerprints encode alike."""
     prefix: bytes
@@ -44,6 +48,13 @@ class Tokenizer(Protocol):
 
     def to_json(self) -> str:
         """Everything needed to make this tokenizer again: `tokenizer_from_json` reads it."""
+
+
+def with_special_tokens(tokenizer: Tokenizer, special: SpecialTokens) -> Tokenizer:
+    """A copy of `tokenizer` that begins and ends prompts and texts as `special` says; it encodes alike."""
+    changed = copy.copy(tokenizer)
+    changed.special = special
+    return changed
 
 
 def utf8(text: str) -> bytes:

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from minigpt.errors import ConfigError, DataError, did_you_mean
-from minigpt.text.bpe import LibraryTokenizer, gpt2_tokenizer, tokenizer_from_folder, train_bpe
+from minigpt.text.bpe import WRAPPED, LibraryTokenizer, train_bpe, unwrapped
 from minigpt.text.number_tokenizer import NumberTokenizer
 from minigpt.text.protocol import Tokenizer, check_ids, fingerprint_of, utf8
+from minigpt.text.special_tokens import ending_with
+from minigpt.text.tokenizer_folder import gpt2_tokenizer, tokenizer_from_folder
 
 __all__ = [
     "ByteTokenizer",
@@ -37,6 +39,7 @@ class ByteTokenizer:
     notes: tuple[str, ...] = ()
 
     def __init__(self) -> None:
+        self.special = ending_with(self.end_of_text)
         self.fingerprint = fingerprint_of(self.to_json())
 
     def encode(self, text: str) -> list[int]:
@@ -73,6 +76,7 @@ class CharTokenizer:
     def __init__(self, characters: Iterable[str], *, end_of_text: bool, unknown: bool) -> None:
         self.characters = sorted(set(characters))
         self.end_of_text: int | None = len(self.characters) if end_of_text else None
+        self.special = ending_with(self.end_of_text)
         self.unknown: int | None = len(self.characters) + end_of_text if unknown else None
         self.vocab_size = len(self.characters) + end_of_text + unknown
         self._table: np.ndarray | None = None
@@ -145,6 +149,8 @@ def tokenizer_from_json(text: str, source: str = "tokenizer") -> Tokenizer:
         return _char_from_fields(fields, source)
     if kind == "ids":
         return _numbers_from_fields(fields, source)
+    if kind == WRAPPED:
+        return unwrapped(fields, source)
     if isinstance(fields, dict) and "model" in fields:
         return LibraryTokenizer(text, source)
     raise DataError(f"{source}: not a tokenizer file: neither `minigpt_tokenizer` nor a tokenizer.json's `model` in it")
