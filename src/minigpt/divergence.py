@@ -12,6 +12,7 @@ from torch import Tensor
 from minigpt.archive import read_archive, write_archive
 from minigpt.errors import CheckpointError, ConfigError, DataError
 from minigpt.model.config import GPTConfig
+from minigpt.model.loss import IGNORE_INDEX
 from minigpt.optim.config import OptimizerName
 from minigpt.restorable import check_optimizer, check_weights
 from minigpt.text.tokenizers import Tokenizer, tokenizer_from_json
@@ -20,7 +21,7 @@ ENTRY = "minigpt_divergence"
 FORMAT = 2
 
 Batch = tuple[Tensor, Tensor]
-"""Tokens and targets, int64 (B, T) each."""
+"""Tokens and targets, int64 (B, T) each; targets of IGNORE_INDEX count for nothing."""
 
 _FACTS: dict[str, tuple[type, ...]] = {
     "reason": (str,),
@@ -178,7 +179,7 @@ def _misfit_of_batch(pair: Any, block_size: int, vocab_size: int) -> str | None:
         return f"has tokens of shape {tuple(tokens.shape)} and targets of shape {tuple(targets.shape)}"
     if not 0 < tokens.shape[1] <= block_size or not len(tokens):
         return f"has the shape {tuple(tokens.shape)}: windows must have 1 to block_size={block_size} tokens"
-    for ids in pair:
+    for ids in (tokens, targets.masked_fill(targets == IGNORE_INDEX, 0)):
         low, high = (int(bound) for bound in ids.aminmax())
         if low < 0 or high >= vocab_size:
             return f"holds the id {low if low < 0 else high}: ids lie between 0 and {vocab_size - 1}"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from minigpt.errors import DataError
 from minigpt.model.gpt import GPT
-from minigpt.model.loss import IGNORED
+from minigpt.model.loss import IGNORE_INDEX
 from minigpt.text.round_trip import ByteCorrection
 
 
@@ -66,7 +66,7 @@ def evaluate(
             tokens, targets = _pad(batch)
             with torch.inference_mode():
                 losses = model.loss(tokens.to(device), targets.to(device), reduction="none").cpu()  # (B, T)
-            counted = targets != IGNORED
+            counted = targets != IGNORE_INDEX
             length = tokens.shape[1]
             nats[:length] += losses.sum(dim=0, dtype=torch.float64).numpy()
             counts[:length] += counted.sum(dim=0).numpy()
@@ -100,7 +100,7 @@ def _pad(windows: list[np.ndarray]) -> tuple[Tensor, Tensor]:
     """Inputs and targets (B, T) of a batch; behind a shorter window the targets are ignored (the inputs: causality)."""
     length = max(len(window) for window in windows) - 1
     tokens = torch.zeros(len(windows), length, dtype=torch.int64)
-    targets = torch.full((len(windows), length), IGNORED)
+    targets = torch.full((len(windows), length), IGNORE_INDEX)
     for row, window in enumerate(windows):
         ids = torch.from_numpy(window)
         tokens[row, : len(ids) - 1] = ids[:-1]

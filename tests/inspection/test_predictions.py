@@ -18,6 +18,7 @@ from minigpt.inspection.predictions import (
 )
 from minigpt.inspection.ratios import gradients, matrices, norm_ratios
 from minigpt.model import sizes
+from minigpt.model.loss import IGNORE_INDEX
 
 
 def made(confidence, hits, losses=None, targets=None) -> Predictions:
@@ -87,3 +88,21 @@ def test_ratios_of_norms():
     weight = model.blocks[0].attention.qkv.weight
     assert found["blocks.0.attention.qkv"] == pytest.approx(float(weight.grad.norm() / weight.detach().norm()))
     assert norm_ratios({"a": torch.ones(2)}, {"a": torch.zeros(2)}) == {}
+
+
+def test_targets_that_are_ignored_count_nowhere():
+    model = random_gpt(tiny_config(30)).eval()
+    tokens = torch.randint(30, (4, 9))
+    x, y = tokens[:, :-1], tokens[:, 1:].clone()
+    whole = predict(model, [(x[:2], y[:2])])
+    y[2:] = IGNORE_INDEX
+    found = predict(model, [(x, y)])
+    assert not found.losses[2:].any()
+    np.testing.assert_allclose(loss_by_position(found), loss_by_position(whole), rtol=1e-6)
+    assert calibration(found)[1] == pytest.approx(calibration(whole)[1])
+    frequency, expected = (loss_by_frequency(each, np.ones(30)) for each in (found, whole))
+    assert frequency.counts.tolist() == expected.counts.tolist()
+    np.testing.assert_allclose(frequency.means, expected.means, rtol=1e-6)
+    nothing = predict(model, [(x[2:], y[2:])])
+    assert np.isnan(loss_by_position(nothing)).all()
+    assert calibration(nothing)[1] == 0

@@ -1,5 +1,7 @@
 """The loss by pieces: the numbers of the plain way, without its memory."""
 
+import inspect
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,7 +9,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from minigpt.model import sizes
 from minigpt.model.gpt import GPT
-from minigpt.model.loss import IGNORED, _SumByPieces
+from minigpt.model.loss import IGNORE_INDEX, _SumByPieces
 from minigpt.model.sizes import activation_bytes, loss_rows
 
 from .variants import random_tokens, small_config, small_model
@@ -28,7 +30,7 @@ def by_pieces(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def plain_loss(model: GPT, tokens: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """All logits at once."""
     logits = model.head(model.hidden(tokens))
-    return F.cross_entropy(model.squash(logits).float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+    return F.cross_entropy(model.squash(logits).float().flatten(0, 1), targets.flatten(), ignore_index=IGNORE_INDEX)
 
 
 def gradients(model: GPT, loss: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -41,8 +43,8 @@ def gradients(model: GPT, loss: torch.Tensor) -> dict[str, torch.Tensor]:
 def test_loss_and_gradients_are_those_of_the_plain_way(settings, by_pieces):
     model = small_model(**settings).train()
     tokens, targets = random_tokens(model.config), random_tokens(model.config, seed=2)
-    targets[0, 3:9] = IGNORED
-    targets[2, :] = IGNORED
+    targets[0, 3:9] = IGNORE_INDEX
+    targets[2, :] = IGNORE_INDEX
     loss = 3.0 * model.loss(tokens, targets)  # some other use of it than as it is
     assert by_pieces == [5] * 7 + [1]
     expected = 3.0 * plain_loss(model, tokens, targets)
@@ -70,7 +72,7 @@ def test_weights_that_are_frozen_stay_without_gradient(frozen, by_pieces):
 def test_losses_of_each_token(by_pieces):
     model = small_model()
     tokens, targets = random_tokens(model.config), random_tokens(model.config, seed=2)
-    targets[1, :4] = IGNORED
+    targets[1, :4] = IGNORE_INDEX
     with torch.inference_mode():
         losses = model.loss(tokens, targets, reduction="none")
         assert by_pieces == [5] * 7 + [1]
@@ -129,3 +131,20 @@ def test_what_is_kept_between_forward_and_backward_is_as_counted(by_pieces):
 def test_rows():
     assert loss_rows(50304) == 667
     assert loss_rows(2**26) == 1
+
+
+def test_the_index_is_torchs_own() -> None:
+    assert inspect.signature(F.cross_entropy).parameters["ignore_index"].default == IGNORE_INDEX
+
+
+def test_a_batch_without_a_target_costs_nothing_and_teaches_nothing(by_pieces) -> None:
+    """The mean over none is no number, and would be taken for a divergence; by pieces and in one go."""
+    model = small_model().train()
+    tokens = random_tokens(model.config)
+    for part in (tokens, tokens[:1, :4]):
+        targets = torch.full_like(part, IGNORE_INDEX)
+        loss = model.loss(part, targets)
+        assert loss.item() == 0
+        assert not any(gradient.any() for gradient in gradients(model, loss).values())
+        assert not model.loss(part, targets, reduction="none").any()
+    assert set(by_pieces) > {4, 5}

@@ -3,12 +3,16 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from minigpt.batches import _inputs_and_targets
 from minigpt.cli.main import main
 from minigpt.divergence import read_bundle
 from minigpt.errors import CheckpointError, TrainingError
+from minigpt.metrics_csv import read_metrics
+from minigpt.model.loss import IGNORE_INDEX
 from minigpt.training.fit import fit
 
 from .test_guard import SpoilGradient
@@ -35,6 +39,32 @@ def bundle_file(tmp_path_factory: pytest.TempPathFactory, corpus_file: Path) -> 
     with pytest.raises(TrainingError):
         fit(experiment)
     return root / "tiny" / "divergences" / "step=00000004.pt"
+
+
+def masked(tokens: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Windows whose first half is left out, or, of those that begin with an odd token, all."""
+    x, y = _inputs_and_targets(tokens)
+    y = y.clone()
+    y[:, :8] = IGNORE_INDEX
+    y[x[:, 0] % 2 == 1] = IGNORE_INDEX
+    return x, y
+
+
+def test_a_step_with_targets_that_are_ignored_is_kept_and_done_again(
+    tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("minigpt.batches._inputs_and_targets", masked)
+    changes = {"trainer__callbacks": [SpoilGradient(6)], "run__eval_every": 2}
+    with pytest.raises(TrainingError, match="step 7"):
+        fit(tiny_experiment(tmp_path, corpus_file, **changes))
+    losses = {step: row["val/loss"] for step, row in read_metrics(tmp_path / "tiny" / "metrics.csv").items()}
+    assert all(4 < losses[step] < 6 for step in (2, 4, 6)), losses  # of the targets that count, near ln 257
+    snapshot = tmp_path / "tiny" / "divergences" / "step=00000007.pt"
+    bundle = read_bundle(snapshot)
+    ignored = (bundle.batches[0][1] == IGNORE_INDEX).sum(1)
+    assert set(ignored.tolist()) <= {8, 16}
+    main(["replay", str(snapshot)])
+    assert "window of the highest loss" in capsys.readouterr().out
 
 
 def put(content: Any, number: int, *pair: torch.Tensor) -> None:

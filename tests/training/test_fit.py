@@ -13,15 +13,22 @@ import torch
 from lightning.pytorch.plugins import HalfPrecision
 from lightning.pytorch.strategies import DDPStrategy
 
+from minigpt.api import load
 from minigpt.checkpoint import build_model, last_checkpoint, read_checkpoint
 from minigpt.errors import ConfigError, DataError, TrainingError
 from minigpt.evaluation import evaluate
+from minigpt.interop.foreign import ForeignModel, write_foreign
 from minigpt.metrics_csv import read_metrics
+from minigpt.model.config import GPTConfig
+from minigpt.model.gpt import GPT
 from minigpt.text.bpe import train_bpe
 from minigpt.text.prepare import prepare_cached
+from minigpt.text.protocol import with_special_tokens
+from minigpt.text.special_tokens import SpecialTokens
+from minigpt.text.tokenizers import ByteTokenizer
 from minigpt.training.fit import fit
 
-from .tiny import assert_same_state, checkpoint, curve, tiny_experiment
+from .tiny import MODEL, assert_same_state, checkpoint, curve, tiny_experiment
 
 
 @pytest.fixture(scope="module")
@@ -417,3 +424,17 @@ def test_without_loggers(tmp_path: Path, corpus_file: Path) -> None:
     assert fit(tiny_experiment(tmp_path, corpus_file, trainer__logger=False)) == 0
     assert not (tmp_path / "tiny" / "metrics.csv").exists()
     assert last_checkpoint(tmp_path / "tiny") is not None
+
+
+def test_training_goes_on_with_the_special_tokens_of_an_imported_model(tmp_path: Path, corpus_file: Path) -> None:
+    special = SpecialTokens(bos=1, stop=(2, 3), before=(1,), files={"generation_config.json": {"eos_token_id": [2, 3]}})
+    tokenizer = with_special_tokens(ByteTokenizer(), special)
+    config = GPTConfig(vocab_size=tokenizer.vocab_size, **MODEL)
+    origin = {"source": "elsewhere"}
+    foreign = ForeignModel(config=config, weights=GPT(config).state_dict(), tokenizer=tokenizer, origin=origin)
+    write_foreign(foreign, tmp_path / "a.ckpt", "test")
+    changes = {"run__init_from": str(tmp_path / "a.ckpt"), "trainer__max_steps": 1}
+    assert fit(tiny_experiment(tmp_path, corpus_file, **changes)) == 0
+    changes = {"run__name": "tiny", "trainer__max_steps": 2}
+    assert fit(tiny_experiment(tmp_path, corpus_file, **changes), ckpt_path="last") == 0
+    assert load(tmp_path / "tiny", prefer="last").tokenizer.special == special

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from minigpt.model.loss import IGNORE_INDEX
 from minigpt.text.round_trip import ByteCorrection
 from minigpt.training.metrics import LanguageModelMetrics
 
@@ -51,3 +52,17 @@ def test_reset_and_state_dict() -> None:
     metrics.reset()
     assert float(metrics.tokens) == 0
     assert not metrics.state_dict()  # nothing of it goes into a checkpoint
+
+
+def test_targets_that_are_ignored_are_no_tokens_and_no_bytes() -> None:
+    metrics = LanguageModelMetrics(torch.tensor([1, 3, 7]))
+    metrics.update(torch.tensor([[1.0, 0.0], [2.0, 0.0]]), torch.tensor([[1, IGNORE_INDEX], [0, IGNORE_INDEX]]))
+    metrics.update(torch.zeros(1, 2), torch.full((1, 2), IGNORE_INDEX))
+    assert (int(metrics.tokens), int(metrics.bytes)) == (2, 4)
+    assert float(metrics.compute()["bits_per_byte"]) == pytest.approx(3 / math.log(2) / 4)
+
+
+def test_where_no_target_counts_nothing_was_measured() -> None:
+    metrics = LanguageModelMetrics(torch.ones(3, dtype=torch.int64))
+    metrics.update(torch.zeros(1, 2), torch.full((1, 2), IGNORE_INDEX))
+    assert all(math.isnan(float(value)) for value in metrics.compute().values())

@@ -87,6 +87,11 @@ def write(args: argparse.Namespace, foreign: "ForeignModel", out: Path) -> None:
     config = foreign.config
     echo(f"model       {config.n_layer} layers, width {config.n_embd}, {parameter_count(config):,} parameters")
     echo(f"tokenizer   {foreign.tokenizer.kind}, {foreign.tokenizer.vocab_size:,} tokens")
+    special = foreign.tokenizer.special
+    sides = {"before": special.before, "behind": special.after}
+    around = [f"{' '.join(map(str, ids))} {side} each" for side, ids in sides.items() if ids]
+    ends = " ".join(map(str, special.stop))
+    echo(f"prompts     {', '.join(around) or 'nothing added'}; texts end at {ends or 'no id'}")
     tell_difference(config, difference)
 
 

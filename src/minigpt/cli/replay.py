@@ -72,9 +72,11 @@ def _update(again: "Replay") -> str:
 
 def _hardest_window(bundle: "Bundle", again: "Replay") -> str:
     """The text of the window with the highest loss, without dropout, where the tokenizer can tell it."""
+    from minigpt.model.loss import IGNORE_INDEX
+
     loss, batch, row = max(
-        (_size(float(losses.mean(dim=1)[row])), number, row)
-        for number, losses in enumerate(again.token_losses)
+        (_size(float(losses[row].sum() / (targets[row] != IGNORE_INDEX).sum().clamp(min=1))), number, row)
+        for number, ((_, targets), losses) in enumerate(zip(bundle.batches, again.token_losses, strict=True))
         for row in range(len(losses))
     )
     text = bundle.tokenizer.decode(bundle.batches[batch][0][row].tolist())

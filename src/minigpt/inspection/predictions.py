@@ -9,6 +9,7 @@ import torch
 
 from minigpt.batches import Batch
 from minigpt.model.gpt import GPT
+from minigpt.model.loss import IGNORE_INDEX
 from minigpt.model.sizes import loss_rows
 
 
@@ -17,13 +18,18 @@ class Predictions:
     """N windows of T predictions; each array is (N, T)."""
 
     targets: np.ndarray
-    """int64: the tokens that came."""
+    """int64: the tokens that came; IGNORE_INDEX where none counts, and the other numbers are then 0."""
     losses: np.ndarray
     """float64: what each cost, nats."""
     confidence: np.ndarray
     """float64: the probability of the token that the model found likeliest."""
     hits: np.ndarray
     """bool: whether that one came."""
+
+    @property
+    def counted(self) -> np.ndarray:
+        """(N, T) bool: where a token counts."""
+        return self.targets != IGNORE_INDEX
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,13 +63,20 @@ def _read(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, ..
     """Losses, confidence and hits, (N,) each, of logits (N, V) and targets (N,)."""
     logits = logits.float()
     total, best = logits.logsumexp(-1), logits.max(-1)  # (N,)
-    given = logits.gather(-1, targets[:, None])[:, 0]
-    return (total - given).cpu(), (best.values - total).exp().cpu(), (best.indices == targets).cpu()
+    ignored = targets == IGNORE_INDEX
+    given = logits.gather(-1, targets.masked_fill(ignored, 0)[:, None])[:, 0]
+    losses, confidence = (each.masked_fill(ignored, 0.0).cpu() for each in (total - given, (best.values - total).exp()))
+    return losses, confidence, (best.indices == targets).cpu()
 
 
 def loss_by_position(predictions: Predictions) -> np.ndarray:
-    """(T,): mean loss at each position of the window, nats. The first has one token to go by, the last a window."""
-    return predictions.losses.mean(axis=0)
+    """(T,): mean loss at each position of the window, nats; nan where no target counts.
+
+    The first has one token to go by, the last a window.
+    """
+    counts = predictions.counted.sum(axis=0)
+    sums = predictions.losses.sum(axis=0)
+    return np.divide(sums, counts, out=np.full(len(counts), np.nan), where=counts > 0)
 
 
 def calibration(predictions: Predictions, n_bins: int = 10) -> tuple[Bins, float]:
@@ -72,12 +85,12 @@ def calibration(predictions: Predictions, n_bins: int = 10) -> tuple[Bins, float
     Bins of equal width over the confidence; `means` is the share of hits, `against` the mean confidence. The error is
     the mean distance of the two over all tokens (Guo et al. 2017, equation 3): 0 for a model as sure as it is right.
     """
-    confidence, hits = predictions.confidence.ravel(), predictions.hits.ravel()
+    confidence, hits = predictions.confidence[predictions.counted], predictions.hits[predictions.counted]
     where = np.minimum((confidence * n_bins).astype(np.int64), n_bins - 1)
     counts = np.bincount(where, minlength=n_bins)
     means, against = (_means(where, each, counts) for each in (hits, confidence))
     filled = counts > 0
-    error = float((counts * np.abs(means - against))[filled].sum() / counts.sum())
+    error = float((counts * np.abs(means - against))[filled].sum() / max(1, counts.sum()))
     return Bins(counts=counts, means=means, against=against), error
 
 
@@ -90,10 +103,10 @@ def loss_by_frequency(predictions: Predictions, token_counts: np.ndarray) -> Bin
 
     `token_counts` (V,): how often each token stands there.
     """
-    share = (token_counts / max(1, token_counts.sum()))[predictions.targets.ravel()]
+    share = (token_counts / max(1, token_counts.sum()))[predictions.targets[predictions.counted]]
     where = np.searchsorted(-np.array(FREQUENCIES), -share, side="left")
-    counts = np.bincount(where, minlength=len(FREQUENCIES))
-    return Bins(counts=counts, means=_means(where, predictions.losses.ravel(), counts), against=np.array(FREQUENCIES))
+    counts, losses = np.bincount(where, minlength=len(FREQUENCIES)), predictions.losses[predictions.counted]
+    return Bins(counts=counts, means=_means(where, losses, counts), against=np.array(FREQUENCIES))
 
 
 def count_tokens(shards: Sequence[np.ndarray], vocab_size: int, at_most: int = 2**24) -> np.ndarray:

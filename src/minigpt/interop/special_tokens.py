@@ -63,7 +63,7 @@ def read_special_tokens(
         names = named_tokens(folder)
         before, after = tokenizer.template()
         notes += _other_template(tokenizer, (before, after), folder, names)
-        notes += _other_names(tokenizer, names, files.get(TOKEN_NAMES, {}), ids, deciding)
+        notes += _other_names(tokenizer, names, files, ids, deciding)
     special = SpecialTokens(
         bos=ids["bos_token_id"][0] if ids["bos_token_id"] else None,
         stop=ids["eos_token_id"],
@@ -111,16 +111,17 @@ def _other_template(
 def _other_names(
     tokenizer: LibraryTokenizer,
     names: Mapping[str, str | None],
-    mapped: Mapping[str, Any],
+    files: Mapping[str, Any],
     ids: Mapping[str, tuple[int, ...]],
     deciding: str,
 ) -> list[str]:
-    """Notes where the tokenizer's names of its special tokens are not what the model goes by."""
-    notes = []
+    """Notes where the names in the tokenizer's files are not what the model goes by."""
+    notes, mapped = [], files.get(TOKEN_NAMES, {})
     for end in ("bos", "eos"):
         name, expected = names.get(f"{end}_token"), ids[f"{end}_token_id"]
         index = None if name is None else tokenizer.id_of(name)
-        if name is not None and index is not None and index not in expected:
+        said = f"{end}_token" in files[LIBRARY_SETTINGS] or f"{end}_token" in mapped
+        if said and index is not None and index not in expected:
             told = f"the tokenizer's {end}_token is {name!r} ({index}), {deciding} has {end}_token_id={_told(expected)}"
             notes.append(f"{told}: a generated text goes by the latter, as in transformers")
         value = mapped.get(f"{end}_token")

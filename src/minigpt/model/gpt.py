@@ -116,7 +116,7 @@ class GPT(nn.Module):
     def loss(self, tokens: Tensor, targets: Tensor, reduction: Reduction = "mean") -> Tensor:
         """Cross-entropy in nats per token, in float32 whatever the dtype of the model or of autocast.
 
-        tokens and targets are (B, T) int64, targets[:, t] the successor of tokens[:, t]; targets of -1 are
+        tokens and targets are (B, T) int64, targets[:, t] the successor of tokens[:, t]; targets of -100 are
         ignored. "mean" gives a scalar over the others, "none" gives (B, T) with 0 where ignored.
         """
         hidden = self.hidden(tokens).flatten(0, 1)  # (B T, C)

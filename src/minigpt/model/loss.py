@@ -10,8 +10,8 @@ from torch.nn import Parameter
 
 from minigpt.model.sizes import loss_rows
 
-IGNORED = -1
-"""A target of this value counts for nothing."""
+IGNORE_INDEX = -100
+"""A target of this value, torch's own for it, counts for nothing: no loss, no token, no byte."""
 
 Reduction = Literal["mean", "none"]
 Head = Callable[[Tensor], Tensor]
@@ -30,7 +30,8 @@ def next_token_loss(
     """Cross-entropy in nats of head(hidden), in float32: hidden (N, C), targets (N,) -> a mean (), or (N,) for "none".
 
     `weights` are the parameters of `head`. A batch of up to `loss_rows` tokens is done in one go, and so is what is
-    compiled: the compiler fuses the steps of the softmax by itself. Everything else goes piece by piece.
+    compiled: the compiler fuses the steps of the softmax by itself. Everything else goes piece by piece. Targets of
+    IGNORE_INDEX cost 0 and are left out of the mean; where no target counts, the mean is 0, and so is its gradient.
     """
     rows = loss_rows(vocab_size)
     if len(hidden) <= rows or torch.compiler.is_compiling():
@@ -43,11 +44,12 @@ def next_token_loss(
     else:
         weights = [weight for weight in weights if weight.requires_grad]
         losses = _SumByPieces.apply(head, rows, targets, hidden, *weights)
-    return losses if reduction == "none" else losses.sum() / (targets != IGNORED).sum()
+    return losses if reduction == "none" else losses.sum() / (targets != IGNORE_INDEX).sum().clamp(min=1)
 
 
 def _cross_entropy(logits: Tensor, targets: Tensor, reduction: Literal["mean", "sum", "none"]) -> Tensor:
-    return F.cross_entropy(logits.float(), targets, ignore_index=IGNORED, reduction=reduction)
+    loss = F.cross_entropy(logits.float(), targets, ignore_index=IGNORE_INDEX, reduction=reduction)
+    return loss.masked_fill((targets == IGNORE_INDEX).all(), 0.0) if reduction == "mean" else loss
 
 
 class _SumByPieces(torch.autograd.Function):

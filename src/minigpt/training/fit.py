@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
 import lightning.pytorch as pl
 import numpy as np
@@ -15,6 +16,7 @@ from minigpt.precision import check_precision
 from minigpt.text.identity import DataIdentity
 from minigpt.text.prepare import prepare_cached
 from minigpt.text.prepared import Prepared
+from minigpt.text.protocol import with_special_tokens
 from minigpt.training.config import Experiment
 from minigpt.training.datamodule import TokenDataModule
 from minigpt.training.memory import check_memory
@@ -53,7 +55,7 @@ def fit(
     if start.step >= max_steps:
         console.print(f"{start.folder or ckpt_path} has done its {max_steps:,} steps: raise trainer.max_steps to go on")
         return 0
-    prepared = prepared or prepare(experiment, start, console)
+    prepared = with_start_tokens(prepared or prepare(experiment, start, console), start)
     config = model_config(experiment, prepared, start)
     check_memory(config, experiment.data.batch_size)
     if start.checkpoint:
@@ -123,6 +125,14 @@ def changed_text(then: DataIdentity, now: DataIdentity) -> str:
     if then == DataIdentity():
         return "the checkpoint does not say which text it was trained on: it is not known whether this is the same one"
     return "the text is not the one that the checkpoint was trained on: the curve goes on with other data"
+
+
+def with_start_tokens(prepared: Prepared, start: Start) -> Prepared:
+    """`prepared` with the special tokens of the checkpoint, which those of a model from elsewhere go on having."""
+    theirs = start.checkpoint.tokenizer if start.checkpoint else prepared.tokenizer
+    if theirs.fingerprint != prepared.tokenizer.fingerprint:
+        return prepared
+    return replace(prepared, tokenizer=with_special_tokens(prepared.tokenizer, theirs.special))
 
 
 def model_config(experiment: Experiment, prepared: Prepared, start: Start) -> GPTConfig:

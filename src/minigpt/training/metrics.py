@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from minigpt.model.loss import IGNORE_INDEX
 from minigpt.text.round_trip import ByteCorrection
 
 
@@ -41,14 +42,17 @@ class LanguageModelMetrics(Metric):
     def update(self, losses: Tensor, targets: Tensor, tokens: Tensor | None = None) -> None:
         """Count `losses` (B, T), nats, of the tokens `targets` (B, T), each of which follows that of `tokens` (B, T).
 
-        Without `tokens` no document's beginning is seen.
+        A target of IGNORE_INDEX costs 0, and is no token. Without `tokens` no document's beginning is seen.
         """
+        counted = targets != IGNORE_INDEX
+        targets = targets.masked_fill(~counted, 0)
         self.nats += losses.sum(dtype=self.nats.dtype)
-        self.tokens += targets.numel()
-        n_bytes = self.token_bytes[targets].sum()
+        self.tokens += counted.sum()
+        n_bytes = (self.token_bytes[targets] * counted).sum()
         if self.correction is not None:
             if tokens is not None and self.correction.end_of_text is not None:
-                n_bytes -= self.prefix_bytes[targets[tokens == self.correction.end_of_text]].sum()
+                begins = counted & (tokens == self.correction.end_of_text)
+                n_bytes -= self.prefix_bytes[targets[begins]].sum()
             n_bytes = n_bytes * self.correction.scale
         self.bytes += n_bytes
 

@@ -1,7 +1,7 @@
 """The LightningModule: which loss is descended, by which optimizer, at which rate. The mathematics is in model/ and
 optim/."""
 
-import functools
+import operator
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -55,6 +55,8 @@ class GPTModule(pl.LightningModule):
         """The same of each tensor of the GPT that has a gradient."""
         self.admit: Callable[[], bool] | None = None
         """Asked before each update, when `step_loss` and `grad_norm` are known: False leaves the step out."""
+        self._held: list[nn.Parameter] = []
+        self._named: list[tuple[str, nn.Parameter]] = []
         self._micro_losses: deque[Tensor] = deque(maxlen=1)
         self._micro_batches: deque[Batch] = deque(maxlen=1)
 
@@ -73,14 +75,17 @@ class GPTModule(pl.LightningModule):
         losses = tuple(self._micro_losses)
         return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
 
-    @functools.cached_property
-    def _named(self) -> list[tuple[str, nn.Parameter]]:
-        """`gpt.named_parameters()` without the walk through all modules, half a millisecond a step; first asked for in
-        training, when no strategy replaces them any more.
+    def _trained(self, optimizer: torch.optim.Optimizer) -> list[tuple[str, nn.Parameter]]:
+        """`gpt.named_parameters()` without the walk through all modules, half a millisecond a step: they are walked
+        when `optimizer` holds other parameters than the last time, as after a callback that replaced some.
 
         Not in the order of the optimizer's groups: the sum of the norm is that of a loop by hand, to the last bit.
         """
-        return list(self.gpt.named_parameters())
+        held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        if len(held) != len(self._held) or not all(map(operator.is_, held, self._held)):
+            self._held[:] = held
+            self._named[:] = self.gpt.named_parameters()
+        return self._named
 
     def accumulated(self) -> tuple[list[Batch], list[Tensor]]:
         """The batches of the step at hand, and their losses, on the device."""
@@ -102,7 +107,8 @@ class GPTModule(pl.LightningModule):
         Not left to Lightning, whose mixed precision refuses to clip before a fused optimizer: rightly under fp16, but
         under bf16 nothing is scaled. The norm is needed for the curves anyway.
         """
-        gradients = {name: (parameter, parameter.grad) for name, parameter in self._named if parameter.grad is not None}
+        trained = self._trained(optimizer)
+        gradients = {name: (parameter, parameter.grad) for name, parameter in trained if parameter.grad is not None}
         parameters = [parameter for parameter, _ in gradients.values()]
         norms = torch._foreach_norm([gradient for _, gradient in gradients.values()])
         self.grad_norms = dict(zip(gradients, norms, strict=True))

@@ -29,7 +29,7 @@ from minigpt.training.datamodule import TokenDataModule
 from minigpt.training.early_end import FreshTimers, early_end
 from minigpt.training.failures import in_one_line
 from minigpt.training.guard import DivergenceGuard
-from minigpt.training.lean import garbage_on_demand, without_empty_hooks
+from minigpt.training.lean import GarbageCollector, garbage_on_demand, without_empty_hooks
 from minigpt.training.loop import StepLoop
 from minigpt.training.metrics_file import MetricsFile
 from minigpt.training.module import GPTModule
@@ -142,7 +142,7 @@ class Run:
             with (
                 in_one_line(self.checkpoints),
                 self.stop.listening(),
-                without_empty_hooks(callbacks, module),
+                without_empty_hooks(callbacks),
                 garbage_on_demand(),
             ):
                 self.trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
@@ -202,10 +202,11 @@ class Run:
                 atomic_write(path, content)
 
     def _build_callbacks(self) -> None:
-        run, clock = self.experiment.run, TrainingClock()
+        run, clock, special = self.experiment.run, TrainingClock(), self.prepared.tokenizer.special
         header = {
             "config": self.config.to_dict(),
             "tokenizer": self.prepared.tokenizer.to_json(),
+            **({"special_tokens": special.to_dict()} if special.files else {}),
             "provenance": self.provenance,
             "data": self.experiment.data.to_dict(),
             "data_fingerprint": self.prepared.fingerprint,
@@ -253,6 +254,7 @@ class Run:
             *([self.panels] if self.panels else []),
             self.checkpoints,
             self.stop,
+            GarbageCollector(),
         ]
 
     def _panels(self, clock: TrainingClock) -> "Panels | None":

@@ -27,7 +27,7 @@ def picture(losses: np.ndarray) -> Figure:
     figure = Figure(figsize=(4.4, 3.0), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     axes.plot(np.arange(1, len(losses) + 1), losses, color="#1f4e79", lw=1.4)
-    axes.axhline(losses.mean(), color="#d9a441", lw=1, label=f"mean {losses.mean():.3f}")
+    axes.axhline(np.nanmean(losses), color="#d9a441", lw=1, label=f"mean {np.nanmean(losses):.3f}")
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:.0f}")
     axes.set(title="loss by position", xlabel="tokens of context", ylabel="nats")
