@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers import TEXT, random_gpt, tiny_config, tiny_tokenizer
+from safetensors.torch import save_file
 
 from minigpt.api import load
 from minigpt.errors import CheckpointError, ConfigError, MinigptError
@@ -111,6 +112,26 @@ def test_16_bit_weights_drift_little(dtype: torch.dtype, bound: float, tmp_path:
         difference, relative = largest_difference(build(foreign)(tokens), expected)
     print(f"{dtype}: logits moved by {difference:.3g}, {relative:.3g} of the largest")
     assert bound / 10 < relative < bound
+
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+
+
+@pytest.mark.parametrize("key", ["dtype", "torch_dtype"])
+@pytest.mark.parametrize("said", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("kept", [*DTYPES, None], ids=[*map(str, DTYPES), "mixed"])
+def test_the_reference_has_the_weights_as_they_are(kept, said: str, key: str, tmp_path: Path) -> None:
+    """Whatever dtype config.json names: in it transformers would round them."""
+    reference = llama()
+    state = {name: value.clone() for name, value in reference.state_dict().items()}
+    for number, name in enumerate(state):
+        state[name] = state[name].to(DTYPES[number % 3] if kept is None else kept)
+    path = save(reference, tmp_path) / "config.json"
+    save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    fields = json.loads(path.read_text())
+    path.write_text(json.dumps({name: fields[name] for name in fields if name != "dtype"} | {key: said}))
+    foreign, folder = read_hf(str(tmp_path))
+    assert compare_with_transformers(build(foreign), folder) < 1e-4
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -1,5 +1,6 @@
 """Where a named model is looked for: a folder, the cache, the hub. The hub is never asked here."""
 
+import json
 from pathlib import Path
 
 import huggingface_hub
@@ -15,6 +16,7 @@ class Hub:
 
     def __init__(self, folder: Path, cached: tuple[str, ...] | None, remote: tuple[str, ...] | None) -> None:
         self.folder, self.cached, self.remote = folder, cached, remote
+        self.parts: tuple[str, ...] = ()
         self.asked: list[tuple[bool, list[str]]] = []
 
     def __call__(self, name: str, *, allow_patterns: list[str], local_files_only: bool) -> str:
@@ -26,7 +28,8 @@ class Hub:
             raise ConnectionError("no way\nto the hub")
         for file in (self.cached if local_files_only else self.remote) or ():
             if any(Path(file).match(pattern) for pattern in allow_patterns):
-                (self.folder / file).touch()
+                text = json.dumps({"weight_map": dict(enumerate(self.parts))}) if file.endswith("index.json") else ""
+                (self.folder / file).write_text(text)
         return str(self.folder)
 
 
@@ -90,3 +93,59 @@ def test_a_file_is_refused(hub, tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").touch()
     with pytest.raises(CheckpointError, match="is a file: --format hf takes the folder"):
         find_folder("model.safetensors")
+
+
+INDEX = ("config.json", "model.safetensors.index.json")
+PARTS = tuple(f"model-0000{number}-of-00003.safetensors" for number in (1, 2, 3))
+
+
+def test_a_part_that_the_cache_lacks_is_fetched(hub, tmp_path: Path) -> None:
+    """A download that broke off left the index and some of its files."""
+    stand_in = hub((*INDEX, PARTS[0]), (*INDEX, *PARTS))
+    stand_in.parts = PARTS
+    assert find_folder("someone/small") == tmp_path / "snapshot"
+    assert [local for local, _ in stand_in.asked] == [True, False]
+    assert all((tmp_path / "snapshot" / part).exists() for part in PARTS)
+
+
+def test_parts_have_the_names_that_the_index_gives_them(hub, tmp_path: Path) -> None:
+    stand_in = hub(INDEX, (*INDEX, "one.safetensors", "other.safetensors"))
+    stand_in.parts = ("one.safetensors", "other.safetensors")
+    assert find_folder("someone/small") == tmp_path / "snapshot"
+    assert (tmp_path / "snapshot" / "other.safetensors").exists()
+
+
+def test_without_a_network_one_line_says_which_parts_are_missing(hub) -> None:
+    stand_in = hub((*INDEX, PARTS[0]), None)
+    stand_in.parts = PARTS
+    with pytest.raises(CheckpointError) as error:
+        find_folder("someone/small")
+    assert f"cache lacks {PARTS[1]}, {PARTS[2]}, which could not be fetched" in str(error.value)
+    assert "run `hf download someone/small` where there is a network, which fetches what is missing" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_repository_that_lacks_a_part_is_one_line(hub) -> None:
+    stand_in = hub(None, (*INDEX, *PARTS[:2]))
+    stand_in.parts = PARTS
+    with pytest.raises(CheckpointError, match=f"the repository lacks {PARTS[2]}, which its index names"):
+        find_folder("someone/small")
+
+
+def test_a_cache_of_the_library_with_a_part_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the library's own cache, off line."""
+    cache = tmp_path / "hub"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.chdir(tmp_path)
+    snapshot = cache / "models--someone--small" / "snapshots" / ("a" * 40)
+    snapshot.mkdir(parents=True)
+    (cache / "models--someone--small" / "refs").mkdir()
+    (cache / "models--someone--small" / "refs" / "main").write_text("a" * 40)
+    (snapshot / "config.json").write_text("{}")
+    (snapshot / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": PARTS[0], "b": PARTS[1]}}))
+    (snapshot / PARTS[0]).touch()
+    (snapshot / PARTS[1]).symlink_to("../../blobs/gone")
+    with pytest.raises(CheckpointError, match=f"cache lacks {PARTS[1]}, which could not be fetched") as error:
+        find_folder("someone/small")
+    assert "\n" not in str(error.value)

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from minigpt.errors import CheckpointError
-from minigpt.interop.weight_files import WEIGHT_FILES
+from minigpt.interop.weight_files import WEIGHT_FILES, parts_of
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", flags=re.ASCII)
 _SETTINGS = [
@@ -28,22 +28,35 @@ def find_folder(source: str) -> Path:
         raise CheckpointError(f"{source} is a file: --format hf takes the folder with config.json and the weights")
     if not _NAME.fullmatch(source):
         raise CheckpointError(f"{source}: no such folder, and no name of a Hugging Face repository (OWNER/NAME)")
+    lacking: list[str] = []
     try:
-        cached = _snapshot(source, [*_SETTINGS, *_SAFE, *_PICKLED], local_files_only=True)
-        if cached is not None and _is_whole(cached):
-            return cached
-        fetched = _snapshot(source, [*_SETTINGS, *_SAFE], local_files_only=False)
-        if fetched is not None and not _is_whole(fetched):
-            fetched = _snapshot(source, [*_SETTINGS, *_PICKLED], local_files_only=False)
+        folder = _snapshot(source, [*_SETTINGS, *_SAFE, *_PICKLED], local_files_only=True)
+        if folder is not None and not (lacking := _lacking(folder)):
+            return folder
+        for patterns in (_SAFE, _PICKLED):
+            folder = _snapshot(source, [*_SETTINGS, *patterns], local_files_only=False)
+            parts = _lacking(folder) if folder else []
+            if parts and _has_index(folder):  # of another name than is usual
+                folder = _snapshot(source, parts, local_files_only=False)
+            if folder is not None and not _lacking(folder):
+                return folder
     except Exception as error:  # no network, no such name, no right to it, a full disk: each has its own exception
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(
-            f"{source} is neither a folder nor in this machine's Hugging Face cache, and could not be fetched "
-            f"({reason}): run `hf download {source}` where there is a network, and give the folder that it prints"
-        ) from None
-    if fetched is None or not _is_whole(fetched):
-        raise CheckpointError(f"{source}: the repository has no config.json with weights ({', '.join(WEIGHT_FILES)})")
-    return fetched
+        raise CheckpointError(_not_fetched(source, lacking, f" ({reason})")) from None
+    if folder is not None and lacking == _lacking(folder):  # off line the library gives what there is
+        raise CheckpointError(_not_fetched(source, lacking, ""))
+    if folder is not None and _has_index(folder):
+        raise CheckpointError(f"{source}: the repository lacks {_some(_lacking(folder))}, which its index names")
+    raise CheckpointError(f"{source}: the repository has no config.json with weights ({', '.join(WEIGHT_FILES)})")
+
+
+def _not_fetched(source: str, lacking: list[str], reason: str) -> str:
+    """What to do about a model that this machine has not, or lacks a part of."""
+    if lacking:
+        what = f"{source}: this machine's Hugging Face cache lacks {_some(lacking)}, which could not be fetched{reason}"
+        return f"{what}: run `hf download {source}` where there is a network, which fetches what is missing"
+    what = f"{source} is neither a folder nor in this machine's Hugging Face cache, and could not be fetched{reason}"
+    return f"{what}: run `hf download {source}` where there is a network, and give the folder that it prints"
 
 
 def _snapshot(name: str, patterns: list[str], *, local_files_only: bool) -> Path | None:
@@ -59,5 +72,21 @@ def _snapshot(name: str, patterns: list[str], *, local_files_only: bool) -> Path
         raise
 
 
-def _is_whole(folder: Path) -> bool:
-    return (folder / "config.json").exists() and any((folder / name).exists() for name in WEIGHT_FILES)
+def _lacking(folder: Path) -> list[str]:
+    """What a model's folder lacks: config.json, weights, or parts of them that their index names."""
+    lacking = [] if (folder / "config.json").exists() else ["config.json"]
+    first = next((name for name in WEIGHT_FILES if (folder / name).exists()), None)
+    if first is None:
+        return [*lacking, "model.safetensors"]
+    parts = parts_of(folder / first) if first.endswith(".index.json") else []
+    return [*lacking, *(part for part in parts if not (folder / part).exists())]
+
+
+def _has_index(folder: Path | None) -> bool:
+    return folder is not None and any((folder / name).exists() for name in WEIGHT_FILES if name.endswith(".index.json"))
+
+
+def _some(names: list[str]) -> str:
+    """The first three, and how many more there are."""
+    more = len(names) - 3
+    return ", ".join(names[:3]) + (f" and {more} more" if more > 0 else "")

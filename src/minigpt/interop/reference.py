@@ -21,18 +21,23 @@ def compare_with_transformers(model: GPT, folder: Path) -> float:
 
     Raises CheckpointError where it cannot open the folder, or differs by more than rounding.
     """
+    import torch
     import transformers
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     try:
         reference = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
+            # Not the dtype of config.json, which need not be that of the weights: in it they would be rounded.
+            folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            torch_dtype=torch.float32,
         )
     except Exception as error:  # the library raises whatever its parts raise
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(f"{folder}: transformers {transformers.__version__} cannot open it: {reason}") from None
-    expected = random_logits(reference.float().eval(), model.config)
+    expected = random_logits(reference.eval(), model.config)
     difference, relative = largest_difference(random_logits(model, model.config), expected)
     if relative > MOST:
         raise CheckpointError(

@@ -91,8 +91,12 @@ def read_weights(folder: Path) -> tuple[dict[str, Tensor], Path]:
     raise CheckpointError(f"{folder}: no weights there: none of {', '.join(WEIGHT_FILES)}")
 
 
-def _read_parts(path: Path, read: Callable[[Path], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The weights of all files that an index names, each of which must hold what the index says."""
+def parts_of(path: Path) -> list[str]:
+    """The names of the files beside an index that hold its weights. CheckpointError for an index that is damaged."""
+    return sorted(set(_weight_map(path).values()))
+
+
+def _weight_map(path: Path) -> dict[str, str]:
     index = read_json(path)
     files = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(files, dict):
@@ -100,10 +104,20 @@ def _read_parts(path: Path, read: Callable[[Path], dict[str, Tensor]]) -> dict[s
     for file in files.values():
         if not isinstance(file, str) or Path(file).name != file:
             raise CheckpointError(f"{path}: {shown(file)} in its weight_map is not the name of a file beside it")
-    weights: dict[str, Tensor] = {}
-    for file in sorted(set(files.values())):
-        if not (path.parent / file).exists():
-            raise CheckpointError(f"{path}: {file}, which it names, is missing")
+    return files
+
+
+def _read_parts(path: Path, read: Callable[[Path], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The weights of all files that an index names, each of which must hold what the index says."""
+    files, weights = _weight_map(path), dict[str, Tensor]()
+    missing = [file for file in parts_of(path) if not (path.parent / file).exists()]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise CheckpointError(
+            f"{path}: {missing[0]}{more}, which it names, is missing: put it there, or import by the name of the "
+            "repository, which fetches what is missing"
+        )
+    for file in parts_of(path):
         weights |= read(path.parent / file)
     lost = files.keys() - weights.keys()
     if lost:
