@@ -81,15 +81,6 @@ def fit(folder: str, *words: str) -> Any:
     text.write_text("".join(f"line {n}: {n} and {n + 1} make {2 * n + 1}.\n" for n in range(5000)))
     options = [f"--data.corpus={text}", f"--run.root={folder}", *SETTINGS, *words]
     command = [sys.executable, "-m", "minigpt", "fit", *options]
-        sys.executable,
-        "-m",
-        "minigpt",
-        "fit",
-        f"--data.corpus={text}",
-        f"--run.root={folder}",
-        *SETTINGS,
-        *words,
-    ]
     paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     done = subprocess.run(
         command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
