@@ -175,3 +175,20 @@ def test_ctrl_c_while_python_takes_itself_down_changes_nothing() -> None:
         done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60)
         assert done.returncode == expected
         assert "KeyboardInterrupt" not in done.stderr
+
+
+def test_interrupt_while_an_object_is_deleted_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    from minigpt.cli import main as module
+
+    class Deleted:
+        def __del__(self) -> None:
+            raise KeyboardInterrupt
+
+    def delete() -> None:
+        Deleted()
+        for _ in range(1000):  # the signal is looked for between two instructions
+            pass
+
+    monkeypatch.setattr(sys, "unraisablehook", module._interrupt_again)
+    with pytest.raises(KeyboardInterrupt):
+        delete()

@@ -186,3 +186,14 @@ def test_why_a_run_failed_is_told(tmp_path: Path) -> None:
     assert reasons["sweep/a"] == "n_embd must be even"
     assert "left no message" in reasons["killed"]
     assert main(["runs", str(tmp_path)]) == 0
+
+
+def test_early_end_is_told(tmp_path: Path) -> None:
+    """Until the run goes on: a later session has its own end."""
+    run = write_run(tmp_path / "early", [3.0, 2.0])
+    record_end(run, stopped_early="time limit at step 20 of 40")
+    (listed,) = list_runs(tmp_path)
+    assert (listed.state, listed.reason) == ("stopped", "stopped early: time limit at step 20 of 40")
+    write_run(tmp_path / "done", [3.0, 2.0, 1.9, 1.8])
+    record_end(tmp_path / "done", stopped_early="time limit at step 20 of 40")
+    assert {each.name: each.reason for each in list_runs(tmp_path)}["done"] == ""

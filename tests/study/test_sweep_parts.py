@@ -216,3 +216,16 @@ def test_what_is_not_installed_is_told(
     assert main(["sweep", str(path), *words]) == 2
     assert f'pip install "minigpt[{extra}]"' in capsys.readouterr().err
     assert list(tmp_path.glob("runs/*/sweep.json")) == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "again"), [("time limit at step 5 of 12", True), ("EarlyStopping (no better) at step 5 of 12", False)]
+)
+def test_cell_that_stopped_early_has_not_failed(
+    reason: str, again: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At its time limit it is gone on with; one that a callback stopped is as far as it was meant to come."""
+    monkeypatch.setattr(CellRun, "stopped_early", lambda _: reason)
+    process = CellProcess(run_of(tmp_path, cells("a")[0], "--version"), {})
+    assert process.wait() == Outcome(state="stopped", reason=reason)
+    assert CellRecord(cells("a")[0], "stopped", reason).out_of_time == again

@@ -1,5 +1,6 @@
 """The entry of `minigpt`: finds the command, imports that one alone, and tells errors in one line."""
 
+import _thread
 import gc
 import importlib
 import keyword
@@ -100,9 +101,18 @@ def script() -> NoReturn:
     """
     wait_briefly(os.environ)
     gc.set_threshold(OBJECTS, 20, 100)
+    sys.unraisablehook = _interrupt_again
     code = main()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(code)
+
+
+def _interrupt_again(ignored: "sys.UnraisableHookArgs") -> None:
+    """A Ctrl-C that comes while an object is being deleted would be shown as a traceback, and lost: send it again."""
+    if ignored.exc_type is KeyboardInterrupt:
+        _thread.interrupt_main()
+    else:
+        sys.__unraisablehook__(ignored)
 
 
 def module_name(command: str) -> str:
