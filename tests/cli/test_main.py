@@ -186,8 +186,8 @@ def test_interrupt_while_an_object_is_deleted_is_not_lost(monkeypatch: pytest.Mo
 
     def delete() -> None:
         Deleted()
-        for _ in range(1000):  # the signal is looked for between two instructions
-            pass
+        for _ in range(1000):  # until it comes
+            time.sleep(0.01)
 
     monkeypatch.setattr(sys, "unraisablehook", module._interrupt_again)
     with pytest.raises(KeyboardInterrupt):

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -108,9 +109,10 @@ def script() -> NoReturn:
 
 
 def _interrupt_again(ignored: "sys.UnraisableHookArgs") -> None:
-    """A Ctrl-C that comes while an object is being deleted would be shown as a traceback, and lost: send it again."""
+    """A Ctrl-C that comes while an object is being deleted would be shown as a traceback, and lost: send it again, from
+    another thread, as here it would meet the same end."""
     if ignored.exc_type is KeyboardInterrupt:
-        _thread.interrupt_main()
+        threading.Timer(0.05, _thread.interrupt_main).start()
     else:
         sys.__unraisablehook__(ignored)
 
