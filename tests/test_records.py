@@ -160,3 +160,11 @@ def test_provenance_without_a_time(tmp_path: Path) -> None:
     assert read_run(folder).started is None
     (folder / "provenance.json").unlink()
     assert (read_run(folder).started, read_run(folder).data_fingerprint) == (None, "")
+
+
+@pytest.mark.parametrize(("text", "told"), [("", "it is empty"), ("# nothing", "it is empty"), ("[1]", "it holds no")])
+def test_a_config_without_groups_is_damaged(text: str, told: str, tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "base", [3.0])
+    (folder / "config.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(CheckpointError, match=f"config.yaml is damaged: {told}"):
+        read_run(folder)

@@ -193,6 +193,8 @@ def _config(folder: Path) -> dict[str, Any]:
         )
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise TypeError("it is empty" if config is None else f"it holds no groups of settings: {shown(config)}")
         for group in ("run", "model", "optim", "data", "trainer"):
             if not isinstance(config[group], dict):
                 raise TypeError(f"{group} is no group of settings")

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from study.folders import write_run
 
 from minigpt.cli.main import main
 from minigpt.hardware import matmul
@@ -188,3 +189,17 @@ def test_a_batch_that_neither_fits_nor_can_be_shared_out(corpus_file: Path, caps
     assert main(["plan", str(CONFIGS / "gpt2.yaml"), *words, f"--data.corpus={corpus_file}"]) == 0
     line = next(line for line in capsys.readouterr().out.splitlines() if "does not fit" in line)
     assert int(line.split("--data.batch_size ")[1].split()[0]) % 3 == 0
+
+
+def test_a_text_without_a_token_to_train_on_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "two.txt").write_text("ab", encoding="utf-8")
+    (tmp_path / "config.yaml").write_text("trainer: {accelerator: cpu, devices: 1}\n", encoding="utf-8")
+    assert main(["plan", str(tmp_path / "config.yaml"), f"--data.corpus={tmp_path / 'two.txt'}"]) == 1
+    assert "two.txt: the text is too short" in capsys.readouterr().err
+
+
+def test_an_empty_config_of_a_run_is_not_the_defaults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_run(tmp_path / "base", [3.0])
+    (folder / "config.yaml").write_text("", encoding="utf-8")
+    assert main(["plan", str(folder)]) == 2
+    assert "config.yaml is empty: the settings of this run are lost" in capsys.readouterr().err

@@ -157,3 +157,20 @@ def test_a_search_waits_for_no_lock_of_a_killed_process(tmp_path: Path, monkeypa
     monkeypatch.chdir("elsewhere")  # the journal stays where it is
     search._study.ask()
     assert not any(Path().iterdir())
+
+
+def test_a_cut_journal_is_gone_on_with_and_a_damaged_one_is_one_line(tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    from minigpt.study.sweep.search import JOURNAL, Search
+
+    folder = SweepFolder(tmp_path / "exp", sweep(search=SPACE), BASE)
+    with folder.locked():
+        assert Search(SPACE, folder).next() is not None
+        journal = folder.path / JOURNAL
+        whole = journal.read_bytes()
+        journal.write_bytes(whole[:-9])
+        assert Search(SPACE, folder).next() is not None  # whose line does not join what is left of the last one
+        assert Search(SPACE, folder).next() is not None
+        journal.write_bytes(b"{" + whole)
+        with pytest.raises(ConfigError, match=r"search.journal is damaged, and the search cannot go on from it"):
+            Search(SPACE, folder)

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minigpt.errors import ConfigError
+from minigpt.errors import ConfigError, DataError
 from minigpt.layout import CONFIG
 from minigpt.output import as_json, echo
 from minigpt.ownership import is_run
@@ -133,7 +133,8 @@ def _config_file(given: Path) -> Path:
         near = near_path(given, (found.parent for found in given.parent.glob(f"*/{CONFIG}")))
         raise ConfigError(f"{given}: there is no such run, and no such file{near}")
     path = given / CONFIG if given.is_dir() else given
-    load_yaml(path, named="")
+    if not load_yaml(path, named="") and given.is_dir():
+        raise ConfigError(f"{path} is empty: the settings of this run are lost")
     return path
 
 
@@ -197,6 +198,8 @@ def make_workload(experiment: "Experiment", devices: int) -> "Workload":
 
     run, data, trainer = experiment.run, experiment.data, experiment.trainer
     text = look_ahead(data.prepare_options())
+    if text.train_tokens < 1:
+        raise DataError(f"{data.corpus}: the text is too short: it leaves no token to train on")
     return Workload(
         config=GPTConfig(vocab_size=padded_vocabulary(text.vocab_size, data.vocab_multiple), **experiment.model),
         optim=experiment.optim,

@@ -40,13 +40,18 @@ class Search:
 
         self._space = space
         self._folder = folder
-        self._study = optuna.create_study(
-            study_name=_NAME,
-            storage=_storage(folder.path),
-            direction=space.direction,
-            pruner=_PRUNERS[space.pruner](optuna.pruners),
-            load_if_exists=True,
-        )
+        journal = folder.path / JOURNAL
+        _drop_cut_line(journal)
+        try:
+            self._study = optuna.create_study(
+                study_name=_NAME,
+                storage=_storage(folder.path),
+                direction=space.direction,
+                pruner=_PRUNERS[space.pruner](optuna.pruners),
+                load_if_exists=True,
+            )
+        except (ValueError, LookupError, TypeError, AttributeError) as error:  # of lines that somebody has damaged
+            raise ConfigError(f"{journal} is damaged, and the search cannot go on from it: {error}") from error
         self._trials: dict[str, Any] = {}
         """Those that are at work, by the names of their cells."""
         self._reported: dict[str, int] = {}
@@ -120,6 +125,13 @@ def best_trial(folder: Path) -> tuple[str, float] | None:
         return None
     assert best.value is not None
     return f"trial={best.number:03}", best.value
+
+
+def _drop_cut_line(journal: Path) -> None:
+    """Remove a last line without its end, which a kill or a full disk has cut: the next would be joined to it."""
+    if journal.is_file() and (content := journal.read_bytes()) and not content.endswith(b"\n"):
+        with journal.open("r+b") as file:
+            file.truncate(content.rfind(b"\n") + 1)
 
 
 def _storage(folder: Path) -> Any:
