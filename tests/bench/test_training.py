@@ -37,7 +37,7 @@ def test_the_reported_share_is_that_of_the_rate(setting: Setting) -> None:
     rate = setting.tokens_per_step / bare.seconds[0]
     share = 100 * utilisation(bare.flops_per_token, rate, result.peak)
     shown = float(next(row for row in report.rows if row[0] == BARE)[4].split()[0].removesuffix("%"))
-    assert shown == pytest.approx(share, rel=0.01)
+    assert shown == pytest.approx(share, abs=0.06)
 
 
 def test_random_tokens_will_do(tmp_path: Path) -> None:
