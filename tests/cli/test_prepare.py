@@ -119,18 +119,6 @@ def test_another_text_in_the_folder_is_replaced_only_if_asked(
     assert (out / "notes.bin").read_text() == "mine"
 
 
-def test_what_was_begun_for_another_text_is_thrown_away_only_if_asked(
-    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    begun = tmp_path / "out" / ".work" / "0123456789abcdef-2"
-    begun.mkdir(parents=True)
-    words = ["prepare", "--corpus", str(corpus), "--out", str(tmp_path / "out"), "--tokenizer", "byte"]
-    assert main(words) == 1
-    assert "holds what was begun for another text or tokenizer; --overwrite" in capsys.readouterr().err
-    assert begun.is_dir()
-    assert main([*words, "--overwrite"]) == 0
-
-
 @pytest.mark.parametrize("files", [{"index.json": "{}", "a.bin": "mine"}, {".work/mine.txt": "mine"}])
 def test_a_folder_that_only_looks_like_ours_is_left_alone(
     files: dict[str, str], corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -91,8 +91,8 @@ def prepare(
 ) -> Prepared:
     """Write the corpus as shards into the folder `out`, and open them.
 
-    If `out` holds the result already, it is opened. Another prepared text there, or the beginning of one, is a
-    DataError; with `overwrite` it is replaced once the new one is whole.
+    If `out` holds the result already, it is opened. Another prepared text there is a DataError; with
+    `overwrite` it is replaced once the new one is whole.
     A run that was stopped, however hard, is taken up at the piece where it stopped. `tokenizer` is used instead of
     the one that the options name. DataError for whatever is wrong with the corpus, the tokenizer or the folder.
     """
@@ -325,7 +325,7 @@ _WORK_NAME = re.compile(r"[0-9a-f]{16}(-\d+)?")
 
 
 def _refuse_other(recipe: _Recipe, out: Path) -> None:
-    """Raise DataError for a folder with another prepared text, or with the beginning of one; a damaged one is none."""
+    """Raise DataError for a folder with another prepared text; one that is damaged or was only begun is none."""
     key = recipe.key()
     try:
         meta = read_index(out).get("meta") if is_prepared(out) else None
@@ -334,9 +334,6 @@ def _refuse_other(recipe: _Recipe, out: Path) -> None:
     if isinstance(meta, dict) and key not in meta.get("keys", ()):
         told = ", ".join(f"{name}={meta.get(name)}" for name in ("corpus", "tokenizer", "vocab_size"))
         raise DataError(f"{out}: holds another prepared text ({told}); --overwrite replaces it")
-    begun = [entry.name for entry in (out / ".work").glob("*") if _WORK_NAME.fullmatch(entry.name)]
-    if begun and not any(name.startswith(key[:16]) for name in begun):
-        raise DataError(f"{out}: holds what was begun for another text or tokenizer; --overwrite replaces it")
 
 
 def _work_folder(out: Path, key: str) -> Path:
