@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,6 +39,19 @@ def test_a_prepared_folder_stands_for_its_corpus(corpus_file: Path, tmp_path: Pa
     made = prepare(PrepareOptions(corpus=str(corpus_file), tokenizer="byte"), tmp_path / "made")
     found = look_ahead(PrepareOptions(corpus=str(tmp_path / "made"), tokenizer="byte"))
     assert (found.is_exact, found.train_tokens) == (True, made.train.n_tokens)
+
+
+@pytest.mark.parametrize("asked", [{"tokenizer": "bpe"}, {"tokenizer": "byte", "val_fraction": 0.2}])
+def test_a_prepared_folder_of_other_options_is_refused_as_fit_does(
+    corpus_file: Path, tmp_path: Path, asked: dict[str, Any]
+) -> None:
+    prepare(PrepareOptions(corpus=str(corpus_file), tokenizer="byte"), tmp_path / "made")
+    options = PrepareOptions(corpus=str(tmp_path / "made"), **asked)
+    with pytest.raises(DataError, match="made: prepared with") as refused:
+        prepare_cached(options)
+    with pytest.raises(DataError) as planned:
+        look_ahead(options)
+    assert str(planned.value) == str(refused.value)
 
 
 def test_a_corpus_that_must_be_downloaded_first_is_known_by_its_size(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from minigpt.text.compression import is_compressed
 from minigpt.text.corpus import SHAKESPEARE_BYTES, Corpus, needs_network, open_corpus
 from minigpt.text.identity import DataIdentity
 from minigpt.text.options import LEAST_BPE_VOCABULARY, PrepareOptions
-from minigpt.text.prepare import check_round_trip, find_prepared, refuse_loss
+from minigpt.text.prepare import check_round_trip, find_prepared, prepare_cached, refuse_loss
 from minigpt.text.prepared import is_prepared, loss_of, read_index
 from minigpt.text.shards import open_shard
 from minigpt.text.splitting import held_out
@@ -64,6 +64,8 @@ def look_ahead(options: PrepareOptions) -> TextOutlook:
 
     Raises DataError where there is neither a corpus nor an estimate of it.
     """
+    if is_prepared(Path(options.corpus).expanduser()):
+        return _counted(prepare_cached(options).folder, options, None)  # what fit does, and refuses
     corpus = None if needs_network(options.corpus) else _corpus(options)
     if corpus is None or corpus.unread_bytes <= _READ_AT_MOST:
         folder = _find(options)
