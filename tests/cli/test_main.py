@@ -192,3 +192,12 @@ def test_interrupt_while_an_object_is_deleted_is_not_lost(monkeypatch: pytest.Mo
     monkeypatch.setattr(sys, "unraisablehook", module._interrupt_again)
     with pytest.raises(KeyboardInterrupt):
         delete()
+
+
+@pytest.mark.parametrize(("value", "after"), [("", None), ("abc", None), ("-1", None), ("1", "1")])
+def test_a_rank_that_is_no_number_means_nothing(value: str, after: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lightning reads it as a number when it is imported, and would end in a traceback."""
+    monkeypatch.setenv("RANK", value)
+    monkeypatch.setenv("SLURM_PROCID", value)
+    assert main(["fit", "--trainer.max_stepz", "3"]) == 2
+    assert (os.environ.get("RANK"), os.environ.get("SLURM_PROCID")) == (after, after)

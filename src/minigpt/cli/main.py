@@ -48,6 +48,9 @@ _OTHER_NAMES = (
 )
 """What other projects call a command: only ever used to suggest the right one."""
 
+_RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+"""Environment variables that lightning reads as numbers when it is imported: `RANK=` would be a traceback there."""
+
 LONG = {"fit", "sweep"}
 """Commands whose work goes on when nobody reads what they say."""
 
@@ -133,6 +136,9 @@ def _dispatch(words: list[str]) -> int:
     if name not in COMMANDS:
         known = f", did you mean {_OTHER_NAMES[name]}?" if name in _OTHER_NAMES else did_you_mean(name, COMMANDS)
         raise ConfigError(f"unknown command {name}{known or ': ' + ', '.join(COMMANDS)}")
+    for variable in _RANKS:
+        if not os.environ.get(variable, "0").isdecimal():
+            del os.environ[variable]
     command = importlib.import_module(module_name(name))
     if hasattr(command, "main"):  # the keys of a config are its options, which argparse alone cannot express
         return int(command.main(rest))
