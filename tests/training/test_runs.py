@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from minigpt.errors import CheckpointError, ConfigError
-from minigpt.ownership import write_mark
+from minigpt.errors import ConfigError
+from minigpt.ownership import strangers, write_mark
+from minigpt.training.last import find_family
 from minigpt.training.provenance import describe
-from minigpt.training.runs import newest_run, take_folder, write_run
+from minigpt.training.runs import set_aside, take_folder, write_run
 
 
 def test_names_are_taken_in_order(tmp_path: Path) -> None:
@@ -16,28 +17,16 @@ def test_names_are_taken_in_order(tmp_path: Path) -> None:
     assert names == ["a", "a-2", "a-3"]
 
 
-def test_newest_is_the_highest_number_not_the_last_letter(tmp_path: Path) -> None:
-    for name in ("a", "a-2", "a-10", "a-b", "ab", "a-3", "a-11"):
+def test_the_family_of_a_name_is_the_highest_number_first(tmp_path: Path) -> None:
+    for name in ("a", "a-2", "a-10", "a-b", "ab", "a-3", "a-11", "a-4"):
         (tmp_path / name).mkdir()
         if name != "a-3":  # a folder that is no run
-            (tmp_path / name / "config.yaml").write_text("run: {name: a}")
+            (tmp_path / name / "config.yaml").write_text(f"run: {{name: {'a-4' if name == 'a-4' else 'a'}}}")
         if name != "a-11":  # nor is one with a config of somebody else's
             write_mark(tmp_path / name, "run")
-    assert newest_run(tmp_path, "a").name == "a-10"
-
-
-def test_run_that_is_named_like_a_second_one_is_another(tmp_path: Path) -> None:
-    for name in ("exp", "exp-2"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "config.yaml").write_text(f"run: {{name: {name}}}")
-        write_mark(tmp_path / name, "run")
-    assert newest_run(tmp_path, "exp").name == "exp"
-    assert newest_run(tmp_path, "exp-2").name == "exp-2"
-
-
-def test_no_run_of_that_name(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=rf"there is no run base in {tmp_path / 'none'}"):
-        newest_run(tmp_path / "none", "base")
+    assert [folder.name for folder in find_family(tmp_path, "a")] == ["a-10", "a-2", "a"]
+    assert [folder.name for folder in find_family(tmp_path, "a-4")] == ["a-4"]
+    assert [folder.name for folder in find_family(tmp_path, "a-2")] == ["a-2"]
 
 
 def test_root_that_is_a_file(tmp_path: Path) -> None:
@@ -58,3 +47,18 @@ def test_provenance_is_plain_values() -> None:
     assert json.loads(json.dumps(facts)) == facts
     assert facts["command"] == "minigpt fit --run.name 'two words'"
     assert facts["machine"]["cores"] >= 1
+
+
+def test_nothing_is_lost_where_a_run_begins_anew(tmp_path: Path) -> None:
+    assert set_aside(tmp_path) is None
+    for number in (1, 2):
+        write_run(tmp_path, config_yaml=f"n: {number}\n", tokenizer_json="{}", provenance={})
+        (tmp_path / "metrics.csv").write_text(f"step,val/loss\n{number},2.0\n")
+        (tmp_path / f"events.out.tfevents.{number}").write_text("events")
+        earlier = set_aside(tmp_path)
+        assert earlier == tmp_path / f"earlier-{number}"
+        kept = {path.name: path.read_text() for path in earlier.iterdir()}
+        assert kept["config.yaml"] == f"n: {number}\n"
+        assert kept["metrics.csv"] == f"step,val/loss\n{number},2.0\n"
+        assert f"events.out.tfevents.{number}" in kept
+    assert strangers(tmp_path) == []

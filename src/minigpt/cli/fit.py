@@ -7,14 +7,16 @@ from collections.abc import Sequence
 def main(argv: Sequence[str]) -> int:
     """Check the command line, then import lightning, then train; gives the exit code."""
     from minigpt.cli.parsing import build_parser, check, parse
+    from minigpt.cli.resume import resumed
 
     if not argv or "-h" in argv or "--help" in argv:
         build_parser().print_help(sys.stdout)
         return 0
+    words, folder = resumed(argv)
     if not any(word.startswith("--print_config") for word in argv):
-        check(argv)
-    experiment, ckpt_path = parse(argv)
+        check(words)
+    experiment, ckpt_path = parse(words)
 
     from minigpt.training.fit import fit
 
-    return fit(experiment, ckpt_path=ckpt_path, command=["minigpt", "fit", *argv])
+    return fit(experiment, ckpt_path=ckpt_path, resume=folder, command=["minigpt", "fit", *argv])

@@ -148,8 +148,11 @@ def build_parser(trainer: type | None = None) -> ArgumentParser:
     set_dumper("yaml", dump)
     parser = _Parser(
         prog="minigpt fit",
-        usage="minigpt fit --config FILE [--GROUP.KEY VALUE ...] [--ckpt_path last]",
-        description="Train a GPT. Every key of the YAML is an option too, and an option wins over the YAML.",
+        usage="minigpt fit --config FILE [--GROUP.KEY VALUE ...] [--ckpt_path last | RUN | FILE]\n"
+        "       minigpt fit --resume RUN [--GROUP.KEY VALUE ...]",
+        description="Train a GPT. Every key of the YAML is an option too, and an option wins over the YAML. "
+        "--resume RUN goes on with that very run, in its folder and by its own config.yaml: RUN is its folder, its "
+        "name under runs/, or its newest checkpoint.",
         parser_mode=_MODE,
         exit_on_error=False,
         default_env=False,
@@ -159,7 +162,8 @@ def build_parser(trainer: type | None = None) -> ArgumentParser:
         "--ckpt_path",
         type=str | None,
         default=None,
-        help="last: go on with the newest run of this name, in its folder; FILE: begin a new run from that checkpoint.",
+        help="last: go on with the newest run of this experiment, in its folder; RUN or FILE: begin a new run from its "
+        "last checkpoint, or from that one.",
     )
     parser.add_argument(
         "--seed_everything", type=int, default=1337, help="Seed of the weights, the batches and the dropout."

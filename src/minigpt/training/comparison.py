@@ -12,9 +12,9 @@ from torch import Tensor
 
 from minigpt.checkpoint import Checkpoint
 from minigpt.metrics_csv import read_metrics
+from minigpt.training.changes import flatten
 from minigpt.training.curves import WALL_CLOCK
 from minigpt.training.guard import DivergenceGuard
-from minigpt.training.resume import flatten
 
 _NOT_COMPARED = {"minigpt.provenance", "minigpt.yaml", "minigpt.texts"}
 """They say where and when, and are shown as such; older checkpoints have no texts, and the fingerprint covers them."""

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import lightning.pytorch as pl
 import numpy as np
@@ -19,6 +20,7 @@ from minigpt.text.prepared import Prepared
 from minigpt.text.protocol import with_special_tokens
 from minigpt.training.config import Experiment
 from minigpt.training.datamodule import TokenDataModule
+from minigpt.training.last import resume_command
 from minigpt.training.memory import check_memory
 from minigpt.training.module import GPTModule
 from minigpt.training.quiet import quiet
@@ -32,12 +34,14 @@ def fit(
     experiment: Experiment,
     *,
     ckpt_path: str | None = None,
+    resume: Path | None = None,
     command: Sequence[str] = ("fit",),
     console: Console | None = None,
     prepared: Prepared | None = None,
 ) -> int:
     """Train; gives the exit code: 0, or 128 + the number of the signal that stopped the run.
 
+    `resume` is the folder of a run to go on with, whatever its name; `ckpt_path` says what else to begin from.
     `prepared` is data at hand; without it the experiment's corpus is prepared, in the tokens of its checkpoint.
     The folder is taken only when all else is ready, so that a mistake leaves none behind.
     """
@@ -50,10 +54,14 @@ def fit(
         console.print(note)
     for name in ignored_variables(os.environ):
         console.print(f"{name} has no effect: settings come from the config and the command line alone")
-    start = find_start(experiment, ckpt_path)
+    start = find_start(experiment, ckpt_path, resume)
     max_steps = experiment.trainer["max_steps"]
     if start.step >= max_steps:
-        console.print(f"{start.folder or ckpt_path} has done its {max_steps:,} steps: raise trainer.max_steps to go on")
+        how = f": {resume_command(start.folder)} --trainer.max_steps N" if start.folder else ""
+        console.print(
+            f"{start.folder or ckpt_path} has done its {max_steps:,} steps: raise trainer.max_steps to go on{how}",
+            highlight=False, markup=False,
+        )  # fmt: skip
         return 0
     prepared = with_start_tokens(prepared or prepare(experiment, start, console), start)
     config = model_config(experiment, prepared, start)

@@ -16,6 +16,7 @@ from minigpt.errors import CheckpointError, TrainingError
 from minigpt.layout import CHECKPOINTS, step_paths
 from minigpt.text.tokenizers import Tokenizer
 from minigpt.training.config import DivergencePolicy
+from minigpt.training.last import resume_command
 from minigpt.training.module import GPTModule
 from minigpt.training.observed import Observed, bundle_of, observe
 from minigpt.training.position import EveryStep
@@ -210,5 +211,5 @@ def reading_waits(device: torch.device) -> bool:
 def _advice(lr: float, run: Path) -> str:
     lower = f"(optim.lr={lr:g}): lower optim.lr or trainer.gradient_clip_val, and"
     if step_paths(run / CHECKPOINTS):
-        return f"{lower} go on from the last checkpoint, written before, with --ckpt_path last"
+        return f"{lower} go on from the last checkpoint, written before: {resume_command(run)}"
     return f"{lower} begin anew: no checkpoint was written yet"

@@ -14,9 +14,10 @@ from minigpt.model.sizes import parameter_count
 from minigpt.output import write_text
 from minigpt.text.corpus import corpus_name
 from minigpt.text.prepared import Prepared
+from minigpt.training.changes import Changes
 from minigpt.training.checkpoints import Checkpoints
 from minigpt.training.config import Experiment
-from minigpt.training.resume import Changes, Start
+from minigpt.training.resume import Start
 
 _LABEL = 9
 """Columns of the names that stand before what is said."""

@@ -1,30 +1,21 @@
 """What a run begins from: nothing, weights of elsewhere, the newest checkpoint of its own folder, or one of another
 run."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from minigpt.checkpoint import Checkpoint, find_checkpoint, read_checkpoint
 from minigpt.errors import CheckpointError, ConfigError
-from minigpt.layout import BEST_NAME, step_paths
+from minigpt.layout import BEST_NAME, CONFIG, PROVENANCE, step_paths
 from minigpt.model.config import GPTConfig
+from minigpt.training.changes import Changes, folder_changes, other_experiment, run_settings
 from minigpt.training.config import Experiment
-from minigpt.training.runs import newest_run
+from minigpt.training.last import changes_text, last_run, resume_command
 
 _FREE_MODEL_KEYS = frozenset({"dropout", "attention", "zero_init"})
 """What may change on resume: neither touches the shape or the meaning of a weight."""
-
-_NAMES_OF_A_RUN = frozenset({"run.name", "run.root", "run.init_from"})
-"""What says where a run lives or where it came from, not what it does."""
-
-_LATER_SETTINGS = {"data.allow_lossy_tokenizer": False}
-"""What configs mean that were written before there was a setting."""
-
-Changes = dict[str, tuple[Any, Any]]
-"""Key of the config -> (its value then, its value now)."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +28,8 @@ class Start:
     """Whether only the model is taken from the checkpoint: the optimizer, the step and the data begin anew."""
     passed_over: tuple[str, ...] = ()
     """Why newer checkpoints than this one could not be used, a line each."""
+    changes: Changes = field(default_factory=dict)
+    """What the config of a folder that begins anew had otherwise."""
 
     @property
     def step(self) -> int:
@@ -49,19 +42,22 @@ class Start:
         return None if self.weights_only else self.checkpoint
 
 
-def find_start(experiment: Experiment, ckpt_path: str | None) -> Start:
-    """What `--ckpt_path` means: nothing; `last`, the newest run of this name; or a file or a run to branch from.
+def find_start(experiment: Experiment, ckpt_path: str | None, resume: Path | None = None) -> Start:
+    """Where to begin: in the folder `resume` of a run, or by what `--ckpt_path` means: nothing; `last`, the newest run
+    of this experiment; or a file or a run to branch from.
 
     A checkpoint that has no optimizer, as an imported one, lends its weights only, and so does `run.init_from`, which
     holds for a new run.
     """
     init_from = experiment.run.init_from
+    if resume is not None:
+        return _go_on(experiment, resume, named=True)
     if ckpt_path is None:
         return Start(read_checkpoint(find_checkpoint(init_from)), weights_only=True) if init_from else Start()
     if not ckpt_path:
         raise ConfigError("--ckpt_path='' must be last, a checkpoint or a run")
     if ckpt_path == "last":
-        return _last(newest_run(Path(experiment.run.root), experiment.run.name))
+        return _go_on(experiment, last_run(experiment), named=False)
     if init_from:
         raise ConfigError(
             f"run.init_from={init_from} and --ckpt_path {ckpt_path} both say where to begin: leave one out"
@@ -70,8 +66,37 @@ def find_start(experiment: Experiment, ckpt_path: str | None) -> Start:
     return Start(checkpoint, weights_only=not checkpoint.resumable)
 
 
-def _last(folder: Path) -> Start:
-    """The newest checkpoint of a run that is whole. A run that was killed before its first one begins anew."""
+def _go_on(experiment: Experiment, folder: Path, *, named: bool) -> Start:
+    """From the newest whole checkpoint of the run in `folder`; `named`: by the user, and not found by its name.
+
+    Without a checkpoint it begins anew, and what is done stays so: neither for another experiment, but where the user
+    has named that folder.
+    """
+    checkpoint, passed_over = _newest(folder)
+    differs = {} if named else other_experiment(experiment, folder)
+    if differs and (checkpoint is None or checkpoint.step >= experiment.trainer["max_steps"]):
+        state = "no checkpoint yet" if checkpoint is None else f"done its {checkpoint.step:,} steps"
+        raise ConfigError(
+            f"--ckpt_path last: {folder} is another experiment ({changes_text(differs)}) and has {state}: leave out "
+            f"--ckpt_path for a new run, or {resume_command(folder)} goes on with it"
+        )
+    if checkpoint is None and not named and not run_settings(folder):
+        raise CheckpointError(f"--ckpt_path last: {folder} has no checkpoint yet, and its {CONFIG} cannot be read")
+    if checkpoint is not None:
+        return Start(checkpoint, folder, passed_over=passed_over)
+    changes, init_from = folder_changes(experiment, folder), experiment.run.init_from
+    if init_from:
+        return Start(read_checkpoint(find_checkpoint(init_from)), folder, weights_only=True, changes=changes)
+    if parent := _parent(folder):
+        raise CheckpointError(
+            f"{folder} began from {parent} and has no checkpoint of its own yet: "
+            f"--ckpt_path {parent} begins there again"
+        )
+    return Start(folder=folder, changes=changes)
+
+
+def _newest(folder: Path) -> tuple[Checkpoint | None, tuple[str, ...]]:
+    """The newest checkpoint of a run that is whole, and why newer ones are not; None: there is none yet."""
     paths = [*reversed(step_paths(folder / "checkpoints")), folder / "checkpoints" / BEST_NAME]
     reasons: list[str] = []
     for path in paths:
@@ -86,10 +111,19 @@ def _last(folder: Path) -> Start:
             raise CheckpointError(
                 f"{path}: holds weights but no optimizer and no position: training cannot go on from it"
             )
-        return Start(checkpoint, folder, passed_over=tuple(reasons))
+        return checkpoint, tuple(reasons)
     if reasons:
-        raise CheckpointError(f"--ckpt_path last: {folder} has no checkpoint that is whole; the newest: {reasons[0]}")
-    return Start(folder=folder)
+        raise CheckpointError(f"{folder} has no checkpoint that is whole; the newest: {reasons[0]}")
+    return None, ()
+
+
+def _parent(folder: Path) -> str:
+    """The checkpoint that the run began from, by the record of its first session; empty: it began from nothing."""
+    try:
+        first = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))["sessions"][0]
+        return str(first.get("parent") or "")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return ""
 
 
 def check_same_model(config: GPTConfig, checkpoint: Checkpoint) -> None:
@@ -121,32 +155,6 @@ def data_changes(experiment: Experiment, checkpoint: Checkpoint) -> Changes:
         for key, value in now.items()
         if key not in free and checkpoint.data.get(key) != value
     }
-
-
-def config_changes(experiment: Experiment, checkpoint: Checkpoint) -> Changes:
-    """Every key of the config whose value is another than when `checkpoint` was written; empty if that is not known."""
-    if not checkpoint.yaml:
-        return {}
-    then, now = (_LATER_SETTINGS | _settings(text) for text in (checkpoint.yaml, experiment.yaml))
-    keys = [key for key in {**now, **then} if key not in _NAMES_OF_A_RUN]
-    return {key: (then.get(key), now.get(key)) for key in keys if then.get(key) != now.get(key)}
-
-
-def _settings(text: str) -> dict[str, Any]:
-    """The keys and values of a config; none if it is not one, as a checkpoint of strangers may hold anything."""
-    try:
-        values = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, AttributeError, LookupError, RecursionError):
-        return {}
-    return flatten(values) if isinstance(values, dict) else {}
-
-
-def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
 
 
 def _plain(value: Any) -> str:

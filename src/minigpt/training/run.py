@@ -21,6 +21,7 @@ from minigpt.ownership import is_run_file
 from minigpt.run_state import TAKEN
 from minigpt.text.prepared import Prepared
 from minigpt.training.card import RunCard
+from minigpt.training.changes import config_changes
 from minigpt.training.checkpoints import Checkpoints
 from minigpt.training.clock import TrainingClock
 from minigpt.training.config import Experiment
@@ -29,6 +30,7 @@ from minigpt.training.datamodule import TokenDataModule
 from minigpt.training.early_end import FreshTimers, early_end
 from minigpt.training.failures import in_one_line
 from minigpt.training.guard import DivergenceGuard
+from minigpt.training.last import resume_command
 from minigpt.training.lean import GarbageCollector, garbage_on_demand, without_empty_hooks
 from minigpt.training.loop import StepLoop
 from minigpt.training.metrics_file import MetricsFile
@@ -36,8 +38,8 @@ from minigpt.training.module import GPTModule
 from minigpt.training.progress import ProgressBar
 from minigpt.training.provenance import describe, describe_trainer
 from minigpt.training.report import print_end, print_start, tokens_per_step
-from minigpt.training.resume import Changes, Start, config_changes
-from minigpt.training.runs import give_back, record_end, take_folder, write_run
+from minigpt.training.resume import Start
+from minigpt.training.runs import give_back, record_end, set_aside, take_folder, write_run
 from minigpt.training.samples import Samples
 from minigpt.training.slurm import requeue, warning_signal
 from minigpt.training.stop import StopOnSignal, Stopped
@@ -70,6 +72,8 @@ class Run:
         self.prepared = prepared
         self.start = start
         self.console = console
+        self.changes = config_changes(experiment, start.resumed) if start.resumed else start.changes
+        """What is otherwise than in the checkpoint, or in the folder, that this run goes on with."""
         self.provenance = {
             **describe(command),
             "data_fingerprint": prepared.fingerprint,
@@ -78,7 +82,7 @@ class Run:
             "from_step": start.step,
             "parent": str(start.checkpoint.path) if start.checkpoint else None,
             "weights_only": start.weights_only,
-            "changes": {key: list(values) for key, values in self._changes().items()},
+            "changes": {key: list(values) for key, values in self.changes.items()},
         }
         self.early: str | None = None
         """Why and where training ended before its last step."""
@@ -117,6 +121,7 @@ class Run:
 
     def _train(self, module: GPTModule, data: TokenDataModule) -> int:
         if self.world.is_main:
+            self._set_aside()
             write_run(
                 self.folder,
                 config_yaml=self.experiment.yaml,
@@ -131,7 +136,7 @@ class Run:
             device=self._device(),
             folder=self.folder,
             start=self.start,
-            changes=self._changes(),
+            changes=self.changes,
         )
         if self.world.is_main:  # the others hold no lock, and may not even know which folder this run took
             for name in ("", CHECKPOINTS, DIVERGENCES):
@@ -148,7 +153,9 @@ class Run:
                 self.trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
         except Stopped as stopped:
             self.trainer.profiler.describe()  # type: ignore[attr-defined]  # Lightning does so at a last step alone
-            self.console.print(f"{stopped}; its checkpoint is written: --ckpt_path last goes on", highlight=False)
+            self.console.print(
+                f"{stopped}; its checkpoint is written: {resume_command(self.folder)} goes on", highlight=False
+            )
             if stopped.signal_number == self.stop.warning and self.world.is_main and (line := requeue(self.world)):
                 self.console.print(line, highlight=False)
             return 128 + stopped.signal_number
@@ -174,9 +181,6 @@ class Run:
         prompt = self.experiment.run.sample_prompt
         print_end(self.console, self.folder, self.checkpoints, self.samples.latest, prompt)
 
-    def _changes(self) -> Changes:
-        return config_changes(self.experiment, self.start.resumed) if self.start.resumed else {}
-
     def _take_folder(self) -> Path:
         """The folder to go on in or a new one; only the first process takes it, and the others never write."""
         run = self.experiment.run
@@ -187,6 +191,14 @@ class Run:
         if self.start.folder is None and folder != wanted:
             self.console.print(f"{wanted} is taken by an earlier run: this one is {folder}", highlight=False)
         return folder
+
+    def _set_aside(self) -> None:
+        """Keep what a run that begins anew in its folder had written there."""
+        if self.start.folder is not None and self.start.resumed is None:
+            earlier = set_aside(self.folder)
+            kept = f"; what it had written is in {earlier}" if earlier else ""
+            line = f"{self.folder} has no checkpoint yet: beginning anew{kept}"
+            self.console.print(line, highlight=False, markup=False)
 
     def _described(self) -> dict[Path, bytes]:
         """The files that say what a run is, as they are before this session."""
@@ -281,7 +293,7 @@ class Run:
         wanted = self.experiment.trainer.get("logger")
         if wanted is False:
             return []
-        resume_step = self.start.step if self.start.folder and self.world.is_main else None
+        resume_step = self.start.step if self.start.folder and self.start.resumed and self.world.is_main else None
         ours = [RunTensorBoard(self.folder, resume_step), MetricsFile(self.folder / METRICS, resume_step)]
         return [*ours, *(listed(wanted) if wanted is not True else [])]
 

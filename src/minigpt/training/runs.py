@@ -2,16 +2,13 @@
 
 import contextlib
 import json
-import re
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from minigpt.errors import CheckpointError, ConfigError, did_you_mean
+from minigpt.errors import ConfigError
 from minigpt.files import atomic_write
-from minigpt.layout import CHECKPOINTS, CONFIG, DIVERGENCES, PROVENANCE, TOKENIZER
-from minigpt.ownership import MARK, is_run, is_run_file, write_mark
+from minigpt.layout import CHECKPOINTS, CONFIG, DIVERGENCES, METRICS, PROVENANCE, TOKENIZER
+from minigpt.ownership import MARK, is_run_file, write_mark
 
 
 def take_folder(root: Path, name: str) -> Path:
@@ -45,37 +42,25 @@ def give_back(folder: Path) -> None:
         folder.rmdir()
 
 
-def newest_run(root: Path, name: str) -> Path:
-    """The folder of that name with the highest number; raises CheckpointError if there is none.
+def set_aside(folder: Path) -> Path | None:
+    """Move the curves of a run that begins anew into `earlier-1` (or -2, ...) inside its folder, its config copied.
 
-    A run that was named `exp-2` is not the second run of the name `exp`: its own config tells them apart.
+    Gives that folder; None where nothing is written yet.
     """
-    pattern = re.compile(re.escape(name) + r"(?:-(\d+))?")
-    found = {folder: pattern.fullmatch(folder.name) for folder in root.glob("*") if _is_run(folder, name)}
-    numbered = {folder: int(match[1] or 1) for folder, match in found.items() if match}
-    if not numbered:
-        near = did_you_mean(name, [path.parent.name for path in root.glob(f"*/{CONFIG}")])
-        raise CheckpointError(f"--ckpt_path last: there is no run {name} in {root}{near}")
-    return max(numbered, key=lambda folder: numbered[folder])
-
-
-def _is_run(folder: Path, name: str) -> bool:
-    """Whether a run of that name lives in `folder`."""
-    if not is_run(folder):
-        return False
-    try:
-        return bool(yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))["run"]["name"] == name)
-    except (OSError, LookupError, TypeError, ValueError, AttributeError, RecursionError, yaml.YAMLError):
-        return False
-
-
-def record_end(folder: Path, **why: str) -> None:
-    """Write into the provenance of the run's last session why it ended, the last line of it."""
-    path = folder / PROVENANCE
-    with contextlib.suppress(OSError, ValueError, LookupError):  # who sees the run end is told anyway
-        content = json.loads(path.read_text(encoding="utf-8"))
-        content["sessions"][-1] |= {name: text.strip().splitlines()[-1].strip() for name, text in why.items()}
-        atomic_write(path, json.dumps(content, indent=2) + "\n")
+    curves = [path for path in (folder / METRICS, *sorted(folder.glob("events.out.tfevents.*"))) if path.exists()]
+    if not curves and not (folder / TOKENIZER).exists():
+        return None
+    number = 1
+    while (folder / f"earlier-{number}").exists():
+        number += 1
+    earlier = folder / f"earlier-{number}"
+    earlier.mkdir()
+    for name in (CONFIG, TOKENIZER):
+        if (folder / name).exists():
+            atomic_write(earlier / name, (folder / name).read_bytes())
+    for path in curves:
+        path.rename(earlier / path.name)
+    return earlier
 
 
 def write_run(folder: Path, *, config_yaml: str, tokenizer_json: str, provenance: dict[str, Any]) -> None:
@@ -85,3 +70,12 @@ def write_run(folder: Path, *, config_yaml: str, tokenizer_json: str, provenance
     atomic_write(folder / CONFIG, config_yaml)
     atomic_write(folder / TOKENIZER, tokenizer_json)
     atomic_write(path, json.dumps({"sessions": [*sessions, provenance]}, indent=2) + "\n")
+
+
+def record_end(folder: Path, **why: str) -> None:
+    """Write into the provenance of the run's last session why it ended, the last line of it."""
+    path = folder / PROVENANCE
+    with contextlib.suppress(OSError, ValueError, LookupError):  # who sees the run end is told anyway
+        content = json.loads(path.read_text(encoding="utf-8"))
+        content["sessions"][-1] |= {name: text.strip().splitlines()[-1].strip() for name, text in why.items()}
+        atomic_write(path, json.dumps(content, indent=2) + "\n")

@@ -102,7 +102,7 @@ def verify(stretch: Stretch, experiment: Experiment, scratch: Path, left_out: Co
     with contextlib.suppress(_Reached), warnings.catch_warnings():
         # Lightning warns of states in the checkpoint that belong to no callback: they are left out on purpose.
         warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint.*")
-        fit(again, ckpt_path="last" if stretch.begin else None, console=console(quiet=True))
+        fit(again, resume=folder if stretch.begin else None, console=console(quiet=True))
     if not find_world(experiment.trainer).is_main:
         return None
     path = folder / "checkpoints" / step_name(stretch.end.step)

@@ -1,0 +1,106 @@
+"""`minigpt fit --resume RUN`: which folder is meant, and the words of a command line that goes on with it."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from minigpt.errors import CheckpointError, ConfigError, did_you_mean
+from minigpt.layout import CHECKPOINTS, CONFIG, step_paths
+from minigpt.ownership import is_run
+
+OPTION = "--resume"
+_REFUSED = {"--config": "it goes on by that run's own config.yaml", "--ckpt_path": "it says where to begin"}
+
+
+def resumed(argv: Sequence[str]) -> tuple[list[str], Path | None]:
+    """The words with a run's own config.yaml in place of `--resume RUN`, and its folder; None: it is not among them.
+
+    Raises ConfigError for words that contradict it, CheckpointError for what is no run.
+    """
+    words = list(argv)
+    places = [place for place, word in enumerate(words) if word == OPTION or word.startswith(f"{OPTION}=")]
+    if not places:
+        return words, None
+    if len(places) > 1:
+        raise ConfigError(f"{OPTION} stands twice: one run is gone on with")
+    place = places[0]
+    _, equals, value = words[place].partition("=")
+    rest = words[:place] + words[place + (1 if equals else 2) :]
+    if not equals:
+        value = words[place + 1] if place + 1 < len(words) else ""
+    if not value or (not equals and value.startswith("--")):
+        raise ConfigError(f"{OPTION} needs the folder of a run, as in {OPTION} runs/base")
+    folder = find_run(Path(value))
+    kept = _without_agreeing(rest, folder)
+    return ["--config", str(folder / CONFIG), *_names(folder), *kept], folder
+
+
+def find_run(path: Path) -> Path:
+    """The run's folder that a folder, a bare name under runs/, or its newest checkpoint means."""
+    if not path.exists() and len(path.parts) == 1 and (Path("runs") / path).exists():
+        path = Path("runs") / path
+    if not path.exists():
+        beside = [each.name for each in path.parent.glob("*") if is_run(each)]
+        raise CheckpointError(f"{OPTION} {path}: there is no such run{did_you_mean(path.name, beside)}")
+    inside = path.absolute().parent if path.is_file() else path.absolute()
+    folder = (path.parent if path.is_file() else path).parent if inside.name == CHECKPOINTS else path
+    if folder.is_file() or not is_run(folder):
+        raise CheckpointError(f"{OPTION} {path}: it is no run of minigpt's")
+    if not (folder / CONFIG).is_file():
+        raise CheckpointError(f"{OPTION} {path}: {folder} has no {CONFIG}, by which it would go on")
+    if path.is_file():
+        _check_newest(path, folder)
+    return folder
+
+
+def _check_newest(path: Path, folder: Path) -> None:
+    """Going on in place from an older checkpoint would write over what came after it."""
+    steps = step_paths(folder / CHECKPOINTS)
+    if steps and not path.samefile(steps[-1]):  # the best one may be another name of it
+        raise ConfigError(
+            f"{OPTION} {path}: not the newest checkpoint of {folder}, which is {steps[-1].name}: {OPTION} {folder} "
+            f"goes on from that one, and --ckpt_path {path} begins a new run from yours"
+        )
+
+
+def _names(folder: Path) -> list[str]:
+    """What the config must say of a run that was renamed or moved since it was written."""
+    from minigpt.cli.keys import load_yaml
+
+    run = load_yaml(folder / CONFIG, named="").get("run")
+    name = str(run.get("name")) if isinstance(run, dict) else ""
+    root = str(run.get("root")) if isinstance(run, dict) else ""
+    whole = folder.resolve()
+    if re.fullmatch(re.escape(name) + r"(-\d+)?", whole.name) is None:
+        name = whole.name
+    if not Path(root).is_dir() or not Path(root).samefile(whole.parent):
+        root = str(folder.parent if folder.name == whole.name else whole.parent)
+    return [f"--run.name={name}", f"--run.root={root}"]
+
+
+def _without_agreeing(words: Sequence[str], folder: Path) -> list[str]:
+    """The words without those that say what is so of the run's place and name; ConfigError for a contradiction."""
+    kept: list[str] = []
+    waiting = list(words)
+    while waiting:
+        word = waiting.pop(0)
+        option, equals, value = word.partition("=")
+        if option not in {*_REFUSED, "--run.name", "--run.root"}:
+            kept.append(word)
+            continue
+        if not equals:
+            value = waiting.pop(0) if waiting else ""
+        if not _agrees(option, value, folder):
+            why = _REFUSED.get(option, "it names the folder")
+            raise ConfigError(f"{OPTION} {folder} and {option} {value} do not go together: {why}; leave one out")
+    return kept
+
+
+def _agrees(option: str, value: str, folder: Path) -> bool:
+    whole = folder.resolve()
+    if option == "--ckpt_path":
+        return value == "last"
+    if option == "--run.name":
+        return value == whole.name
+    path = Path(value)
+    return path.exists() and path.samefile(whole / CONFIG if option == "--config" else whole.parent)
