@@ -1,18 +1,22 @@
 """A run folder's records: what they say, and what is said of damaged ones."""
 
 import json
+import math
 import os
 import re
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from helpers import tiny_config, tiny_tokenizer, write_checkpoint
 from study.folders import write_run
 
 from minigpt.errors import CheckpointError
 from minigpt.model.sizes import parameter_count
 from minigpt.records import find_runs, flat_settings, folder_bytes, read_run
 from minigpt.run_state import is_locked
+from minigpt.study.compare import compare
+from minigpt.study.runs import list_runs
 from minigpt.text.tokenizers import CharTokenizer
 
 
@@ -168,3 +172,50 @@ def test_a_config_without_groups_is_damaged(text: str, told: str, tmp_path: Path
     (folder / "config.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(CheckpointError, match=f"config.yaml is damaged: {told}"):
         read_run(folder)
+
+
+def cut_run(folder: Path, lost_bytes: int, *, header: float | None = 2.0, whole: bool = True) -> Path:
+    """A finished run whose metrics.csv lost its end; its checkpoint of step 40 says what the loss was."""
+    write_run(folder, [3.0, 2.5, 2.2, 2.0])
+    metrics = folder / "metrics.csv"
+    metrics.write_bytes(metrics.read_bytes()[:-lost_bytes])
+    last = folder / "checkpoints" / "step=00000040.ckpt"
+    if whole:
+        tokenizer = tiny_tokenizer("byte")
+        write_checkpoint(last, tiny_config(tokenizer.vocab_size), tokenizer, step=40, val_loss=header)
+    return folder
+
+
+@pytest.mark.parametrize("lost", [1, 9, 60, 150])
+def test_the_last_row_is_not_the_last_step(tmp_path: Path, lost: int) -> None:
+    """A cut row, and lost rows: the loss of the last step is the one that its checkpoint has."""
+    record = read_run(cut_run(tmp_path / "a", lost))
+    assert record.state == "finished"
+    assert record.metrics[40]["val/loss"] == 2.0
+    assert record.metrics[40]["val/bits_per_byte"] == pytest.approx(2.0 / math.log(2))
+    assert record.note == "metrics.csv ends before the validation of step 40, which is taken from step=00000040.ckpt"
+    listed = next(run for run in list_runs(tmp_path) if run.name == "a")
+    assert (listed.loss, listed.note) == (2.0, record.note)
+
+
+def test_a_last_loss_that_nobody_has_is_unknown(tmp_path: Path) -> None:
+    record = read_run(cut_run(tmp_path / "a", 9, whole=False))
+    assert not record.knows_end
+    assert record.note == "metrics.csv ends before the validation of step 40, and step=00000040.ckpt does not have it"
+    write_run(tmp_path / "b", [3.0, 2.5, 2.2, 2.1])
+    write_run(tmp_path / "c", [3.0, 2.5, 2.2, 2.3], {"optim.lr": 0.1})
+    assert next(run for run in list_runs(tmp_path) if run.name == "a").loss is None
+    comparison = compare([tmp_path])
+    assert [(left.name, left.reason) for left in comparison.left_out] == [("a", record.note)]
+    cut_run(tmp_path / "d", 9)
+    comparison = compare([tmp_path / "b", tmp_path / "d"])
+    assert next(run for run in comparison.runs if run.name == "d").final_loss == 2.0
+    assert any(note.startswith("d: metrics.csv ends before") for note in comparison.notes)
+
+
+def test_a_step_without_a_validation_misses_none(tmp_path: Path) -> None:
+    """A run that was stopped between two validations, and one that had fewer of them before."""
+    stopped = read_run(write_run(tmp_path / "a", [3.0, 2.5], checkpoints=[20, 25]))
+    assert (stopped.note, stopped.knows_end) == ("", True)
+    folder = cut_run(tmp_path / "b", 60, header=None)
+    assert read_run(folder).note == ""

@@ -50,6 +50,11 @@ class RunRecord:
         step = f"step {self.step:,} of {self.max_steps:,}"
         return f"run {self.folder}: {self.state}, {step}, {len(self.steps)} checkpoint{'s' * (len(self.steps) != 1)}"
 
+    note: str = ""
+    """That the curves were cut short, and where the last validation comes from."""
+    knows_end: bool = True
+    """Whether the last validation that was due is known."""
+
     @property
     def name(self) -> str:
         """Its folder's name."""
@@ -132,13 +137,36 @@ def read_run(folder: Path, *, look_at_lock: bool = True) -> RunRecord:
             raise CheckpointError(f"{folder} is a file, not a run's folder")
         raise CheckpointError(f"no run at {folder}{_nearest(folder)}")
     config = _config(folder)
-    metrics = read_metrics(folder / METRICS) if (folder / METRICS).is_file() else {}
+    # In this order: a running process brings the curves up to date before it saves.
     steps = [int(path.stem.removeprefix("step=")) for path in step_paths(folder / CHECKPOINTS)]
+    metrics = read_metrics(folder / METRICS) if (folder / METRICS).is_file() else {}
+    missing = _missing_validation(metrics, steps, config) if metrics else None
+    note, knows_end = "", True
+    if missing is not None:
+        from minigpt.last_validation import complete  # needs torch
+
+        metrics, note, knows_end = complete(folder, metrics, missing)
     running = look_at_lock and is_locked(folder)
     state: RunState = "running" if running else ended(folder, int(config["trainer"]["max_steps"]), metrics, steps)
     return RunRecord(
-        folder=folder, config=config, metrics=metrics, sessions=_sessions(folder), steps=steps, state=state
+        folder=folder,
+        config=config,
+        metrics=metrics,
+        sessions=_sessions(folder),
+        steps=steps,
+        state=state,
+        note=note,
+        knows_end=knows_end,
     )
+
+
+def _missing_validation(metrics: dict[int, dict[str, float]], steps: list[int], config: dict[str, Any]) -> int | None:
+    """The newest step of a checkpoint at which a validation was due whose row lacks it; None: there is none."""
+    last = max((step for step, row in metrics.items() if "val/loss" in row), default=0)
+    every, end = config["run"].get("eval_every"), config["trainer"]["max_steps"]
+    due = [step for step in steps if step >= end or (isinstance(every, int) and every > 0 and step % every == 0)]
+    newest = max(due, default=0)
+    return newest if newest > last else None
 
 
 def find_runs(root: Path) -> Iterator[Path]:

@@ -58,6 +58,8 @@ def run(args: argparse.Namespace) -> int:
     for each in runs:
         if each.reason:
             say(screen, f"{each.name} {each.state}: {each.reason}")
+        if each.note:
+            say(screen, f"{each.name}: {each.note}")
     return 0
 
 

@@ -55,6 +55,8 @@ class ListedRun:
         loss = "" if self.loss is None else f", loss {self.loss:.4f}"
         return f"run {self.name}: {self.state}{step}{loss}, {bytes_text(self.bytes)}"
 
+    note: str = ""
+    """That its curves were cut short."""
     strangers: tuple[str, ...] = ()
     """What lies in its folder that no run writes: with it the folder is never deleted."""
 
@@ -192,7 +194,7 @@ def _differing(runs: Sequence[ListedRun]) -> list[str]:
 
 def as_plain(run: ListedRun) -> dict[str, Any]:
     """For JSON."""
-    names = ("name", "state", "age", "step", "max_steps", "loss", "bytes", "reason")
+    names = ("name", "state", "age", "step", "max_steps", "loss", "bytes", "reason", "note")
     values = {name: getattr(run, name) for name in names}
     finite = run.loss is not None and math.isfinite(run.loss)
     return values | {"folder": str(run.folder), "loss": run.loss if finite else None}
@@ -217,10 +219,11 @@ def _listed(folder: Path, root: Path, sweeps: SweepRecords, *, locked: bool = Fa
         age=_age(folder, record.started),
         step=record.step,
         max_steps=record.max_steps,
-        loss=losses[-1] if losses else None,
+        loss=losses[-1] if losses and record.knows_end else None,
         bytes=n_bytes,
         settings=flat_settings(record.config),
         reason=_why(record, sweeps),
+        note=record.note,
         strangers=tuple(strangers(folder)),
     )
 

@@ -41,6 +41,7 @@ def notes_on(runs: Sequence[Run], records: Sequence[RunRecord], by: By, equal: M
     end = equal.get(by)
     if end is not None and any((getattr(run, _COST[by]) or 0) > _MIDWAY * end for run in runs):
         notes.append("Where a longer run is read midway, its learning rate has not come down yet.")
+    notes += [f"{record.name}: {record.note}." for record in records if record.note]
     worlds = [record.sessions[-1] for record in records if record.sessions]
     if len({str((world.get("machine"), world.get("device"))) for world in worlds}) > 1:
         notes.append("The runs had different machines: times and tokens per second do not compare.")

@@ -161,4 +161,6 @@ def _judged(source: RunSource) -> RunSource:
         reason = _WITHOUT_CURVES.get(source.state, f"its {METRICS} is missing or empty")
     elif not any("val/loss" in row for row in source.record.metrics.values()):
         reason = "it has no validation yet" if source.state == "running" else "it ended before its first validation"
+    elif not source.record.knows_end:
+        reason = source.record.note
     return replace(source, reason=reason)
