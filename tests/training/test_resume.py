@@ -14,9 +14,9 @@ from minigpt.batches import TrainOrder
 from minigpt.checkpoint import read_checkpoint
 from minigpt.errors import CheckpointError, ConfigError
 from minigpt.metrics_csv import read_metrics
+from minigpt.training.changes import config_changes
 from minigpt.training.curves import WALL_CLOCK
 from minigpt.training.fit import fit
-from minigpt.training.resume import config_changes
 
 from .tiny import assert_same_state, checkpoint, curve, tiny_experiment
 
