@@ -19,7 +19,7 @@ FLOORS = {
     "batches": 2, "checkpoint": 2, "sampling": 2, "sampling_batch": 2, "sampling_options": 2, "evaluation": 2,
     "divergence": 2, "replay": 2, "restorable": 2, "records": 2, "inspection": 2, "last_validation": 2,
     "text": 1, "model": 1, "optim": 1, "archive": 1, "randomness": 1, "weights": 1, "hardware": 1,
-    "metrics_csv": 1, "run_state": 1,
+    "metrics_csv": 1, "run_state": 1, "sessions": 1,
     "errors": 0, "output": 0, "units": 0, "status_bar": 0, "files": 0, "settings": 0, "precision": 0, "layout": 0,
     "ownership": 0, "host": 0, "eager": 0,
 }  # fmt: skip

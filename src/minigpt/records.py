@@ -17,6 +17,7 @@ from minigpt.metrics_csv import read_metrics
 from minigpt.model.config import GPTConfig, padded_vocabulary
 from minigpt.ownership import is_run
 from minigpt.run_state import RunState, ended, is_locked
+from minigpt.sessions import tokens_at
 from minigpt.text.identity import DataIdentity
 from minigpt.text.tokenizers import load_tokenizer
 
@@ -72,9 +73,13 @@ class RunRecord:
 
     @property
     def tokens_per_step(self) -> int:
-        """Tokens that one optimizer step learns from, on all devices together."""
+        """Tokens that one optimizer step of its last session learns from, on all devices together."""
         windows = int(self.config["data"]["batch_size"]) * int(self.config["trainer"]["accumulate_grad_batches"])
         return windows * int(self.config["model"]["block_size"])
+
+    def tokens_at(self, step: int) -> int:
+        """Tokens that it has learnt from after `step` optimizer steps, each session by its own settings."""
+        return tokens_at(step, self.sessions, flat_settings(self.config))
 
     @property
     def started(self) -> datetime.datetime | None:

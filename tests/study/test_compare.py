@@ -22,6 +22,7 @@ from minigpt.study.comparison.result import as_plain
 from minigpt.study.comparison.table import explanation, findings, outcome_table, undecided_table
 from minigpt.text.tokenizers import CharTokenizer
 from minigpt.training.config import RunConfig
+from minigpt.training.runs import record_end
 
 from .folders import write_run, write_sweep
 
@@ -285,6 +286,17 @@ def test_stopped_run_is_compared_at_equal_tokens(tmp_path: Path) -> None:
     assert found.verdicts[0].difference == pytest.approx(2.4 - 2.5)
     assert found.notes[0] == "Not finished: b (stopped). The verdicts compare the losses at equal tokens."
     assert compare([whole, stopped], by="best").verdicts[0].difference == pytest.approx(0.4)
+
+
+def test_early_end_is_told_in_notes_and_of_runs_left_out(tmp_path: Path) -> None:
+    early = write_run(tmp_path / "all" / "early", [2.9, 2.4], ROTARY)
+    record_end(early, stopped_early="EarlyStopping (no better) at step 20 of 40")
+    whole = write_run(tmp_path / "all" / "whole", four(2.0))
+    told = "stopped early: EarlyStopping (no better) at step 20 of 40"
+    assert compare([whole, early]).notes[0].startswith(f"Not finished: early ({told}). The verdicts compare the losses")
+    write_run(tmp_path / "all" / "other", four(1.9), {"optim.lr": 0.1})
+    (left_out,) = compare([tmp_path / "all"]).left_out
+    assert (left_out.name, left_out.reason) == ("early", f"it has done 20 of 40 steps, {told}")
 
 
 def test_sweep(tmp_path: Path) -> None:

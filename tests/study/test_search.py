@@ -174,3 +174,24 @@ def test_a_cut_journal_is_gone_on_with_and_a_damaged_one_is_one_line(tmp_path: P
         journal.write_bytes(b"{" + whole)
         with pytest.raises(ConfigError, match=r"search.journal is damaged, and the search cannot go on from it"):
             Search(SPACE, folder)
+
+
+def test_a_trial_that_a_callback_stopped_counts_and_one_out_of_time_goes_on(tmp_path: Path) -> None:
+    """The first with what it had come to; the second under the same name and settings in the next session."""
+    pytest.importorskip("optuna")
+    from minigpt.study.sweep.search import Search, best_trial
+
+    folder = SweepFolder(tmp_path / "exp", sweep(search=SPACE), BASE)
+    with folder.locked():
+        search = Search(SPACE, folder)
+        reasons = ["EarlyStopping (no better) at step 5 of 12", "time limit at step 5 of 12", "EarlyStopping at step 2"]
+        found = [search.next() for _ in reasons]
+        cells = [cell for cell in found if cell is not None]
+        for number, (cell, reason) in enumerate(zip(cells, reasons, strict=True)):
+            write_metrics(folder.path / cell.name, f"5,,{3.0 - number}\n" if number < 2 else "2,1.0,\n")
+            folder.set_state(cell.name, "stopped", reason)
+            search.end(cell, Outcome(state="stopped", reason=reason))
+        assert best_trial(folder.path) == ("trial=000", 3.0)  # the second is better, but not at its end
+        assert [trial.state.name for trial in search._study.trials] == ["COMPLETE", "RUNNING", "FAIL"]
+        again = Search(SPACE, folder)
+        assert again.next() == cells[1]

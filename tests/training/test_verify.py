@@ -1,15 +1,21 @@
 """`minigpt verify`: what a run wrote comes out again to the last bit, and what does not is named."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.utilities import rank_zero_only
 
 from minigpt.cli.main import main
 from minigpt.layout import step_name
+from minigpt.training import module
+from minigpt.training.loop import StepLoop
+
+from .tiny import assert_same_state
 
 Fit = Callable[..., Path]
 
@@ -267,3 +273,110 @@ def test_what_cannot_be_verified_is_one_line(
         error = capsys.readouterr().err
         assert reason in error
         assert error.count("\n") == 1
+
+
+STOP = """
+from lightning.pytorch import Callback
+
+class StopOnce(Callback):
+    stops = True
+    def __init__(self, batches: int):
+        self.batches = batches
+    def on_train_batch_end(self, trainer, *_):
+        done = trainer.fit_loop.epoch_loop.batch_progress.total.processed
+        if StopOnce.stops and done == self.batches:
+            StopOnce.stops = False
+            trainer.should_stop = True
+"""
+
+
+def stopped_and_resumed(tmp_path: Path, corpus: Path, batches: int) -> Path:
+    """Saved every 4 of 12 steps, but stopped once so many batches are done, and resumed by the same command."""
+    (tmp_path / "stop_once.py").write_text(STOP)
+    words = ["trainer.callbacks+=stop_once.StopOnce", f"trainer.callbacks.init_args.batches={batches}"]
+    words += ["run.keep=0", "run.log_every=1"]
+    train(tmp_path, corpus, *words)
+    return train(tmp_path, corpus, *words, "ckpt_path=last")
+
+
+@pytest.fixture
+def stop_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "stop_once", raising=False)
+
+
+@pytest.mark.usefixtures("stop_once")
+@pytest.mark.parametrize(("batches", "begin"), [(17, "step 8"), (5, "the beginning")])
+def test_straight_over_a_resume_is_identical(
+    tmp_path: Path, corpus_file: Path, batches: int, begin: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = stopped_and_resumed(tmp_path, corpus_file, batches)
+    border = -(-batches // 2)
+    capsys.readouterr()
+    step = min(12, -(-(border + 1) // 4) * 4)
+    assert main(["verify", str(run), "--build_classes", "--step", str(step)]) == 0, capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"from {begin} straight over the resume at step {border} to step {step}, retraining" in said
+    assert "not covered" not in said
+
+
+def old_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count batches where steps are meant, as older versions did: a stop and a resume come amid an accumulation."""
+    monkeypatch.setattr(StepLoop, "pending", 0)
+    monkeypatch.setattr(StepLoop, "on_load_checkpoint", lambda *_: None)
+    monkeypatch.setattr(StepLoop, "state_dict", _TrainingEpochLoop.state_dict)
+    monkeypatch.setattr(module, "rewind", lambda *_: None)
+
+
+@pytest.mark.usefixtures("stop_once")
+@pytest.mark.parametrize("again", [True, False])
+def test_wrong_first_step_after_a_resume_is_named(
+    tmp_path: Path, corpus_file: Path, again: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where the version that verifies has the same fault, so that a resume comes out the same."""
+    with monkeypatch.context() as patch:
+        old_loop(patch)
+        run = stopped_and_resumed(tmp_path, corpus_file, 19)
+    assert torch.load(run / "checkpoints" / step_name(9), weights_only=True)["TokenDataModule"]["batches"] == 19
+    if again:
+        old_loop(monkeypatch)
+    capsys.readouterr()
+    assert main(["verify", str(run), "--build_classes"]) == 1
+    said = capsys.readouterr().out
+    assert "from step 8 straight over the resume at step 9 to step 12" in said
+    assert "curve: first at step 10: the loss was" in said
+
+
+def test_first_step_after_another_accumulation_is_counted(
+    tmp_path: Path, corpus_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No training goes straight over it; the windows tell."""
+    for faulty in (False, True):
+        if faulty:
+            old_loop(monkeypatch)
+        words = ["data.batch_size=8", "trainer.accumulate_grad_batches=1", "trainer.max_steps=3"]
+        run = train(tmp_path / str(faulty), corpus_file, *words)
+        train(tmp_path / str(faulty), corpus_file, "trainer.max_steps=4", "ckpt_path=last")
+        capsys.readouterr()
+        assert main(["verify", str(run)]) == int(faulty)
+        said = capsys.readouterr().out
+        assert "the first step after the resume at step 3 is not covered: settings changed there (" in said
+        read = "curve: first at step 4: the step after a resume read 4 windows, a whole step reads 8"
+        assert (read in said) == faulty
+
+
+@pytest.mark.usefixtures("stop_once")
+def test_checkpoint_amid_an_accumulation_goes_on_from_its_whole_step(
+    tmp_path: Path, corpus_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of an older version: the batches that its weights never learnt from are read again."""
+    words = ["trainer.callbacks+=stop_once.StopOnce", "trainer.callbacks.init_args.batches=19"]
+    (tmp_path / "stop_once.py").write_text(STOP)
+    with monkeypatch.context() as patch:
+        old_loop(patch)
+        train(tmp_path, corpus_file, *words)
+    run = train(tmp_path, corpus_file, *words, "ckpt_path=last")
+    straight = train(tmp_path / "straight", corpus_file)
+    newest = [torch.load(each / "checkpoints" / step_name(12), weights_only=True) for each in (run, straight)]
+    assert_same_state(*newest)
+    assert newest[0]["TokenDataModule"] == newest[1]["TokenDataModule"]

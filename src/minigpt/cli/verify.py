@@ -62,7 +62,11 @@ def run(args: argparse.Namespace) -> int:
         if find_world(experiment.trainer).is_main:
             echo(f"run        {printable(str(folder))}")
             begin = f"step {stretch.first:,}" if stretch.begin else "the beginning"
-            echo(f"stretch    from {begin} to step {stretch.end.step:,}, retraining ...")
+            over = f" straight over the resume at step {stretch.border.step:,}" if stretch.border else ""
+            echo(f"stretch    from {begin}{over} to step {stretch.end.step:,}, retraining ...")
+            if stretch.uncovered:
+                line = f"the first step after the resume at step {stretch.first:,} is not covered: {stretch.uncovered}"
+                echo(printable(line))
         outcome = verify(stretch, experiment, Path(scratch) / "runs", left_out)
     if outcome is None:
         return 0  # the first process says it

@@ -26,14 +26,14 @@ def config_changes(experiment: Experiment, checkpoint: Checkpoint) -> Changes:
     """Every key of the config whose value is another than when `checkpoint` was written; empty if that is not known."""
     if not checkpoint.yaml:
         return {}
-    then, now = (_LATER_SETTINGS | _settings(text) for text in (checkpoint.yaml, experiment.yaml))
+    then, now = (_LATER_SETTINGS | settings_of(text) for text in (checkpoint.yaml, experiment.yaml))
     keys = [key for key in {**now, **then} if key not in _NAMES_OF_A_RUN]
     return {key: (then.get(key), now.get(key)) for key in keys if then.get(key) != now.get(key)}
 
 
 def folder_changes(experiment: Experiment, folder: Path) -> Changes:
     """The keys that the config.yaml of the run in `folder` and the config at hand have both, with other values."""
-    then, now = run_settings(folder), _settings(experiment.yaml)
+    then, now = run_settings(folder), settings_of(experiment.yaml)
     keys = [key for key in now if key in then and key not in _NAMES_OF_A_RUN]
     return {key: (then[key], now[key]) for key in keys if then[key] != now[key]}
 
@@ -50,7 +50,7 @@ def other_experiment(experiment: Experiment, folder: Path) -> Changes:
 def run_settings(folder: Path) -> dict[str, Any]:
     """The keys and values of a run's config.yaml; none where it cannot be read."""
     try:
-        return _settings((folder / CONFIG).read_text(encoding="utf-8"))
+        return settings_of((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError):
         return {}
 
@@ -63,7 +63,7 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _settings(text: str) -> dict[str, Any]:
+def settings_of(text: str) -> dict[str, Any]:
     """The keys and values of a config; none if it is not one, as a checkpoint of strangers may hold anything."""
     try:
         values = yaml.safe_load(text)

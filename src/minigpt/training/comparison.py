@@ -10,11 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minigpt.checkpoint import Checkpoint
+from minigpt.checkpoint import Checkpoint, read_content
 from minigpt.metrics_csv import read_metrics
 from minigpt.training.changes import flatten
+from minigpt.training.config import Experiment
 from minigpt.training.curves import WALL_CLOCK
 from minigpt.training.guard import DivergenceGuard
+from minigpt.training.whole_steps import windows_read
 
 _NOT_COMPARED = {"minigpt.provenance", "minigpt.yaml", "minigpt.texts"}
 """They say where and when, and are shown as such; older checkpoints have no texts, and the fingerprint covers them."""
@@ -143,6 +145,28 @@ def first_loss(then: dict[str, Any], now: dict[str, Any], end: int) -> str | Non
         if one != other:
             return f"first at step {end - len(before) + 1 + place:,}: the loss was {one}, is {other}"
     return None
+
+
+def compare_windows(before: Checkpoint | None, end: dict[str, Any], experiment: Experiment) -> str | None:
+    """What the steps between two checkpoints read too little or too much by the positions in the two; None: nothing.
+
+    Retraining cannot tell where the settings change on a resume: it begins with the same one.
+    """
+    session = end["minigpt"]["provenance"].get("from_step") or 0
+    first = before.step if before else 0
+    until, since = windows_read(end), windows_read(read_content(before.path)) if before else 0
+    if until is None or since is None or first < session:
+        return None
+    steps, windows = end["minigpt"]["step"] - first, until - since
+    whole = experiment.data.batch_size * experiment.trainer["accumulate_grad_batches"]
+    if windows == steps * whole:
+        return None
+    if first == session and before:
+        return (
+            f"first at step {first + 1:,}: the step after a resume read {windows - (steps - 1) * whole:,} windows, "
+            f"a whole step reads {whole:,}"
+        )
+    return f"from step {first + 1:,} on: {steps:,} steps read {windows:,} windows, whole ones read {steps * whole:,}"
 
 
 def _guard_state(content: dict[str, Any]) -> dict[str, Any] | None:

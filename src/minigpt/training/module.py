@@ -20,6 +20,7 @@ from minigpt.randomness import seed_dropout
 from minigpt.text.round_trip import ByteCorrection
 from minigpt.training.metrics import LanguageModelMetrics
 from minigpt.training.position import batches_done
+from minigpt.training.whole_steps import rewind
 
 
 class GPTModule(pl.LightningModule):
@@ -121,6 +122,10 @@ class GPTModule(pl.LightningModule):
             clip_grad_value_(parameters, gradient_clip_val)
         elif gradient_clip_val:
             clip_grads_with_norm_(parameters, gradient_clip_val, self.grad_norm)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on from whole steps; Lightning calls this before it restores the position."""
+        rewind(checkpoint)
 
     def on_train_start(self) -> None:
         """Put the settings of this command, not those of a resumed checkpoint, into the optimizer."""

@@ -18,14 +18,29 @@ from minigpt.errors import CheckpointError
 from minigpt.layout import step_name, step_paths
 from minigpt.output import console
 from minigpt.ownership import write_mark
+from minigpt.training.changes import settings_of
 from minigpt.training.checkpoints import Checkpoints
-from minigpt.training.comparison import Outcome, compare_contents, compare_curves, compare_worlds, first_loss
+from minigpt.training.comparison import (
+    Outcome,
+    compare_contents,
+    compare_curves,
+    compare_windows,
+    compare_worlds,
+    first_loss,
+)
 from minigpt.training.config import Experiment
 from minigpt.training.confined import confine
 from minigpt.training.fit import fit
 from minigpt.training.position import EveryStep
+from minigpt.training.validation import PeriodicValidation
 from minigpt.training.world import find_world
 
+_CHANGE_NOTHING = frozenset({
+    "trainer.max_time", "trainer.logger", "trainer.profiler", "trainer.enable_progress_bar", "run.keep", "run.stream",
+    "trainer.enable_model_summary", "run.sample_every", "run.sample_prompt", "run.panels", "run.panel_every",
+    "data.num_workers",
+})  # fmt: skip
+"""Settings that change neither a step nor what is compared of it."""
 _WRITERS = (CheckpointCallback, Timer)
 """Callbacks that save or watch the clock: they change no step, and would do again what the run did."""
 
@@ -38,11 +53,21 @@ class Stretch:
     end: Checkpoint
     begin: Checkpoint | None
     """None: the stretch begins where the run does."""
+    border: Checkpoint | None = None
+    """Where a session of the run began. Retraining goes straight over it from `begin`, the checkpoint before: a resume
+    that is at fault would be at fault again."""
+    uncovered: str = ""
+    """Why retraining begins with a resume where the run did, so that its first step is compared with its like alone."""
 
     @property
     def first(self) -> int:
         """Steps done when it begins."""
         return self.begin.step if self.begin else 0
+
+    @property
+    def before(self) -> Checkpoint | None:
+        """The checkpoint before its end."""
+        return self.border or self.begin
 
 
 def find_stretch(run: Path, step: int | None = None) -> Stretch:
@@ -69,7 +94,28 @@ def find_stretch(run: Path, step: int | None = None) -> Stretch:
         )
     if not end.yaml:
         raise CheckpointError(f"{end.path} does not hold its run's config: it was not written by minigpt fit")
-    return Stretch(run=run, end=end, begin=begin)
+    if begin is None or end.provenance.get("from_step") != begin.step:
+        return Stretch(run=run, end=end, begin=begin)
+    earlier = read_checkpoint(paths[place - 2]) if place > 1 else None
+    if reason := _why_not_straight(earlier, begin, end):
+        return Stretch(run=run, end=end, begin=begin, uncovered=reason)
+    return Stretch(run=run, end=end, begin=earlier, border=begin)
+
+
+def _why_not_straight(earlier: Checkpoint | None, border: Checkpoint, end: Checkpoint) -> str:
+    """Why one training from `earlier` cannot do the steps on both sides of `border`; empty: it can."""
+    changes = [key for key in end.provenance.get("changes") or {} if key not in _CHANGE_NOTHING]
+    if changes:
+        return f"settings changed there ({', '.join(changes)})"
+    if worlds := compare_worlds(border, end):
+        return f"it was made elsewhere than the steps before it ({', '.join(worlds)})"
+    save_every = settings_of(border.yaml).get("run.save_every")
+    kept = earlier or (
+        isinstance(save_every, int) and border.step <= save_every and not border.provenance.get("parent")
+    )
+    if not kept or border.provenance.get("from_step", 0) > (earlier.step if earlier else 0):
+        return "no checkpoint before it is kept"
+    return ""
 
 
 def verify(stretch: Stretch, experiment: Experiment, scratch: Path, left_out: Collection[str] = ()) -> Outcome | None:
@@ -90,7 +136,7 @@ def verify(stretch: Stretch, experiment: Experiment, scratch: Path, left_out: Co
     again = replace(
         experiment,
         run=replace(experiment.run, root=str(scratch), keep=0, sample_every=0, panels=()),
-        trainer={**experiment.trainer, "callbacks": [*callbacks, StopAt(stretch.end.step)]},
+        trainer={**experiment.trainer, "callbacks": [*callbacks, StopAt(stretch.end.step, stretch.border)]},
     )
     if stretch.begin:
         write_mark(folder, "run")
@@ -119,6 +165,8 @@ def verify(stretch: Stretch, experiment: Experiment, scratch: Path, left_out: Co
     first = first_loss(then, retrained, stretch.end.step)
     if first:
         outcome.curve.insert(0, first)
+    if short := compare_windows(stretch.before, then, experiment):
+        outcome.curve.insert(0, short)
     outcome.world = compare_worlds(stretch.end, read_checkpoint(path))
     return outcome
 
@@ -133,11 +181,17 @@ class StopAt(EveryStep, CheckpointCallback):
     Being a `Checkpoint`, it is called after all callbacks whose state the checkpoint holds.
     """
 
-    def __init__(self, step: int) -> None:
+    def __init__(self, step: int, border: Checkpoint | None) -> None:
+        """`border` is where a session of the run ended; an early end validates, whether that is due or not."""
         self.step = step
+        self.border = border
 
     def on_step(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
         """Stop if this is the step."""
+        if self.border and step == self.border.step and self.border.val_loss is not None:
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(callback, PeriodicValidation | Checkpoints):
+                    callback.on_train_end(trainer, pl_module)
         if step == self.step:
             for callback in trainer.callbacks:  # type: ignore[attr-defined]
                 if isinstance(callback, Checkpoints):

@@ -15,7 +15,7 @@ def validation_curve(record: RunRecord, measure: Measure) -> Curve:
     """The validations of a run whose value is a number."""
     points = {step: row[f"val/{measure}"] for step, row in record.metrics.items() if f"val/{measure}" in row}
     points = {step: points[step] for step in sorted(points) if math.isfinite(points[step])}
-    tokens = [step * record.tokens_per_step for step in points]
+    tokens = [record.tokens_at(step) for step in points]
     per_token = flops_per_token(record.model)
     return Curve(
         tokens=tokens,

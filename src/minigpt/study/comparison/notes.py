@@ -1,9 +1,11 @@
 """What a reader must know to read the numbers right."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from minigpt.records import RunRecord
-from minigpt.study.comparison.groups import Grouped, differing_keys, sweep_labels
+from minigpt.sessions import changed_on_the_way
+from minigpt.study.comparison.groups import NO_DIFFERENCE, Grouped, differing_keys, sweep_labels
+from minigpt.study.comparison.labels import told as as_yaml
 from minigpt.study.comparison.result import By, LeftOut, Run
 
 _WHAT: dict[By, str] = {
@@ -42,10 +44,23 @@ def notes_on(runs: Sequence[Run], records: Sequence[RunRecord], by: By, equal: M
     if end is not None and any((getattr(run, _COST[by]) or 0) > _MIDWAY * end for run in runs):
         notes.append("Where a longer run is read midway, its learning rate has not come down yet.")
     notes += [f"{record.name}: {record.note}." for record in records if record.note]
+    notes += [f"{record.name} was resumed with other settings: {_few(told)}." for record, told in _changed(records)]
     worlds = [record.sessions[-1] for record in records if record.sessions]
     if len({str((world.get("machine"), world.get("device"))) for world in worlds}) > 1:
         notes.append("The runs had different machines: times and tokens per second do not compare.")
     return notes
+
+
+def _changed(records: Sequence[RunRecord]) -> Iterator[tuple[RunRecord, list[str]]]:
+    """The runs that are compared by their last settings, but had others before, and which from which step on."""
+    for record in records:
+        found = [
+            f"{key} {as_yaml(before)} before step {step:,}, {as_yaml(after)} from there"
+            for step, key, before, after in changed_on_the_way(record.sessions)
+            if key not in NO_DIFFERENCE | {"trainer.max_time"}
+        ]
+        if found:
+            yield record, found
 
 
 def lost_groups(left_out: Sequence[LeftOut], compared: Sequence[str]) -> list[str]:

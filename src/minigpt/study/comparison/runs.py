@@ -17,7 +17,7 @@ def summarise_run(
     """The numbers of one run; `equal` says where on its `curve` the values at equal cost are read."""
     losses = validation_curve(record, "loss").values
     bits = validation_curve(record, "bits_per_byte").values
-    tokens = record.step * record.tokens_per_step
+    tokens = record.tokens_at(record.step)
     return Run(
         name=name,
         folder=str(record.folder),

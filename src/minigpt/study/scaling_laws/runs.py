@@ -125,7 +125,7 @@ def _read_run(record: RunRecord) -> ScalingRun:
     if not math.isfinite(loss):
         raise DataError(f"it has no validation loss at its last step, {record.max_steps:,}")
     speed = median_speed(record)
-    flops, n_tokens = flops_per_token(config), record.max_steps * record.tokens_per_step
+    flops, n_tokens = flops_per_token(config), record.tokens_at(record.max_steps)
     return ScalingRun(
         point=Point(
             name=folder.name,
