@@ -87,13 +87,17 @@ def test_what_is_there_stays_unless_it_is_an_export(capsys: pytest.CaptureFixtur
         ([*hf, "notes", "--overwrite"], "is not replaced: it holds thesis.tex, which no export writes"),
         ([*hf, "file", "--overwrite"], "file is a file: --out must be a folder"),
         ([*flat, "file"], "file exists: give another --out, or --overwrite"),
+        ([*flat, "file", "--overwrite"], "file is not replaced: this command did not write it"),
         ([*flat, "notes", "--overwrite"], "notes is a folder: --out must be a file"),
         ([*hf, ".", "--overwrite"], "is not replaced"),
     ]:
         code, error = refusal(capsys, *words)
         assert (code, message in error) == (2, True), error
     assert Path("notes/thesis.tex").read_text() == "years of work"
-    assert main(["export", *flat, "file", "--overwrite"]) == 0
+    assert Path("file").read_text() == "precious"
+    Path("empty").touch()
+    for _ in range(2):  # the second replaces what the first wrote
+        assert main(["export", *flat, "empty", "--overwrite"]) == 0
     assert main(["export", *hf, "hf"]) == 0
     assert main(["export", *hf, "hf", "--overwrite"]) == 0
     assert not list(Path.cwd().glob(".*"))
@@ -196,7 +200,7 @@ def test_what_is_read_is_never_replaced(capsys: pytest.CaptureFixture[str]) -> N
     best = str(RUN / "best.ckpt")
     for words in (["base"], [best]):
         code, error = refusal(capsys, *words, "--format", "safetensors", "--out", best, "--overwrite")
-        assert (code, "is what is read: give another --out" in error) == (2, True), error
+        assert (code, "best.ckpt is not replaced" in error) == (2, True), error
     assert load("base").checkpoint.step == 100
 
 

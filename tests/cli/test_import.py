@@ -125,7 +125,7 @@ def test_refusals(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monkey
             "model is a folder: --format nanogpt takes",
         ),
         (["--format", "safetensors", "--source", "model", "--out", "a.ckpt"], 1, "model is a folder"),
-        (["--format", "nanogpt", "--source", "there.ckpt", "--out", "there.ckpt", "--overwrite"], 2, "is what is read"),
+        (["--format", "nanogpt", "--source", "there.ckpt", "--out", "there.ckpt", "--overwrite"], 2, "is not replaced"),
         (["--format", "nanogpt", "--source", "model/model.safetensors", "--out", "a"], 1, "is not a checkpoint of"),
         (["--format", "nanogpt", "--source", "gone.pt", "--out", "a.ckpt"], 1, "gone.pt: no such file"),
         (
@@ -144,10 +144,18 @@ def test_refusals(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monkey
         found, error = refusal(capsys, *words)
         assert (found, message in error) == (code, True), error
     assert Path("there.ckpt").read_text() == "precious"
-    save(gpt2(), Path("model"), model_type="mistral")
     code, error = refusal(capsys, *hf, "--out", "there.ckpt", "--overwrite")
-    assert (code, "model_type='mistral'" in error) == (1, True)
+    assert (code, "there.ckpt is not replaced: this command did not write it" in error) == (2, True)
     assert Path("there.ckpt").read_text() == "precious"
+    write_checkpoint(Path("runs/base/checkpoints/best.ckpt"), random_gpt(tiny_config()), tiny_tokenizer("byte"))
+    code, error = refusal(capsys, *hf, "--out", "runs/base/checkpoints/best.ckpt", "--overwrite")
+    assert (code, "best.ckpt is not replaced: it is a file of a run" in error) == (2, True)
+    write_checkpoint(Path("ours.ckpt"), random_gpt(tiny_config()), tiny_tokenizer("byte"))
+    before = Path("ours.ckpt").read_bytes()
+    save(gpt2(), Path("model"), model_type="mistral")
+    code, error = refusal(capsys, *hf, "--out", "ours.ckpt", "--overwrite")
+    assert (code, "model_type='mistral'" in error) == (1, True)
+    assert Path("ours.ckpt").read_bytes() == before
 
 
 def test_without_transformers_it_compares_with_what_was_read(

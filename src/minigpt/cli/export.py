@@ -2,10 +2,12 @@
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minigpt.cli.targets import check_file, check_folder, check_other, tell_difference, tell_notes
+from minigpt.interop.folder import is_our_file
 from minigpt.output import echo
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="hf: a folder; safetensors: a file",
     )
     add("--prefer", choices=("best", "last"), default="best", help="which checkpoint of a run")
-    add("--overwrite", action="store_true", help="replace what is at PATH: a file, or a folder that an export wrote")
+    add("--overwrite", action="store_true", help="replace what is at PATH, if an export wrote it")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,6 +67,6 @@ def export_to_file(loaded: "LoadedGPT", out: Path) -> None:
 
 WRITERS: dict[str, tuple[Callable[["LoadedGPT", Path], None], Callable[[Path, bool], None]]] = {
     "hf": (export_to_hf, check_folder),
-    "safetensors": (export_to_file, check_file),
+    "safetensors": (export_to_file, partial(check_file, is_ours=is_our_file)),
 }
 """Format -> what writes it, and what checks before anything is loaded that it may be written there."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from minigpt.cli.targets import check_file, check_other, tell_difference, tell_notes
 from minigpt.errors import ConfigError
 from minigpt.output import echo
+from minigpt.ownership import is_checkpoint
 
 if TYPE_CHECKING:
     from minigpt.interop.foreign import ForeignModel
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="instead of the one that is found with the model; ids: none, texts are numbers",
     )
     add("--meta", metavar="FILE", help="nanogpt only: the meta.pkl with the characters")
-    add("--overwrite", action="store_true", help="replace FILE if it is there")
+    add("--overwrite", action="store_true", help="replace FILE, if it is a checkpoint of minigpt's and no run's")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     if args.meta is not None and args.tokenizer is not None:
         raise ConfigError("--meta and --tokenizer both name the tokenizer: give one")
     out = Path(args.out).expanduser().resolve()
-    check_file(out, args.overwrite)
+    check_file(out, args.overwrite, is_checkpoint)
     check_other(out, Path(args.source).expanduser())
     READERS[args.format](args, out)
     echo(f"written to {args.out}: minigpt generate {shlex.quote(args.out)} reads it")

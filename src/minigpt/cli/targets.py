@@ -1,6 +1,6 @@
 """What `import` and `export` share: where they may write, and how they tell what a comparison came to."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,19 +8,25 @@ from minigpt.errors import ConfigError
 from minigpt.files import restore_folder
 from minigpt.interop.folder import why_not_ours
 from minigpt.output import echo, note
+from minigpt.ownership import is_run
 
 if TYPE_CHECKING:
     from minigpt.model.config import GPTConfig
 
 
-def check_file(out: Path, overwrite: bool) -> None:
-    """ConfigError if a file may not be written to `out`."""
+def check_file(out: Path, overwrite: bool, is_ours: Callable[[Path], bool]) -> None:
+    """ConfigError if a file may not be written to `out`: only an empty one and one that `is_ours` are ever replaced,
+    and none of a run's."""
     if out.is_dir():
         raise ConfigError(f"{out} is a folder: --out must be a file")
     if out.exists() and not out.is_file():
         raise ConfigError(f"{out} is a device or a pipe: --out must be a file")
     if out.exists() and not overwrite:
         raise ConfigError(f"{out} exists: give another --out, or --overwrite to replace it")
+    if out.exists() and out.stat().st_size and not is_ours(out):
+        raise ConfigError(f"{out} is not replaced: this command did not write it; give another --out")
+    if out.exists() and any(is_run(folder) for folder in (out.parent, out.parent.parent)):
+        raise ConfigError(f"{out} is not replaced: it is a file of a run; give another --out")
 
 
 def check_other(out: Path, source: Path) -> None:

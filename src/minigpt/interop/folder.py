@@ -39,13 +39,22 @@ def why_not_ours(folder: Path) -> str | None:
     return None
 
 
+def is_our_file(path: Path) -> bool:
+    """Whether `path` is a safetensors file that an export wrote, by the metadata that each has."""
+    return {"config", "tokenizer", "facts"} <= _metadata(path).keys()
+
+
 def _mark_of(path: Path) -> dict[str, object]:
-    """The entries of MARK in the header of a safetensors file (8 bytes of length, then JSON); none if it is broken."""
+    metadata = _metadata(path)
+    return {name: metadata.get(name) for name in MARK}
+
+
+def _metadata(path: Path) -> dict[str, object]:
+    """From the header of a safetensors file (8 bytes of length, then JSON); none if it is broken."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = file.read(length) if length <= _LONGEST_HEADER else b""
     try:
-        metadata = json.loads(header)["__metadata__"]
-        return {name: metadata.get(name) for name in MARK}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return dict(json.loads(header)["__metadata__"])
+    except (ValueError, KeyError, TypeError, RecursionError):
         return {}

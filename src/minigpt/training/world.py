@@ -129,7 +129,7 @@ def _accelerator(given: object) -> Any:
     if {"cuda", "mps"} & {*here}:
         here.append("gpu")
     if name not in {"auto", *here}:
-        near = did_you_mean(name, ["auto", "gpu", *kinds])
+        near = "" if name in {"gpu", *kinds} else did_you_mean(name, ["auto", "gpu", *kinds])
         raise ConfigError(f"trainer.accelerator={name} cannot be used here: auto, {', '.join(sorted(here))} can{near}")
     return name
 
