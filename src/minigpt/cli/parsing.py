@@ -369,6 +369,10 @@ def one_line(message: str) -> str:
     literal = re.search(r"Literal\[(.*?)\]", " ".join(kinds))
     if literal:
         choices = re.findall(r"'([^']*)'", literal[1])
+        if key[1] == "trainer.precision":  # Lightning has more, and numbers
+            from minigpt.precision import PRECISIONS
+
+            choices = list(PRECISIONS)
         return f"{key[1]}={value[1]} must be one of {', '.join(choices)}{did_you_mean(value[1], choices)}"
     if kinds == ["<class 'tuple'>"] and value[1].startswith("["):
         return (

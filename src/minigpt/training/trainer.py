@@ -74,6 +74,10 @@ def build_trainer(
         check_precision("16-true")
     if isinstance(trainer.strategy, FSDPStrategy):
         raise ConfigError("trainer.strategy=fsdp clips each shard by a norm of its own: use ddp")
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, Timer) and callback._duration is not None and callback._duration <= 0:
+            given = wanted.get("max_time") if wanted.get("max_time") is not None else f"{callback._duration:g} s"
+            raise ConfigError(f"trainer.max_time={given} must be more than no time, in which no step is done")
     check_divisible(experiment.data.batch_size, trainer.world_size)
     given = {id(callback) for callback in (*callbacks, *theirs)}
     trainer.callbacks = [  # type: ignore[attr-defined]
