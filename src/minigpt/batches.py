@@ -30,13 +30,8 @@ class Windows:
 
     def __init__(self, shards: Sequence[np.ndarray], block_size: int, *, name: str = "the text") -> None:
         self.block_size = block_size
+        check_length(max((len(shard) for shard in shards), default=0), block_size, name)
         self.shards = [shard for shard in shards if len(shard) > block_size]
-        longest = max((len(shard) for shard in shards), default=0)
-        if not self.shards:
-            raise DataError(
-                f"{name} has {longest} tokens, and one window takes {block_size + 1} "
-                f"(model.block_size={block_size} and the target of its last token)"
-            )
         self.counts = np.array([(len(shard) - 1) // block_size for shard in self.shards], dtype=np.int64)
         """Disjoint windows in each shard."""
         self.ends = np.cumsum(self.counts)
@@ -65,6 +60,15 @@ class Windows:
             rows = shard_of == shard
             tokens[rows] = self.shards[shard][starts[rows, None] + span]
         return tokens
+
+
+def check_length(n_tokens: int, block_size: int, name: str) -> None:
+    """Raise DataError for a text that is too short for one window of `block_size` inputs and their targets."""
+    if n_tokens <= block_size:
+        raise DataError(
+            f"{name} has {n_tokens} tokens, and one window takes {block_size + 1} "
+            f"(model.block_size={block_size} and the target of its last token)"
+        )
 
 
 class TrainOrder:

@@ -43,7 +43,7 @@ class RunRecord:
     sessions: list[dict[str, Any]]
     """What provenance.json says of the first start and of each resume."""
     steps: list[int]
-    """Of its checkpoints, oldest first."""
+    """Steps of its checkpoints, oldest first."""
     state: RunState
 
     def __repr__(self) -> str:
@@ -88,7 +88,7 @@ class RunRecord:
 
     @property
     def data_fingerprint(self) -> str:
-        """Of text, split and tokenizer of its last session; empty: not recorded."""
+        """Fingerprint of text, split and tokenizer of its last session; empty: not recorded."""
         return str(self.sessions[-1].get("data_fingerprint") or "") if self.sessions else ""
 
     @property

@@ -198,6 +198,43 @@ def test_a_text_without_a_token_to_train_on_is_one_line(tmp_path: Path, capsys: 
     assert "two.txt: the text is too short" in capsys.readouterr().err
 
 
+def test_a_prepared_text_shorter_than_a_window_is_refused_as_fit_refuses_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from minigpt.batches import Windows
+    from minigpt.errors import DataError
+    from minigpt.text.prepare import PrepareOptions, prepare
+
+    (tmp_path / "short.txt").write_text("a few words of a short text", encoding="utf-8")
+    prepared = prepare(PrepareOptions(corpus=str(tmp_path / "short.txt"), tokenizer="byte"), tmp_path / "out")
+    assert plan(tmp_path / "out", "--device", "l4") == 1
+    with pytest.raises(DataError) as caught:
+        Windows(prepared.val.shards, 16, name=f"the validation part of data.corpus={tmp_path / 'out'}")
+    assert str(caught.value) in capsys.readouterr().err
+
+
+def test_a_plan_of_a_run_that_begins_from_weights_has_their_tokenizer(
+    tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from minigpt.interop.foreign import ForeignModel, write_foreign
+    from minigpt.model.config import GPTConfig
+    from minigpt.model.gpt import GPT
+    from minigpt.text.prepare import PrepareOptions, prepare
+
+    monkeypatch.setenv("MINIGPT_CACHE", str(tmp_path / "cache"))
+    options = PrepareOptions(corpus=str(corpus_file), tokenizer="bpe", vocab_size=300)
+    tokenizer = prepare(options, tmp_path / "out").tokenizer
+    config = GPTConfig(vocab_size=320, block_size=16, n_layer=1, n_head=2, n_embd=16)
+    foreign = ForeignModel(config=config, weights=GPT(config).state_dict(), tokenizer=tokenizer, origin={"source": "x"})
+    write_foreign(foreign, tmp_path / "a.ckpt", "test")
+    for corpus in (corpus_file, tmp_path / "out"):
+        assert plan(corpus, "--device", "l4", "--json", f"--run.init_from={tmp_path / 'a.ckpt'}") == 0
+        workload = json.loads(capsys.readouterr().out)["workload"]
+        assert workload["config"]["vocab_size"] == 320
+        assert workload["text"]["vocab_size"] == tokenizer.vocab_size
+        assert workload["tokenizer"] == f"bpe of {tmp_path / 'a.ckpt'}"
+
+
 def test_an_empty_config_of_a_run_is_not_the_defaults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = write_run(tmp_path / "base", [3.0])
     (folder / "config.yaml").write_text("", encoding="utf-8")

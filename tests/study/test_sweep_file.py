@@ -13,6 +13,7 @@ from minigpt.errors import ConfigError
 from minigpt.study.sweep.file import Sweep, parse_sweep, words_of
 from minigpt.study.sweep.search_space import Choices, Numbers
 from minigpt.text.bpe import train_bpe
+from minigpt.text.prepare import PrepareOptions, prepare
 
 from .sweeps import write_sweep
 
@@ -223,6 +224,17 @@ def test_a_text_that_is_not_there_is_told_before_the_first_is_trained(
     said = capsys.readouterr().err
     assert message in said
     assert said.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_prepared_text_in_other_tokens_is_told_before_the_first_is_trained(
+    tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare(PrepareOptions(corpus=str(corpus_file), tokenizer="byte"), tmp_path / "out")
+    path = write_sweep(tmp_path, tmp_path / "out", cells=[{}, {"data.val_fraction": 0.2}])
+    assert main(["sweep", str(path)]) == 1
+    assert "cell val_fraction=0.2: " in (said := capsys.readouterr().err)
+    assert "prepared with val_fraction=0.1 (asked for: 0.2)" in said
     assert not (tmp_path / "runs").exists()
 
 

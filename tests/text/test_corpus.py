@@ -75,6 +75,21 @@ def test_links_are_followed_and_each_file_is_read_once(linked: Path, spec: str) 
     assert "2 broken links" in corpus.told
 
 
+def test_folders_are_resolved_and_not_each_of_their_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(40):
+        (tmp_path / f"{number}.txt").write_text("text")
+    resolved: list[Path] = []
+    resolve = Path.resolve
+
+    def record(path: Path, strict: bool = False) -> Path:
+        resolved.append(path)
+        return resolve(path, strict)
+
+    monkeypatch.setattr(Path, "resolve", record)
+    assert len(open_corpus(str(tmp_path)).files) == 40
+    assert len(resolved) < 10
+
+
 def test_what_a_folder_leaves_out_is_counted(folder: Path) -> None:
     assert open_corpus(str(folder)).told == "4 read; passed over: 2 hidden, 1 .csv, 1 .png"
     for number in range(7):

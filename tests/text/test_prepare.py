@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -346,6 +347,23 @@ def test_waiting_for_another_process_is_told(jsonl: Path, tmp_path: Path) -> Non
 
     prepare(options(jsonl), tmp_path / "out", progress=progress)
     assert seen[0] == "waiting for another process"
+
+
+def test_what_another_process_made_meanwhile_is_not_replaced(jsonl: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    theirs = prepare(options(jsonl, "char"), tmp_path / "theirs")
+    out.mkdir()
+    lock = FileLock(out / ".lock")
+    lock.acquire()
+
+    def progress(stage: str, done: int, total: int) -> None:
+        if stage.startswith("waiting"):
+            shutil.copytree(theirs.folder, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".lock"))
+            lock.release()
+
+    with pytest.raises(DataError, match="holds another prepared text"):
+        prepare(options(jsonl), out, progress=progress)
+    assert open_prepared(out).fingerprint == theirs.fingerprint
 
 
 def test_what_is_damaged_in_the_cache_names_the_way_out(jsonl: Path) -> None:

@@ -1,6 +1,7 @@
 """Tokenizers that do not give their text back, and sound ones that put a space in front of it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,16 @@ def test_it_trains_if_the_user_insists_and_its_bytes_are_those_of_the_text(
         assert counted * scale == pytest.approx(split.n_bytes)
     with pytest.raises(DataError, match="does not give the text"):
         prepare_cached(PrepareOptions(corpus=str(tmp_path / "out"), tokenizer=options.tokenizer))
+
+
+def test_what_was_done_before_a_loss_is_not_done_again(corpus: Path, tmp_path: Path) -> None:
+    tokenizer, out = saved(LOSSY["lower-casing"], tmp_path), tmp_path / "out"
+    options = PrepareOptions(corpus=str(corpus), tokenizer=tokenizer)
+    with pytest.raises(DataError, match="does not give the text"):
+        prepare(options, out)
+    assert list(out.glob(".work/*/*.bin"))
+    assert prepare(replace(options, allow_lossy_tokenizer=True), out).loss
+    assert not list(out.glob(".work/*"))
 
 
 def test_how_much_is_lost(tmp_path: Path) -> None:

@@ -189,6 +189,8 @@ def _devices(experiment: "Experiment", here: str | None) -> int:
 
 def make_workload(experiment: "Experiment", devices: int) -> "Workload":
     """The workload of an experiment on so many devices, its corpus looked up but not prepared."""
+    from minigpt.batches import check_length
+    from minigpt.checkpoint import find_checkpoint, read_checkpoint
     from minigpt.model.config import GPTConfig, padded_vocabulary
     from minigpt.precision import check_precision
     from minigpt.study.planning.memory import strategy_name
@@ -197,15 +199,21 @@ def make_workload(experiment: "Experiment", devices: int) -> "Workload":
     from minigpt.training.config import SAMPLE_TOKENS
 
     run, data, trainer = experiment.run, experiment.data, experiment.trainer
-    text = look_ahead(data.prepare_options())
+    start = read_checkpoint(find_checkpoint(run.init_from)) if run.init_from else None
+    text = look_ahead(data.prepare_options(), start.tokenizer if start else None)
     if text.train_tokens < 1:
         raise DataError(f"{data.corpus}: the text is too short: it leaves no token to train on")
+    vocab_size = start.config.vocab_size if start else padded_vocabulary(text.vocab_size, data.vocab_multiple)
+    config = GPTConfig(vocab_size=vocab_size, **experiment.model)
+    if text.is_exact:  # an estimate is warned of
+        check_length(text.train_tokens, config.block_size, f"the training part of data.corpus={data.corpus}")
+        check_length(text.val_tokens, config.block_size, f"the validation part of data.corpus={data.corpus}")
     return Workload(
-        config=GPTConfig(vocab_size=padded_vocabulary(text.vocab_size, data.vocab_multiple), **experiment.model),
+        config=config,
         optim=experiment.optim,
         text=text,
         corpus=data.corpus,
-        tokenizer=data.tokenizer,
+        tokenizer=f"{start.tokenizer.kind} of {run.init_from}" if start else data.tokenizer,
         batch_size=data.batch_size,
         accumulate=trainer["accumulate_grad_batches"],
         max_steps=trainer["max_steps"],

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minigpt.cli.keys import check_names
-from minigpt.errors import ConfigError, DataError, did_you_mean
+from minigpt.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from minigpt.metrics_csv import CURVES
 from minigpt.study.sweep.file import Cell, Sweep, words_of
 from minigpt.study.sweep.search_space import Choices, Numbers, SearchSpace
 
 if TYPE_CHECKING:
     from minigpt.study.sweep.cell import CellRun
+    from minigpt.text.tokenizers import Tokenizer
 
 _MOST_COMBINATIONS = 32
 _ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
@@ -64,9 +65,11 @@ class SweepCells:
             known[settings] = group
 
     def _check_texts(self) -> None:
-        """Raise DataError for a corpus or a tokenizer that is not there. Nothing is prepared or downloaded."""
-        from minigpt.text.outlook import check_corpus, check_tokenizer
-        from minigpt.text.prepare import check_round_trip
+        """Raise DataError for a corpus or a tokenizer that is not there, and for a text that no cell could train on.
+
+        Nothing is prepared or downloaded.
+        """
+        from minigpt.text.outlook import check_corpus, check_text, check_tokenizer
         from minigpt.training.config import DataConfig
 
         for name, check in (("corpus", check_corpus), ("tokenizer", check_tokenizer)):
@@ -76,19 +79,23 @@ class SweepCells:
                 except DataError as error:
                     raise DataError(f"{self.sweep.path}: {where}{error}") from None
         for overrides, where in self._data_settings():
+            settings = self._resolve(overrides, "")
             try:
-                check_round_trip(DataConfig(**self._resolve(overrides, "")["data"]).prepare_options())
-            except DataError as error:
+                tokenizer = _tokenizer_of(settings["run"]["init_from"])
+                check_text(DataConfig(**settings["data"]).prepare_options(), tokenizer)
+            except (CheckpointError, DataError) as error:
                 raise DataError(f"{self.sweep.path}: {where}{error}") from None
 
     def _data_settings(self) -> Iterator[tuple[dict[str, Any], str]]:
         """Overrides with which a run will have texts and tokenizers of its own, each kind once."""
         if self.sweep.search:
-            yield {}, ""
+            if not any(key.startswith("data.") for key in self.sweep.search.space):  # else the base's are in no trial
+                yield {}, ""
             return
         seen: list[Any] = []
         for cell in self.sweep.cells:
-            settings = self._resolve(cell.overrides, "")["data"]
+            resolved = self._resolve(cell.overrides, "")
+            settings = resolved["data"], resolved["run"]["init_from"]
             if settings not in seen:
                 seen.append(settings)
                 yield cell.overrides, f"cell {cell.group}: "
@@ -188,6 +195,13 @@ class SweepCells:
                 check_trainer(self._words(self.sweep.base_path, json.loads(overrides)))
             except ConfigError as error:
                 raise ConfigError(f"{self.sweep.path}: {overrides}: {error}") from None
+
+
+def _tokenizer_of(init_from: str | None) -> "Tokenizer | None":
+    """The tokenizer of the weights that a run begins from, which goes before that of its config."""
+    from minigpt.checkpoint import find_checkpoint, read_checkpoint
+
+    return read_checkpoint(find_checkpoint(init_from)).tokenizer if init_from else None
 
 
 def _by_content(data: Mapping[str, Any], content: Callable[[str, str, str], dict[str, str]]) -> dict[str, Any]:

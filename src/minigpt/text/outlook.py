@@ -19,7 +19,7 @@ from minigpt.text.prepare import check_round_trip, find_prepared, prepare_cached
 from minigpt.text.prepared import is_prepared, loss_of, read_index
 from minigpt.text.shards import open_shard
 from minigpt.text.splitting import held_out
-from minigpt.text.tokenizers import TOKENIZER_NAMES, ByteTokenizer, find_tokenizer, load_tokenizer
+from minigpt.text.tokenizers import TOKENIZER_NAMES, ByteTokenizer, Tokenizer, find_tokenizer, load_tokenizer
 from minigpt.units import bytes_text
 
 CHARACTERS = 65
@@ -41,7 +41,7 @@ class TextOutlook:
     train_tokens: int
     val_tokens: int
     vocab_size: int
-    """Of the tokenizer, not padded."""
+    """Ids of the tokenizer, not padded."""
     used_vocabulary: int | None
     """How many of them occur in the training text, or in its first tokens; None where nobody has looked."""
     n_bytes: float
@@ -59,20 +59,33 @@ class TextOutlook:
     """Empty: not known yet."""
 
 
-def look_ahead(options: PrepareOptions) -> TextOutlook:
-    """The outlook of a corpus under these options.
+def look_ahead(options: PrepareOptions, tokenizer: Tokenizer | None = None) -> TextOutlook:
+    """Count or estimate the tokens of a corpus under these options, `tokenizer` in place of the one that they name.
 
     Raises DataError where there is neither a corpus nor an estimate of it.
     """
     if is_prepared(Path(options.corpus).expanduser()):
-        return _counted(prepare_cached(options).folder, options, None)  # what fit does, and refuses
-    corpus = None if needs_network(options.corpus) else _corpus(options)
+        prepared = prepare_cached(options, tokenizer=tokenizer)  # what fit does, and refuses
+        return _counted(prepared.folder, options, None)
+    corpus = None if needs_network(options.corpus) else open_corpus(options.corpus, options.text_field)
     if corpus is None or corpus.unread_bytes <= _READ_AT_MOST:
-        folder = _find(options)
+        folder = _find(options, tokenizer)
         if folder is not None:
             return _counted(folder, options, corpus)
-        check_round_trip(options)
-    return _estimated(options, corpus)
+        check_round_trip(options, tokenizer)
+    return _estimated(options, corpus, tokenizer)
+
+
+def check_text(options: PrepareOptions, tokenizer: Tokenizer | None = None) -> None:
+    """Raise DataError for what `fit` would refuse of a corpus in its tokens, as far as that is told without preparing.
+
+    A prepared folder is checked whole, of a text the first MB. `tokenizer` is used instead of the one that the options
+    name.
+    """
+    if is_prepared(Path(options.corpus).expanduser()):
+        prepare_cached(options, tokenizer=tokenizer)
+    else:
+        check_round_trip(options, tokenizer)
 
 
 def check_corpus(spec: str) -> None:
@@ -133,17 +146,11 @@ def bytes_per_token(tokenizer: str, vocab_size: int) -> float:
     return 4.8 - 2.8 * (512 / vocab_size) ** 0.35
 
 
-def _corpus(options: PrepareOptions) -> Corpus | None:
-    """None for a folder that `minigpt prepare` wrote."""
-    prepared = is_prepared(Path(options.corpus).expanduser())
-    return None if prepared else open_corpus(options.corpus, options.text_field)
-
-
-def _find(options: PrepareOptions) -> Path | None:
+def _find(options: PrepareOptions, tokenizer: Tokenizer | None) -> Path | None:
     if needs_network(options.corpus):
         return None
     try:
-        return find_prepared(options)
+        return find_prepared(options, tokenizer)
     except DataError:  # GPT-2's tokenizer is not on this machine, say: an estimate needs none
         return None
 
@@ -185,10 +192,10 @@ def _used(shards: list[Path]) -> int:
     return len(seen)
 
 
-def _estimated(options: PrepareOptions, corpus: Corpus | None) -> TextOutlook:
-    n_bytes, told = _text_bytes(options, corpus)
-    vocab_size = expected_vocabulary(options.tokenizer, options.vocab_size)
-    per_token = bytes_per_token(options.tokenizer, vocab_size)
+def _estimated(options: PrepareOptions, corpus: Corpus | None, tokenizer: Tokenizer | None) -> TextOutlook:
+    n_bytes, told = _text_bytes(corpus)
+    vocab_size = tokenizer.vocab_size if tokenizer else expected_vocabulary(options.tokenizer, options.vocab_size)
+    per_token = bytes_per_token(tokenizer.kind if tokenizer else options.tokenizer, vocab_size)
     tokens = int(n_bytes / per_token)
     val_tokens = int(tokens * options.val_fraction)
     return TextOutlook(
@@ -204,11 +211,9 @@ def _estimated(options: PrepareOptions, corpus: Corpus | None) -> TextOutlook:
     )
 
 
-def _text_bytes(options: PrepareOptions, corpus: Corpus | None) -> tuple[float, str]:
-    """Bytes of text, about, and how they are told."""
+def _text_bytes(corpus: Corpus | None) -> tuple[float, str]:
+    """Bytes of text, about, and how they are told; of Shakespeare where there is no corpus yet."""
     if corpus is None:
-        if options.corpus != "shakespeare":
-            raise DataError(f"{options.corpus}: prepared with other options than those of this config")
         return SHAKESPEARE_BYTES, f"{bytes_text(SHAKESPEARE_BYTES)}, not downloaded yet"
     n_bytes = sum(path.stat().st_size * (_COMPRESSION if is_compressed(path) else 1.0) for path in corpus.files)
     return n_bytes, bytes_text(n_bytes)

@@ -99,10 +99,7 @@ def prepare(
     if is_prepared(Path(options.corpus).expanduser()):
         raise DataError(f"{options.corpus}: prepared already; minigpt fit takes it as --data.corpus")
     with _one_line_errors(out):
-        recipe = _look_up(options, tokenizer)
-        if not overwrite:
-            _refuse_other(recipe, out)
-        return _make(recipe, out, progress)
+        return _make(_look_up(options, tokenizer), out, progress, overwrite=overwrite)
 
 
 def prepare_cached(
@@ -128,10 +125,10 @@ def prepare_cached(
         recipe = replace(_look_up(options, tokenizer), whole=whole)
         out = _place(recipe, root)
         with _way_out(out):
-            return _make(recipe, out, progress)
+            return _make(recipe, out, progress, overwrite=True)
 
 
-def find_prepared(options: PrepareOptions) -> Path | None:
+def find_prepared(options: PrepareOptions, tokenizer: Tokenizer | None = None) -> Path | None:
     """The folder that `prepare_cached` would open, None where it would have to prepare first; nothing is written.
 
     The corpus is read once, for its fingerprint. DataError where corpus or tokenizer cannot be had.
@@ -140,7 +137,7 @@ def find_prepared(options: PrepareOptions) -> Path | None:
     with _one_line_errors(root):
         if is_prepared(folder):
             return folder
-        recipe = _look_up(options, None)
+        recipe = _look_up(options, tokenizer)
         out = _place(recipe, root)
         return out if _holds(out, recipe.key()) else None
 
@@ -168,13 +165,15 @@ def _existing_tokenizer(options: PrepareOptions) -> Tokenizer | None:
     return None if options.tokenizer in ("char", "bpe") else find_tokenizer(options.tokenizer)
 
 
-def _make(recipe: _Recipe, out: Path, progress: Progress | bool) -> Prepared:
+def _make(recipe: _Recipe, out: Path, progress: Progress | bool, *, overwrite: bool) -> Prepared:
     if not _holds(out, recipe.key()):
         _check_folder(out)
         out.mkdir(parents=True, exist_ok=True)
         with reporting(progress) as report, _lock(out, report):
             write_mark(out, "prepared text")  # first of all: stopped at any moment, the folder is known
             if not _holds(out, recipe.key()):  # unless another process made it while this one waited
+                if not overwrite:  # asked now: another process may have made something else here meanwhile
+                    _refuse_other(recipe, out)
                 _write_shards(recipe, out, report)
     return _accepted(recipe.options, replace(open_prepared(out), files=recipe.corpus.told), recipe.tokenizer)
 
@@ -198,16 +197,17 @@ def refuse_loss(options: PrepareOptions, loss: Loss | None) -> None:
         )
 
 
-def check_round_trip(options: PrepareOptions) -> None:
+def check_round_trip(options: PrepareOptions, tokenizer: Tokenizer | None = None) -> None:
     """Raise DataError where a tokenizer that exists does not give back the first MB of the corpus, unless allowed.
 
-    A beginning says soon what preparing, which tries all of the text, would say late.
+    A beginning says soon what preparing, which tries all of the text, would say late. `tokenizer` is used instead of
+    the one that the options name.
     """
-    if options.allow_lossy_tokenizer or options.tokenizer in TOKENIZER_NAMES or needs_network(options.corpus):
+    if options.allow_lossy_tokenizer or needs_network(options.corpus):
         return
-    if is_prepared(Path(options.corpus).expanduser()):
+    if is_prepared(Path(options.corpus).expanduser()) or (tokenizer is None and options.tokenizer in TOKENIZER_NAMES):
         return
-    tokenizer = find_tokenizer(options.tokenizer)
+    tokenizer = tokenizer or find_tokenizer(options.tokenizer)
     trial, losses, document = RoundTrip(tokenizer, starts_are_seen=True), [], 0
     left = _TRIED_BYTES
     for span in chain.from_iterable(open_corpus(options.corpus, options.text_field).pieces()):
@@ -260,8 +260,7 @@ def _write_shards(recipe: _Recipe, out: Path, report: Progress) -> None:
         allowed = options.allow_lossy_tokenizer
         try:
             encoded = encode_corpus(job, survey, rule, tokenizer, out, allow_loss=allowed)
-        except LossError as error:
-            shutil.rmtree(work)
+        except LossError as error:  # what is done is kept: with allow_lossy_tokenizer=true it is gone on with
             refuse_loss(options, error.loss)
             raise
     if recipe.corpus.state() != recipe.state:

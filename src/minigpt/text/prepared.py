@@ -22,7 +22,7 @@ from minigpt.text.tokenizers import Tokenizer, load_tokenizer
 
 INDEX_NAME = "index.json"
 FORMAT = "minigpt prepared text 1"
-_MARK = b'"format": "minigpt prepared text '
+_BEGINNING = b'"format": "minigpt prepared text '
 """At the beginning of every index, whatever its version."""
 
 
@@ -116,7 +116,7 @@ def is_prepared(folder: Path) -> bool:
             beginning = file.read(len(FORMAT) + 64)
     except OSError:
         return False
-    return b'"format": "minigpt prepared text' in beginning or (has_mark(folder, "prepared text") and bool(beginning))
+    return _BEGINNING in beginning or (has_mark(folder, "prepared text") and bool(beginning))
 
 
 def write_index(folder: Path, tokenizer: Tokenizer, encoded: EncodedCorpus, meta: dict[str, Any]) -> None:

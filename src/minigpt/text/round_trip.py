@@ -21,7 +21,7 @@ class Loss:
     """That come back changed."""
     of_documents: int = 0
     lost_bytes: int = 0
-    """Of the text that have no equal in what comes back: none where there is only more of it."""
+    """Bytes of the text without an equal in what comes back: none where there is only more of it."""
     of_bytes: int = 0
     first: str = ""
     """The first place, in words."""
@@ -105,7 +105,7 @@ class RoundTrip:
 
 
 def total_loss(losses: Sequence[Loss]) -> Loss:
-    """Of all of them; the number of documents that are changed is at most that of all."""
+    """Sum losses; of the documents, no more are changed than there are."""
     summed = sum(losses, Loss())
     return replace(summed, documents=min(summed.documents, max(1, summed.of_documents)))
 

@@ -52,7 +52,7 @@ class Fragment(NamedTuple):
     key: int
     """`document_key` of the whole document."""
     n_bytes: int
-    """Of `text` as UTF-8."""
+    """Bytes of `text` as UTF-8."""
 
 
 def document_key(data: bytes) -> int:
