@@ -68,8 +68,9 @@ def _names(folder: Path) -> list[str]:
     from minigpt.cli.keys import load_yaml
 
     run = load_yaml(folder / CONFIG, named="").get("run")
-    name = str(run.get("name")) if isinstance(run, dict) else ""
-    root = str(run.get("root")) if isinstance(run, dict) else ""
+    if not isinstance(run, dict):  # the defaults would be another experiment
+        raise CheckpointError(f"{OPTION} {folder}: its {CONFIG} is empty or cut short, and says not what to go on with")
+    name, root = str(run.get("name")), str(run.get("root"))
     whole = folder.resolve()
     if re.fullmatch(re.escape(name) + r"(-\d+)?", whole.name) is None:
         name = whole.name
