@@ -157,7 +157,7 @@ def read_run(folder: Path, *, look_at_lock: bool = True) -> RunRecord:
         folder=folder,
         config=config,
         metrics=metrics,
-        sessions=_sessions(folder),
+        sessions=read_sessions(folder),
         steps=steps,
         state=state,
         note=note,
@@ -246,7 +246,8 @@ def _check_whole(config: dict[str, Any], key: str, least: int) -> None:
         raise ValueError(f"{key} must be a whole number, {least} or more: {shown(value)}")
 
 
-def _sessions(folder: Path) -> list[dict[str, Any]]:
+def read_sessions(folder: Path) -> list[dict[str, Any]]:
+    """What provenance.json says of each session; none where there is no such file. CheckpointError: it is damaged."""
     path = folder / PROVENANCE
     if not path.is_file():
         return []

@@ -157,6 +157,13 @@ def test_a_mistake_is_one_line(content: dict[str, Any], message: str, tmp_path: 
         ),
         ({"search": {"space": LR, "metric": "val/los"}}, "search.metric=val/los must be one of train/loss, "),
         ({"search": {"space": LR, "metric": "val/los"}}, ", did you mean val/loss?"),
+        (
+            {
+                "search": {"space": LR, "metric": "val_loss"},
+                "overrides": {"trainer.callbacks": [{"class_path": "lightning.pytorch.callbacks.RichModelSummary"}]},
+            },
+            ", did you mean val/loss?",
+        ),
         ({"cells": [{}, {"model.n_head": 2}]}, "cells base and n_head=2 have the same settings: leave one out"),
         ({"grid": {"model.n_head": [1, 2]}, "cells": [{"name": "same", "model.n_head": 1}]}, "cells n_head=1 and same"),
     ],

@@ -51,8 +51,9 @@ def test_each_session_has_its_own_time(
 
     capsys.readouterr()
     assert fit(limited(Expire(5))) == 0
-    assert "stopped early: time limit at step 6 of 12; --ckpt_path last goes on\n" in capsys.readouterr().out
     folder = tmp_path / "limited" / "tiny"
+    told = f"stopped early: time limit at step 6 of 12; minigpt fit --resume {folder} goes on\n"
+    assert told in capsys.readouterr().out
     assert sessions(folder)[-1]["stopped_early"] == "time limit at step 6 of 12"
     assert fit(limited(), ckpt_path="last") == 0
     assert "stopped early" not in capsys.readouterr().out
@@ -79,7 +80,7 @@ def test_reason_is_the_callback_that_stopped_this_session(
     assert fit(first) == 0
     said = capsys.readouterr().out
     assert "stopped early: EarlyStopping (Monitored metric val_loss did not improve in the last 1 records. " in said
-    assert "at step 2 of 12; --ckpt_path last goes on" in said
+    assert "at step 2 of 12; minigpt fit --resume " in said
     assert checkpoint(tmp_path / "tiny", 2)["global_step"] == 2
     second = tiny_experiment(tmp_path, corpus_file, trainer__callbacks=[stopping(99), Stop()])
     assert fit(second, ckpt_path="last") == 0

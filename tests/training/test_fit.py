@@ -3,6 +3,7 @@
 import json
 import math
 import multiprocessing
+import os
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from minigpt.api import load
 from minigpt.checkpoint import build_model, last_checkpoint, read_checkpoint
-from minigpt.errors import ConfigError, DataError, TrainingError
+from minigpt.errors import CheckpointError, ConfigError, DataError, TrainingError
 from minigpt.evaluation import evaluate
 from minigpt.interop.foreign import ForeignModel, write_foreign
 from minigpt.metrics_csv import read_metrics
@@ -23,6 +24,7 @@ from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
 from minigpt.text.bpe import train_bpe
 from minigpt.text.prepare import prepare_cached
+from minigpt.text.prepared import Prepared
 from minigpt.text.protocol import with_special_tokens
 from minigpt.text.special_tokens import SpecialTokens
 from minigpt.text.tokenizers import ByteTokenizer
@@ -337,6 +339,96 @@ def test_resume_that_fails_before_its_first_step_leaves_the_run_as_it_was(tmp_pa
     with pytest.raises(LookupError):
         fit(changed, ckpt_path="last")
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_config_of_a_run_is_replaced_when_every_process_has_read_it(
+    tmp_path: Path, corpus_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that Lightning starts read it after the first one, and add `--trainer.callbacks+=` to what it says."""
+    assert fit(tiny_experiment(tmp_path, corpus_file, trainer__max_steps=4)) == 0
+    config = tmp_path / "tiny" / "config.yaml"
+    before, started = config.read_text(), []
+    start = pl.strategies.SingleDeviceStrategy.setup_environment
+
+    def start_processes(strategy: pl.strategies.SingleDeviceStrategy) -> None:
+        started.append(config.read_text())
+        start(strategy)
+
+    monkeypatch.setattr(pl.strategies.SingleDeviceStrategy, "setup_environment", start_processes)
+    changed = replace(tiny_experiment(tmp_path, corpus_file), yaml="run: {name: tiny}\n# changed\n")
+    assert fit(changed, ckpt_path="last") == 0
+    assert started == [before]
+    assert config.read_text() == changed.yaml
+
+
+def test_a_callback_may_change_the_working_folder(
+    tmp_path: Path, corpus_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Move(pl.Callback):
+        def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            os.chdir(tmp_path / "elsewhere")
+
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert fit(tiny_experiment(Path("runs"), corpus_file, trainer__callbacks=[Move()])) == 0
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert last_checkpoint(tmp_path / "runs" / "tiny").name == "step=00000012.ckpt"
+    assert curve(tmp_path / "runs" / "tiny", "val/loss")[-1][0] == 12
+    assert "minigpt generate runs/tiny" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("n_saved", [4, 8])
+def test_a_run_that_another_process_has_gone_on_with_meanwhile_is_left_alone(
+    tmp_path: Path, corpus_file: Path, monkeypatch: pytest.MonkeyPatch, n_saved: int
+) -> None:
+    assert fit(tiny_experiment(tmp_path, corpus_file, trainer__max_steps=4)) == 0
+
+    def other(*_: object) -> Prepared:
+        if n_saved > 4:
+            monkeypatch.undo()
+            assert fit(tiny_experiment(tmp_path, corpus_file, trainer__max_steps=n_saved), ckpt_path="last") == 0
+        return prepare_cached(experiment.data.prepare_options())
+
+    experiment = tiny_experiment(tmp_path, corpus_file, optim__lr=0.5)
+    monkeypatch.setattr("minigpt.training.fit.prepare", other)
+    if n_saved == 4:
+        assert fit(experiment, ckpt_path="last") == 0
+        return
+    with pytest.raises(ConfigError, match="another process has trained in this folder meanwhile"):
+        fit(experiment, ckpt_path="last")
+    assert read_metrics(tmp_path / "tiny" / "metrics.csv")[8]["train/learning_rate"] == 0.01
+
+
+def test_interrupt_while_another_process_has_the_lock(
+    tmp_path: Path, corpus_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert fit(tiny_experiment(tmp_path, corpus_file, trainer__max_steps=4)) == 0
+    files = sorted((tmp_path / "tiny").rglob("*"))
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("minigpt.training.run.FileLock.acquire", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tiny_experiment(tmp_path, corpus_file), ckpt_path="last")
+    assert sorted((tmp_path / "tiny").rglob("*")) == files
+
+
+def test_damaged_provenance_is_one_line_and_stays(tmp_path: Path, corpus_file: Path) -> None:
+    assert fit(tiny_experiment(tmp_path, corpus_file, trainer__max_steps=4)) == 0
+    path = tmp_path / "tiny" / "provenance.json"
+    path.write_text('{"sessions": [')
+    with pytest.raises(CheckpointError, match=r"provenance\.json is damaged: "):
+        fit(tiny_experiment(tmp_path, corpus_file), ckpt_path="last")
+    assert path.read_text() == '{"sessions": ['
+
+
+def test_float16_on_a_cpu_is_said_to_be_another(
+    tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+) -> None:
+    assert fit(tiny_experiment(tmp_path, corpus_file, trainer__precision="16-mixed")) == 0
+    assert "cpu, bf16-mixed (trainer.precision=16-mixed needs a GPU)" in capsys.readouterr().out
+    assert not [warning for warning in recwarn if "AMP" in str(warning.message)]
 
 
 def test_compiler_that_is_not_there_is_one_line(

@@ -55,9 +55,12 @@ def test_nothing_is_lost_where_a_run_begins_anew(tmp_path: Path) -> None:
         write_run(tmp_path, config_yaml=f"n: {number}\n", tokenizer_json="{}", provenance={})
         (tmp_path / "metrics.csv").write_text(f"step,val/loss\n{number},2.0\n")
         (tmp_path / f"events.out.tfevents.{number}").write_text("events")
+        (tmp_path / "line1").mkdir()
+        (tmp_path / "line1" / f"events.out.tfevents.{number}").write_text("events")
         earlier = set_aside(tmp_path)
         assert earlier == tmp_path / f"earlier-{number}"
-        kept = {path.name: path.read_text() for path in earlier.iterdir()}
+        assert [path.name for path in (earlier / "line1").iterdir()] == [f"events.out.tfevents.{number}"]
+        kept = {path.name: path.read_text() for path in earlier.iterdir() if path.is_file()}
         assert kept["config.yaml"] == f"n: {number}\n"
         assert kept["metrics.csv"] == f"step,val/loss\n{number},2.0\n"
         assert f"events.out.tfevents.{number}" in kept

@@ -49,13 +49,15 @@ class DivergenceGuard(EveryStep):
         spike_threshold: float | None,
         *,
         tokenizer: Tokenizer,
+        shown: Path | None = None,
         looks: Collection[int] = (),
         same_run: bool = True,
         same_text: bool = True,
     ) -> None:
         """Bundles go to `folder`; `spike_threshold` is in standard deviations, None calls nothing a spike.
 
-        `looks` are the numbers of steps after which something of a step is shown: it is judged before that.
+        `shown` is the run's folder as messages name it. `looks` are the numbers of steps after which something of a
+        step is shown: it is judged before that.
         `same_run` and `same_text` say what a restored state tells about: a branch has skipped nothing yet, but its
         losses go on from its parent's; with another text they are none to compare with.
         """
@@ -63,6 +65,7 @@ class DivergenceGuard(EveryStep):
         self.policy = policy
         self.spike_threshold = spike_threshold
         self.tokenizer = tokenizer
+        self.shown = shown or folder.parent
         self.looks = frozenset(looks) - {0}
         self.same_run = same_run
         self.same_text = same_text
@@ -127,8 +130,9 @@ class DivergenceGuard(EveryStep):
             raise SystemExit(TrainingError.exit_code)
         in_a_row = max(self._in_a_row, self._overflows)
         often = f", the {in_a_row}th step in a row" if in_a_row >= PATIENCE else ""
-        look = f"; minigpt replay {path} shows the step" if path else ""
-        raise TrainingError(f"{reason} at step {seen.step}{often} {_advice(module.optim.lr, self.folder.parent)}{look}")
+        shown = self.shown / self.folder.name / path.name if path else None
+        look = f"; minigpt replay {shown} shows the step" if shown else ""
+        raise TrainingError(f"{reason} at step {seen.step}{often} {self._advice(module.optim.lr)}{look}")
 
     def verdict(self, loss: float, grad_norm: float) -> str | None:
         """What is wrong with a step of this loss and this gradient norm, or None."""
@@ -181,8 +185,14 @@ class DivergenceGuard(EveryStep):
         assert isinstance(module, GPTModule)
         norm = torch.nn.utils.get_total_norm(list(module.parameters()))
         if not torch.isfinite(norm):
-            step, advice = trainer.global_step, _advice(module.optim.lr, self.folder.parent)
+            step, advice = trainer.global_step, self._advice(module.optim.lr)
             raise TrainingError(f"the weights are not finite after step {step} {advice}")
+
+    def _advice(self, lr: float) -> str:
+        lower = f"(optim.lr={lr:g}): lower optim.lr or trainer.gradient_clip_val, and"
+        if step_paths(self.folder.parent / CHECKPOINTS):
+            return f"{lower} go on from the last checkpoint, written before: {resume_command(self.shown)}"
+        return f"{lower} begin anew: no checkpoint was written yet"
 
     def state_dict(self) -> dict[str, Any]:
         """The losses that a spike is measured against: a resumed run must judge as the straight one would."""
@@ -206,10 +216,3 @@ class DivergenceGuard(EveryStep):
 def reading_waits(device: torch.device) -> bool:
     """Whether to read a number means to wait for the device."""
     return device.type == "cuda"
-
-
-def _advice(lr: float, run: Path) -> str:
-    lower = f"(optim.lr={lr:g}): lower optim.lr or trainer.gradient_clip_val, and"
-    if step_paths(run / CHECKPOINTS):
-        return f"{lower} go on from the last checkpoint, written before: {resume_command(run)}"
-    return f"{lower} begin anew: no checkpoint was written yet"

@@ -26,6 +26,8 @@ _WARNINGS = (
     # Nothing is scheduled by Lightning: the rate is a function of the step.
     r".*lr_scheduler.step\(\)` before `optimizer.step\(\).*",
     r".*Precision .* is not supported by the model summary.*",
+    # The table at the start says which precision is taken instead.
+    r".*AMP with fp16 is not supported on CPU.*",
     # The validation's numbers are put together over all processes before they are logged.
     r".*It is recommended to use .*sync_dist=True.*",
     r".*Trying to infer the `batch_size`.*",

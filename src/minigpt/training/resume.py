@@ -8,7 +8,7 @@ from typing import Any
 
 from minigpt.checkpoint import Checkpoint, find_checkpoint, read_checkpoint
 from minigpt.errors import CheckpointError, ConfigError
-from minigpt.layout import BEST_NAME, CONFIG, PROVENANCE, step_paths
+from minigpt.layout import BEST_NAME, CHECKPOINTS, CONFIG, PROVENANCE, step_paths
 from minigpt.model.config import GPTConfig
 from minigpt.training.changes import Changes, folder_changes, other_experiment, run_settings
 from minigpt.training.config import Experiment
@@ -26,6 +26,8 @@ class Start:
     folder: Path | None = None
     weights_only: bool = False
     """Whether only the model is taken from the checkpoint: the optimizer, the step and the data begin anew."""
+    steps: tuple[str, ...] = ()
+    """Names of the checkpoints in `folder`: when training begins they must be the same."""
     passed_over: tuple[str, ...] = ()
     """Why newer checkpoints than this one could not be used, a line each."""
     changes: Changes = field(default_factory=dict)
@@ -72,6 +74,7 @@ def _go_on(experiment: Experiment, folder: Path, *, named: bool) -> Start:
     Without a checkpoint it begins anew, and what is done stays so: neither for another experiment, but where the user
     has named that folder.
     """
+    steps = tuple(path.name for path in step_paths(folder / CHECKPOINTS))
     checkpoint, passed_over = _newest(folder)
     differs = {} if named else other_experiment(experiment, folder)
     if differs and (checkpoint is None or checkpoint.step >= experiment.trainer["max_steps"]):
@@ -83,21 +86,22 @@ def _go_on(experiment: Experiment, folder: Path, *, named: bool) -> Start:
     if checkpoint is None and not named and not run_settings(folder):
         raise CheckpointError(f"--ckpt_path last: {folder} has no checkpoint yet, and its {CONFIG} cannot be read")
     if checkpoint is not None:
-        return Start(checkpoint, folder, passed_over=passed_over)
+        return Start(checkpoint, folder, steps=steps, passed_over=passed_over)
     changes, init_from = folder_changes(experiment, folder), experiment.run.init_from
     if init_from:
-        return Start(read_checkpoint(find_checkpoint(init_from)), folder, weights_only=True, changes=changes)
+        weights = read_checkpoint(find_checkpoint(init_from))
+        return Start(weights, folder, weights_only=True, steps=steps, changes=changes)
     if parent := _parent(folder):
         raise CheckpointError(
             f"{folder} began from {parent} and has no checkpoint of its own yet: "
             f"--ckpt_path {parent} begins there again"
         )
-    return Start(folder=folder, changes=changes)
+    return Start(folder=folder, steps=steps, changes=changes)
 
 
 def _newest(folder: Path) -> tuple[Checkpoint | None, tuple[str, ...]]:
     """The newest checkpoint of a run that is whole, and why newer ones are not; None: there is none yet."""
-    paths = [*reversed(step_paths(folder / "checkpoints")), folder / "checkpoints" / BEST_NAME]
+    paths = [*reversed(step_paths(folder / CHECKPOINTS)), folder / CHECKPOINTS / BEST_NAME]
     reasons: list[str] = []
     for path in paths:
         if not path.exists():

@@ -14,10 +14,21 @@ from rich.text import Text
 
 from minigpt.errors import ConfigError
 from minigpt.files import atomic_write, remove_leftovers
-from minigpt.layout import CHECKPOINTS, CONFIG, DIVERGENCES, LOCK, LOCK_PATIENCE, METRICS, PROVENANCE, TOKENIZER
+from minigpt.layout import (
+    CHECKPOINTS,
+    CONFIG,
+    DIVERGENCES,
+    LOCK,
+    LOCK_PATIENCE,
+    METRICS,
+    PROVENANCE,
+    TOKENIZER,
+    step_paths,
+)
 from minigpt.model.config import GPTConfig
 from minigpt.model.sizes import flops_per_token
 from minigpt.ownership import is_run_file
+from minigpt.precision import full_name
 from minigpt.run_state import TAKEN
 from minigpt.text.prepared import Prepared
 from minigpt.training.card import RunCard
@@ -87,47 +98,58 @@ class Run:
         self.early: str | None = None
         """Why and where training ended before its last step."""
         self.folder = self._take_folder()
+        """As the user names it, for what is said."""
+        self.place = self.folder.absolute()
+        """The same for what is written: a callback of the user's may change the working folder."""
         try:
             self._build_callbacks()
             self.trainer = build_trainer(
-                self.experiment, self.world, self.folder, callbacks=self.callbacks, loggers=self._loggers()
+                self.experiment, self.world, self.place, callbacks=self.callbacks, loggers=self._loggers()
             )
             self.trainer.fit_loop.epoch_loop = StepLoop(self.trainer, self._at_early_end)
             self.provenance |= describe_trainer(self.trainer)  # the header of the checkpoints holds this very dict
         except BaseException:
             if self.start.folder is None and self.world.is_main:
-                give_back(self.folder)
+                give_back(self.place)
             raise
 
     def train(self, module: GPTModule, data: TokenDataModule) -> int:
         """Train to the last step; gives the exit code. Nobody else can train in this folder meanwhile."""
-        lock = FileLock(self.folder / LOCK, timeout=LOCK_PATIENCE)
         if not self.world.is_main:
             return self._train(module, data)
         try:
-            with lock:
-                before = self._described()
-                try:
-                    return self._train(module, data)
-                except Exception as error:
-                    record_end(self.folder, error=str(error) or type(error).__name__)
-                    raise
+            with FileLock(self.place / LOCK, timeout=LOCK_PATIENCE):
+                return self._train_or_undo(module, data)
         except Timeout as error:
             raise ConfigError(f"{self.folder}: {TAKEN}") from error
         except BaseException:
-            if self.trainer.global_step <= self.start.step:
-                self._undo(before)
+            if self.start.folder is None and self._is_before_first_step:
+                give_back(self.place)
+            raise
+
+    @property
+    def _is_before_first_step(self) -> bool:
+        return bool(self.trainer.global_step <= self.start.step)
+
+    def _train_or_undo(self, module: GPTModule, data: TokenDataModule) -> int:
+        """Train; where it ends before its first step, a run that it was to go on with is left as it was."""
+        if self.start.folder and self.start.steps != tuple(path.name for path in step_paths(self.place / CHECKPOINTS)):
+            raise ConfigError(f"{self.folder}: another process has trained in this folder meanwhile: start again")
+        described = [self.place / name for name in (CONFIG, TOKENIZER, PROVENANCE)]
+        before = {path: path.read_bytes() for path in described if path.exists()}
+        try:
+            return self._train(module, data)
+        except BaseException as error:
+            if isinstance(error, Exception):
+                record_end(self.place, error=str(error) or type(error).__name__)
+            if self.start.folder and self.start.checkpoint and self._is_before_first_step:
+                for path, content in before.items():
+                    atomic_write(path, content)
             raise
 
     def _train(self, module: GPTModule, data: TokenDataModule) -> int:
         if self.world.is_main:
             self._set_aside()
-            write_run(
-                self.folder,
-                config_yaml=self.experiment.yaml,
-                tokenizer_json=self.prepared.tokenizer.to_json(),
-                provenance=self.provenance,
-            )
         print_start(
             self.console,
             self.experiment,
@@ -140,8 +162,8 @@ class Run:
         )
         if self.world.is_main:  # the others hold no lock, and may not even know which folder this run took
             for name in ("", CHECKPOINTS, DIVERGENCES):
-                remove_leftovers(self.folder / name, partial(is_run_file, inside=name))
-        checkpoint = str(self.start.resumed.path) if self.start.resumed else None
+                remove_leftovers(self.place / name, partial(is_run_file, inside=name))
+        checkpoint = str(self.start.resumed.path.absolute()) if self.start.resumed else None
         try:
             callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
             with (
@@ -171,11 +193,11 @@ class Run:
     def _tell_end(self) -> None:
         """The closing lines; an early end is recorded too."""
         if early := self.early or early_end(self.trainer):
-            self.console.print(Text(f"stopped early: {early}; --ckpt_path last goes on"))
+            self.console.print(Text(f"stopped early: {early}; {resume_command(self.folder)} goes on"))
             if self.world.is_main:
-                record_end(self.folder, stopped_early=early)
+                record_end(self.place, stopped_early=early)
         if self.guard.skipped:
-            self.console.print(f"skipped  {self.guard.skipped} steps that diverged: {self.guard.folder}")
+            self.console.print(f"skipped  {self.guard.skipped} steps that diverged: {self.folder / DIVERGENCES}")
         if self.panels and self.panels.costs:
             self.console.print(f"panels   {self.panels.summary()}", highlight=False)
         prompt = self.experiment.run.sample_prompt
@@ -195,23 +217,19 @@ class Run:
     def _set_aside(self) -> None:
         """Keep what a run that begins anew in its folder had written there."""
         if self.start.folder is not None and self.start.resumed is None:
-            earlier = set_aside(self.folder)
-            kept = f"; what it had written is in {earlier}" if earlier else ""
+            earlier = set_aside(self.place)
+            kept = f"; what it had written is in {self.folder / earlier.name}" if earlier else ""
             line = f"{self.folder} has no checkpoint yet: beginning anew{kept}"
             self.console.print(line, highlight=False, markup=False)
 
-    def _described(self) -> dict[Path, bytes]:
-        """The files that say what a run is, as they are before this session."""
-        paths = [self.folder / name for name in (CONFIG, TOKENIZER, PROVENANCE)]
-        return {path: path.read_bytes() for path in paths if path.exists()}
-
-    def _undo(self, before: dict[Path, bytes]) -> None:
-        """Leave the folder as it was: this session ended before its first step."""
-        if self.start.folder is None:
-            give_back(self.folder)
-        elif self.start.checkpoint:
-            for path, content in before.items():
-                atomic_write(path, content)
+    def _write(self) -> None:
+        """Say in the folder what the run is."""
+        write_run(
+            self.place,
+            config_yaml=self.experiment.yaml,
+            tokenizer_json=self.prepared.tokenizer.to_json(),
+            provenance=self.provenance,
+        )
 
     def _build_callbacks(self) -> None:
         run, clock, special = self.experiment.run, TrainingClock(), self.prepared.tokenizer.special
@@ -232,16 +250,17 @@ class Run:
         panel_steps = self.panels.intervals.values() if self.panels else ()
         looks = [run.log_every, run.eval_every, run.sample_every, *panel_steps]
         self.guard = DivergenceGuard(
-            self.folder / DIVERGENCES,
+            self.place / DIVERGENCES,
             run.on_divergence,
             run.spike_threshold,
             tokenizer=self.prepared.tokenizer,
+            shown=self.folder,
             looks=looks,
             same_run=self.start.folder is not None,
             same_text=self._same("same_training"),
         )
         self.checkpoints = Checkpoints(
-            self.folder / CHECKPOINTS,
+            self.place / CHECKPOINTS,
             every=run.save_every,
             keep=run.keep,
             header=header,
@@ -257,7 +276,7 @@ class Run:
         # In this order: what is wrong is found before it is shown, validated, saved; a stop comes after the save.
         self.callbacks: list[pl.Callback] = [
             FreshTimers(),
-            RunCard(self.experiment, self.config),
+            RunCard(self.experiment, self.config, self._write),
             self.guard,
             self.curves,
             *([ProgressBar(self.curves, self.console)] if wants_bar else []),
@@ -294,11 +313,14 @@ class Run:
         if wanted is False:
             return []
         resume_step = self.start.step if self.start.folder and self.start.resumed and self.world.is_main else None
-        ours = [RunTensorBoard(self.folder, resume_step), MetricsFile(self.folder / METRICS, resume_step)]
+        ours = [RunTensorBoard(self.place, resume_step), MetricsFile(self.place / METRICS, resume_step)]
         return [*ours, *(listed(wanted) if wanted is not True else [])]
 
     def _device(self) -> str:
-        strategy, precision = self.trainer.strategy, self.trainer.precision
+        strategy, precision = self.trainer.strategy, str(self.trainer.precision)
+        wanted = self.experiment.trainer["precision"]
+        if full_name(wanted) == "16-mixed" and precision != "16-mixed":  # Lightning's choice on a CPU
+            precision += f" (trainer.precision={wanted} needs a GPU)"
         count = self.trainer.world_size
         return (
             f"{count} x {strategy.root_device.type}, {precision}"

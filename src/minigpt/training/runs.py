@@ -7,8 +7,9 @@ from typing import Any
 
 from minigpt.errors import ConfigError
 from minigpt.files import atomic_write
-from minigpt.layout import CHECKPOINTS, CONFIG, DIVERGENCES, METRICS, PROVENANCE, TOKENIZER
+from minigpt.layout import CHECKPOINTS, CONFIG, DIVERGENCES, LINES, METRICS, PROVENANCE, TOKENIZER
 from minigpt.ownership import MARK, is_run_file, write_mark
+from minigpt.records import read_sessions
 
 
 def take_folder(root: Path, name: str) -> Path:
@@ -43,11 +44,13 @@ def give_back(folder: Path) -> None:
 
 
 def set_aside(folder: Path) -> Path | None:
-    """Move the curves of a run that begins anew into `earlier-1` (or -2, ...) inside its folder, its config copied.
+    """Move the curves of a run that begins anew into `earlier-1` (or -2, ...) inside its folder, copy its config there.
 
     Gives that folder; None where nothing is written yet.
     """
-    curves = [path for path in (folder / METRICS, *sorted(folder.glob("events.out.tfevents.*"))) if path.exists()]
+    events = sorted(folder.glob("events.out.tfevents.*"))
+    written = (folder / METRICS, *events, *(folder / name for name in LINES))
+    curves = [path for path in written if path.exists()]
     if not curves and not (folder / TOKENIZER).exists():
         return None
     number = 1
@@ -66,7 +69,7 @@ def set_aside(folder: Path) -> Path | None:
 def write_run(folder: Path, *, config_yaml: str, tokenizer_json: str, provenance: dict[str, Any]) -> None:
     """Write what a run is into its folder. Its provenance lists every session: the first one and each resume."""
     path = folder / PROVENANCE
-    sessions = json.loads(path.read_text(encoding="utf-8"))["sessions"] if path.exists() else []
+    sessions = read_sessions(folder)
     atomic_write(folder / CONFIG, config_yaml)
     atomic_write(folder / TOKENIZER, tokenizer_json)
     atomic_write(path, json.dumps({"sessions": [*sessions, provenance]}, indent=2) + "\n")
