@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from minigpt.model.gpt import GPT
+from minigpt.model.loss import IGNORE_INDEX
 
 from .variants import random_tokens, small_config, small_model
 
@@ -61,7 +62,7 @@ def test_ignored_targets_count_for_nothing():
     tokens = random_tokens(model.config)
     targets = tokens.roll(-1, dims=1)
     full = model.loss(tokens, targets, reduction="none")
-    targets[:, -3:] = -1
+    targets[:, -3:] = IGNORE_INDEX
     partial = model.loss(tokens, targets, reduction="none")
     assert torch.equal(partial[:, :-3], full[:, :-3])
     assert (partial[:, -3:] == 0).all()

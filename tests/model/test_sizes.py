@@ -90,8 +90,8 @@ def kept_bytes(model: GPT, tokens: torch.Tensor, targets: torch.Tensor) -> int:
 def test_activation_bytes(variant, settings):
     config = small_config(**variant, **settings)
     tokens = random_tokens(config)
-    scalar = 4  # the number of targets that counted, which the loss divides by
-    assert kept_bytes(GPT(config), tokens, tokens.clone()) - scalar == activation_bytes(config, batch_size=3)
+    scalars = 4 + 1  # the number of targets that counted, which the loss divides by, and whether there was none
+    assert kept_bytes(GPT(config), tokens, tokens.clone()) - scalars == activation_bytes(config, batch_size=3)
 
 
 def test_activation_bytes_follow_batch_and_width():
