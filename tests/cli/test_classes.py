@@ -24,6 +24,14 @@ class Raises(Callback):
 class Stranger:
     pass
 
+class Inner:
+    def __init__(self, size: int = 3):
+        self.size = size
+
+class Outer(Callback):
+    def __init__(self, inner: Inner):
+        self.inner = inner
+
 class Strategy(SingleDeviceStrategy):
     def __init__(self, colour: str = "red"):
         super().__init__("cpu")
@@ -81,6 +89,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
          "trainer.strategy: Strategy has no argument color, did you mean colour?"),
         (["profiler.class_path=SimpleProfiler", "profiler.dirpth=x"],
          "trainer.profiler: SimpleProfiler has no argument dirpth, did you mean dirpath?"),
+        (['callbacks+={"class_path": "EarlyStopping", "init_arg": {"monitor": "val_loss"}}'],
+         "not by ['init_arg'], did you mean init_args?"),
+        (["callbacks+=my_classes_14.Outer", "callbacks.inner=my_classes_14.Iner"],
+         "trainer.callbacks: inner: my_classes_14 has no Iner, did you mean Inner?"),
+        (['callbacks=[{"class_path": "my_classes_14.Outer", "init_args": {"inner": {"class_path": "no_such_14.I"}}}]'],
+         "trainer.callbacks: inner: there is no module no_such_14 for no_such_14.I"),
+        (["callbacks+=my_classes_14.Outer", "callbacks.inner=my_classes_14.Inner", "callbacks.inner.sise=3"],
+         "trainer.callbacks: no class here has the argument sise"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_a_class_is_said_of_the_class(words: list[str], line: str, here: Path) -> None:

@@ -79,7 +79,7 @@ def explain(message: str, words: Sequence[str]) -> str | None:
         return None
     named = list(_named(message.rpartition("Given value:")[2].strip(), key[1], words))
     faults = (_fault(each, key[1], message) for each in named)
-    fault = next(filter(None, faults), None) or _wrong_type(message, named)
+    fault = next(filter(None, faults), None) or _inner_fault(message) or _wrong_type(message, named)
     return f"trainer.{key[1]}: {fault}" if fault else None
 
 
@@ -150,7 +150,10 @@ def _named(value: str, key: str, words: Sequence[str]) -> Iterator[Named]:
         content = _plain(node)
         if isinstance(content, str):
             yield Named(content)
-        elif isinstance(content, dict) and isinstance(content.get("class_path"), str):
+        elif isinstance(content, dict) and isinstance(content.get("class_path"), str) and content["class_path"]:
+            wrong = {name: ... for name in content if name not in {"class_path", "init_args", "dict_kwargs"}}
+            if wrong:
+                yield Named("", wrong)
             arguments = content.get("init_args")
             yield Named(content["class_path"], arguments if isinstance(arguments, dict) else {})
         elif isinstance(content, dict):
@@ -195,7 +198,8 @@ def _not_there(path: str) -> str | None:
     except ModuleNotFoundError as error:
         return _no_module(path, str(error.name))
     except AttributeError:
-        return f"{module} has no {name}{did_you_mean(name, dir(sys.modules.get(module)))}"
+        known = [each for each in dir(sys.modules.get(module)) if not each.startswith("__")]
+        return f"{module} has no {name}{did_you_mean(name, known)}"
     except Exception as error:
         return f"{path} cannot be imported: {_words(error)}"
     return None
@@ -227,8 +231,18 @@ def _wrong_type(message: str, named: Sequence[Named]) -> str | None:
     found = re.search(r'Parser key "(\w+)":\s+Expected an? (.+?)\. Got value: (.*)', message)
     if found is None:
         return None
-    owner = next((each.path.rpartition(".")[2] for each in named if found[1] in each.arguments), "a class")
-    return f"{owner}: {found[1]}={found[3].strip()} must be {in_words(found[2])}"
+    owner = next((f"{each.path.rpartition('.')[2]}: " for each in named if found[1] in each.arguments), "")
+    return f"{owner}{found[1]}={found[3].strip()} must be {in_words(found[2])}"
+
+
+def _inner_fault(message: str) -> str | None:
+    """What jsonargparse says of a class that stands among the arguments of another: `inner: mine has no Innner`."""
+    found = re.search(r'Parser key "(\w+)":\s+Problem with given class_path \'([\w.]+)\'', message)
+    fault = _not_there(found[2]) if found and "." in found[2] else None
+    if found and fault:
+        return f"{found[1]}: {fault}"
+    unknown = re.search(r"Option '(.+?)' is not accepted", message)
+    return f"no class here has the argument {unknown[1]}" if unknown else None
 
 
 def _no_module(path: str, missing: str) -> str:
