@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from minigpt.files import atomic_folder, restore_folder
+from minigpt.files import atomic_folder, home_path, restore_folder
 
 
 def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
@@ -64,3 +64,9 @@ def test_only_leftovers_of_the_dead_are_touched(tmp_path: Path) -> None:
     restore_folder(tmp_path / "model")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, "model"])
     assert (tmp_path / "model" / "weights").exists()
+
+
+def test_a_home_of_nobody_is_a_path_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/somewhere")
+    assert home_path("~/a") == Path("/somewhere/a")
+    assert home_path("~nobody-of-that-name/a") == Path("~nobody-of-that-name/a")

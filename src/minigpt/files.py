@@ -11,6 +11,14 @@ from pathlib import Path
 from minigpt.output import REPLACEMENT
 
 
+def home_path(name: str | Path) -> Path:
+    """The path of that name, `~` and `~user` being home folders; as it stands where there is no such user."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
+
+
 @contextlib.contextmanager
 def atomic_path(target: Path, hidden_name: str = "") -> Iterator[Path]:
     """Give a temporary path beside `target`; sync it and rename it to `target` if the block succeeds.

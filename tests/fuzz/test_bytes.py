@@ -24,6 +24,7 @@ from minigpt.batches import Windows
 from minigpt.checkpoint import read_checkpoint
 from minigpt.errors import MinigptError, printable
 from minigpt.evaluation import evaluate
+from minigpt.ownership import write_mark
 from minigpt.text.corpus import open_corpus
 from minigpt.text.encoding import EncodedCorpus
 from minigpt.text.options import PrepareOptions
@@ -90,6 +91,7 @@ def make_prepared(folder: Path) -> None:
 @pytest.fixture
 def prepared(inside: Path) -> Path:
     make_prepared(inside / "good")
+    write_mark(inside / "good", "prepared text")
     return inside / "good"
 
 
@@ -150,7 +152,7 @@ def test_a_spoilt_index(prepared: Path, data: st.DataObject) -> None:
     if data.draw(st.integers(0, 29)) == 0:  # each starts a worker process
         Path("text.txt").write_text("a text of some length to prepare\n" * 3)
         options = PrepareOptions(corpus="text.txt", tokenizer="byte")
-        assert or_one_line(lambda: prepare(options, folder)) is not None, "what is spoilt is made anew"
+        assert or_one_line(lambda: prepare(options, folder, overwrite=True)) is not None, "what is spoilt is made anew"
 
 
 # ----- checkpoints

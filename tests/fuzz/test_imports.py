@@ -15,8 +15,6 @@ from interop.foreign import nano_checkpoint
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from minigpt.interop.folder import FILES
-
 from .configs import odd, spoilt_bytes
 from .outcome import check_ending, check_nothing_half_written, more, run
 from .test_bytes import altered

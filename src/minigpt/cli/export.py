@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minigpt.cli.targets import check_file, check_folder, check_other, tell_difference, tell_notes
+from minigpt.files import home_path
 from minigpt.interop.folder import is_our_file
 from minigpt.output import echo
 
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export, compare, and say so; gives 0."""
-    out = Path(args.out).expanduser().resolve()
+    out = home_path(args.out).resolve()
     write, check = WRITERS[args.format]
     check(out, args.overwrite)
     from minigpt.api import load

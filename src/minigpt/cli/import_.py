@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from minigpt.cli.targets import check_file, check_other, tell_difference, tell_notes
 from minigpt.errors import ConfigError
+from minigpt.files import home_path
 from minigpt.output import echo
 from minigpt.ownership import is_checkpoint
 
@@ -43,9 +44,9 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--meta is for --format nanogpt: with {args.format} it has no effect")
     if args.meta is not None and args.tokenizer is not None:
         raise ConfigError("--meta and --tokenizer both name the tokenizer: give one")
-    out = Path(args.out).expanduser().resolve()
+    out = home_path(args.out).resolve()
     check_file(out, args.overwrite, is_checkpoint)
-    check_other(out, Path(args.source).expanduser())
+    check_other(out, home_path(args.source))
     READERS[args.format](args, out)
     echo(f"written to {args.out}: minigpt generate {shlex.quote(args.out)} reads it")
     return 0

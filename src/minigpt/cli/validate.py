@@ -5,10 +5,10 @@ import math
 import sys
 from argparse import SUPPRESS
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from minigpt.errors import ConfigError, DataError
+from minigpt.files import home_path
 from minigpt.output import as_json, console, echo, note
 from minigpt.text.options import PrepareOptions
 
@@ -107,7 +107,7 @@ def open_corpus(checkpoint: "Checkpoint", options: PrepareOptions, *, whole: boo
     from minigpt.text.prepare import prepare_cached
     from minigpt.text.prepared import is_prepared, open_prepared
 
-    folder = Path(options.corpus).expanduser()
+    folder = home_path(options.corpus)
     if not is_prepared(folder):
         return prepare_cached(options, progress=sys.stderr.isatty(), tokenizer=checkpoint.tokenizer, whole=whole)
     prepared = open_prepared(folder)

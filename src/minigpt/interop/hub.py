@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from minigpt.errors import CheckpointError
+from minigpt.files import home_path
 from minigpt.interop.weight_files import WEIGHT_FILES, parts_of
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", flags=re.ASCII)
@@ -21,7 +22,7 @@ def find_folder(source: str) -> Path:
 
     Raises CheckpointError, one line that says what to do, for what is neither, or cannot be fetched.
     """
-    path = Path(source).expanduser()
+    path = home_path(source)
     if path.is_dir():
         return path
     if path.exists():

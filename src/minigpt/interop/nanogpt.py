@@ -12,6 +12,7 @@ from torch import Tensor
 
 from minigpt.archive import is_complete, load_safely
 from minigpt.errors import CheckpointError, ConfigError, DataError, shown
+from minigpt.files import home_path
 from minigpt.interop.foreign import ForeignModel, check_vocabulary
 from minigpt.interop.names import NANOGPT_NAMES, renamed, to_ours
 from minigpt.interop.plain_pickle import read_plain_pickle
@@ -34,7 +35,7 @@ def read_nanogpt(source: str, tokenizer: str | None = None, meta: str | None = N
     Raises CheckpointError for a file that is missing, damaged, or no checkpoint of nanoGPT; DataError and ConfigError
     for a tokenizer that cannot be used.
     """
-    path = Path(source).expanduser()
+    path = home_path(source)
     check_is_file(path, "nanogpt")
     content = load_safely(path, mmap=is_complete(path))
     for name in ("model", "model_args"):
@@ -88,7 +89,7 @@ def _tokenizer(
     """The one that was named, else characters, else GPT-2's, else numbers; and notes."""
     if named is not None:
         return named_tokenizer(named, config.vocab_size), []
-    file = Path(meta).expanduser() if meta is not None else _find_meta(path, settings)
+    file = home_path(meta) if meta is not None else _find_meta(path, settings)
     if file is not None:
         return characters_of(file), []
     if config.vocab_size < GPT2_VOCABULARY:

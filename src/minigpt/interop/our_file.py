@@ -9,7 +9,7 @@ import torch
 
 from minigpt.checkpoint import FORMAT, Checkpoint
 from minigpt.errors import CheckpointError, ConfigError, DataError, shown
-from minigpt.files import atomic_path
+from minigpt.files import atomic_path, home_path
 from minigpt.interop.foreign import ForeignModel, build, check_vocabulary, largest_difference, random_logits, told_as
 from minigpt.interop.json_values import plain_values
 from minigpt.interop.names import EMBEDDING, HEAD, check_weights, expected_shapes
@@ -65,7 +65,7 @@ def export_file(model: GPT, checkpoint: Checkpoint, out: Path) -> tuple[float, l
 
 def read_file(source: str, tokenizer: str | None = None) -> ForeignModel:
     """The inverse of `export_file`; CheckpointError, one line, for a file that is damaged or not one of these."""
-    path = Path(source).expanduser()
+    path = home_path(source)
     check_is_file(path, "safetensors")
     weights, metadata = read_safetensors(path)
     for name in ("config", "tokenizer", "facts"):

@@ -5,13 +5,13 @@ import hashlib
 import os
 from pathlib import Path
 
-from minigpt.files import atomic_write
+from minigpt.files import atomic_write, home_path
 
 
 def cache_root() -> Path:
     """The folder for everything that can be made again: $MINIGPT_CACHE, or ~/.cache/minigpt."""
     chosen = os.environ.get("MINIGPT_CACHE")
-    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "minigpt"
+    return home_path(chosen) if chosen else Path.home() / ".cache" / "minigpt"
 
 
 def file_state(path: Path) -> tuple[int, int]:

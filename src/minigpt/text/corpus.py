@@ -14,7 +14,7 @@ from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 from minigpt.errors import DataError, did_you_mean
-from minigpt.files import atomic_write
+from minigpt.files import atomic_write, home_path
 from minigpt.text.cache import cache_root, file_state, recall, remember
 from minigpt.text.compression import is_compressed
 from minigpt.text.pieces import PIECE_BYTES
@@ -146,7 +146,7 @@ def open_corpus(spec: str, text_field: str = "text") -> Corpus:
         return Corpus(name=spec, files=(_shakespeare_file(),))
     if not spec.strip():
         raise DataError("corpus='' names nothing: a file, a folder, a glob or one of " + ", ".join(NAMED_CORPORA))
-    path = Path(spec).expanduser()
+    path = home_path(spec)
     try:
         if path.is_dir():
             files, left_out = _walk_folder(path)

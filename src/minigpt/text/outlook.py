@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from minigpt.errors import DataError
+from minigpt.files import home_path
 from minigpt.text.compression import is_compressed
 from minigpt.text.corpus import SHAKESPEARE_BYTES, Corpus, needs_network, open_corpus
 from minigpt.text.identity import DataIdentity
@@ -64,7 +65,7 @@ def look_ahead(options: PrepareOptions, tokenizer: Tokenizer | None = None) -> T
 
     Raises DataError where there is neither a corpus nor an estimate of it.
     """
-    if is_prepared(Path(options.corpus).expanduser()):
+    if is_prepared(home_path(options.corpus)):
         prepared = prepare_cached(options, tokenizer=tokenizer)  # what fit does, and refuses
         return _counted(prepared.folder, options, None)
     corpus = None if needs_network(options.corpus) else open_corpus(options.corpus, options.text_field)
@@ -82,7 +83,7 @@ def check_text(options: PrepareOptions, tokenizer: Tokenizer | None = None) -> N
     A prepared folder is checked whole, of a text the first MB. `tokenizer` is used instead of the one that the options
     name.
     """
-    if is_prepared(Path(options.corpus).expanduser()):
+    if is_prepared(home_path(options.corpus)):
         prepare_cached(options, tokenizer=tokenizer)
     else:
         check_round_trip(options, tokenizer)
@@ -90,7 +91,7 @@ def check_text(options: PrepareOptions, tokenizer: Tokenizer | None = None) -> N
 
 def check_corpus(spec: str) -> None:
     """Raise DataError where there is no such corpus; one that would be downloaded first is believed to be there."""
-    if not needs_network(spec) and not is_prepared(Path(spec).expanduser()):
+    if not needs_network(spec) and not is_prepared(home_path(spec)):
         open_corpus(spec)
 
 
@@ -104,8 +105,8 @@ def content_of(corpus: str, text_field: str, tokenizer: str) -> dict[str, str]:
     """`corpus` and `tokenizer` by what they are, not by how they are spelt, where that is quickly told."""
     found = {"corpus": corpus, "tokenizer": tokenizer}
     with contextlib.suppress(DataError, OSError):
-        if is_prepared(Path(corpus).expanduser()):
-            found["corpus"] = str(read_index(Path(corpus).expanduser()).get("fingerprint"))
+        if is_prepared(home_path(corpus)):
+            found["corpus"] = str(read_index(home_path(corpus)).get("fingerprint"))
         elif not needs_network(corpus):
             files = open_corpus(corpus, text_field)
             small = files.unread_bytes <= _READ_AT_MOST

@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from minigpt.errors import DataError
-from minigpt.files import remove_leftovers, written_as
+from minigpt.files import home_path, remove_leftovers, written_as
 from minigpt.ownership import MARK, has_mark, write_mark
 from minigpt.text.cache import cache_root
 from minigpt.text.corpus import Corpus, needs_network, open_corpus
@@ -96,7 +96,7 @@ def prepare(
     A run that was stopped, however hard, is taken up at the piece where it stopped. `tokenizer` is used instead of
     the one that the options name. DataError for whatever is wrong with the corpus, the tokenizer or the folder.
     """
-    if is_prepared(Path(options.corpus).expanduser()):
+    if is_prepared(home_path(options.corpus)):
         raise DataError(f"{options.corpus}: prepared already; minigpt fit takes it as --data.corpus")
     with _one_line_errors(out):
         return _make(_look_up(options, tokenizer), out, progress, overwrite=overwrite)
@@ -116,7 +116,7 @@ def prepare_cached(
     may stand for the corpus; options that contradict it are a DataError. `cache` stands for `cache_root()`.
     `whole` holds nothing out: all of the text is in `train`, as one stream of tokens, and no fraction matters.
     """
-    folder = Path(options.corpus).expanduser()
+    folder = home_path(options.corpus)
     root = (cache_root() if cache is None else cache) / "data"
     with _one_line_errors(root):
         if is_prepared(folder):
@@ -133,7 +133,7 @@ def find_prepared(options: PrepareOptions, tokenizer: Tokenizer | None = None) -
 
     The corpus is read once, for its fingerprint. DataError where corpus or tokenizer cannot be had.
     """
-    folder, root = Path(options.corpus).expanduser(), cache_root() / "data"
+    folder, root = home_path(options.corpus), cache_root() / "data"
     with _one_line_errors(root):
         if is_prepared(folder):
             return folder
@@ -205,7 +205,7 @@ def check_round_trip(options: PrepareOptions, tokenizer: Tokenizer | None = None
     """
     if options.allow_lossy_tokenizer or needs_network(options.corpus):
         return
-    if is_prepared(Path(options.corpus).expanduser()) or (tokenizer is None and options.tokenizer in TOKENIZER_NAMES):
+    if is_prepared(home_path(options.corpus)) or (tokenizer is None and options.tokenizer in TOKENIZER_NAMES):
         return
     tokenizer = tokenizer or find_tokenizer(options.tokenizer)
     trial, losses, document = RoundTrip(tokenizer, starts_are_seen=True), [], 0

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from minigpt.errors import ConfigError, DataError, did_you_mean
+from minigpt.files import home_path
 from minigpt.text.bpe import WRAPPED, LibraryTokenizer, train_bpe, unwrapped
 from minigpt.text.number_tokenizer import NumberTokenizer
 from minigpt.text.protocol import Tokenizer, check_ids, fingerprint_of, utf8
@@ -174,7 +175,7 @@ def find_tokenizer(name: str) -> Tokenizer:
         return ByteTokenizer()
     if name == "gpt2":
         return gpt2_tokenizer()
-    path = Path(name).expanduser()
+    path = home_path(name)
     if path.is_dir():
         return tokenizer_from_folder(path)
     if not path.exists() and path.name == name and not path.suffix:

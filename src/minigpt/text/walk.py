@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from minigpt.errors import DataError
+from minigpt.files import home_path
 
 _KINDS: dict[int, str] = {
     stat.S_IFIFO: "FIFO",
@@ -54,7 +55,7 @@ def walk_folder(folder: Path, is_wanted: Callable[[Path], bool], suffix_of: Call
 def walk_glob(pattern: str) -> Walk:
     """The files that `pattern` matches. `**` stands for any number of folders, and as `*` for no hidden ones."""
     left_out: dict[Path, str] = {}
-    path = Path(pattern).expanduser()
+    path = home_path(pattern)
     parts = path.parts[1:] if path.anchor else path.parts
     return _each_once(list(_matches(Path(path.anchor), parts, left_out)), left_out)
 

@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from minigpt.checkpoint import Checkpoint
+from minigpt.files import home_path
 from minigpt.layout import CONFIG
 from minigpt.training.config import Experiment
 
@@ -83,7 +84,7 @@ def _same_place(key: str, then: Any, now: Any) -> bool:
     """Whether two names of a corpus or a tokenizer are one file or folder."""
     if key not in {"data.corpus", "data.tokenizer"} or not (isinstance(then, str) and isinstance(now, str)):
         return False
-    one, other = (Path(name).expanduser() for name in (then, now))
+    one, other = (home_path(name) for name in (then, now))
     try:
         return one.exists() and other.exists() and one.samefile(other)
     except (OSError, ValueError):

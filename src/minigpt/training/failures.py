@@ -20,8 +20,8 @@ def in_one_line(checkpoints: Checkpoints) -> Iterator[None]:
     except MisconfigurationException as error:
         raise ConfigError(f"trainer: {error}") from error
     except torch.OutOfMemoryError as error:
-        reason = "the device is out of memory: lower data.batch_size and raise trainer.accumulate_grad_batches"
-        raise TrainingError(f"{reason} by as much; {str(error).splitlines()[0]}") from error
+        reason = "the device is out of memory: lower data.batch_size, raise trainer.accumulate_grad_batches and"
+        raise TrainingError(f"{reason} run.eval_batches by as much; {str(error).splitlines()[0]}") from error
     except RuntimeError as error:
         if "torch._dynamo" in sys.modules and isinstance(error, torch._dynamo.exc.TorchDynamoException):
             reason = str(error).strip().splitlines()[0]
