@@ -92,6 +92,9 @@ def test_folders_are_resolved_and_not_each_of_their_files(tmp_path: Path, monkey
 
 def test_what_a_folder_leaves_out_is_counted(folder: Path) -> None:
     assert open_corpus(str(folder)).told == "4 read; passed over: 2 hidden, 1 .csv, 1 .png"
+    (folder / "gone").symlink_to("nowhere")
+    assert open_corpus(str(folder)).told == "4 read; passed over: 2 hidden, 1 .csv, 1 .png, 1 broken link"
+    (folder / "gone").unlink()
     for number in range(7):
         (folder / f"x.{number}").write_text("x")
     told = open_corpus(str(folder)).told

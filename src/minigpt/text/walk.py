@@ -48,7 +48,8 @@ def walk_folder(folder: Path, is_wanted: Callable[[Path], bool], suffix_of: Call
             elif is_wanted(path):
                 found.append(path)
             else:
-                left_out[path] = suffix_of(path) or "file without a suffix"
+                broken = _no_file(path) if path.is_symlink() else None  # its name may have no suffix, or a folder's
+                left_out[path] = broken or suffix_of(path) or "file without a suffix"
     return _each_once(found, left_out)
 
 
