@@ -296,7 +296,8 @@ for ax in (left, right):
     ax.axvline(10 * flops, color="grey", lw=0.8, ls=":")
     ax.legend(fontsize=9)
 plt.show()
-print("\n".join(advice_lines(result.advice, ", ten times the largest run")).replace(str(sweep), "SWEEP"))
+told = "\n".join(advice_lines(result.advice, ", ten times the largest run"))
+print(told.replace(str(sweep), "SWEEP").replace(str(sweep.parent), "RUNS"))
 
 # %% [markdown]
 # The interval of the best size is wide, and the two ways to fit need not agree: that is what so few runs know. What an error in the

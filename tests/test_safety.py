@@ -350,7 +350,7 @@ def test_preparing_over_a_forged_index_removes_nothing_outside(here: Path) -> No
     index["val"]["shards"] = ["../mine.bin"]
     index["meta"]["keys"] = ["another content"]
     (folder / "index.json").write_text(json.dumps(index))
-    prepare(PrepareOptions(corpus="text.txt", tokenizer="byte"), folder)
+    prepare(PrepareOptions(corpus="text.txt", tokenizer="byte"), folder, overwrite=True)
     assert Path("prepared/mine.bin").read_text() == "keep"
     open_prepared(folder)
 

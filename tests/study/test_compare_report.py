@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from minigpt.errors import ConfigError
+from minigpt.ownership import MARK
 from minigpt.study.compare import compare
 from minigpt.study.comparison.picture import PALETTE, colours, draw_curves, draw_differences
 from minigpt.study.comparison.report import write_report
@@ -68,7 +69,8 @@ def test_page_needs_nothing_else_and_runs_nothing(sweep: Path, tmp_path: Path) -
         config.write_text(re.sub(r"position: .*", "position: rotary", config.read_text()))
     written = write_report(compare([sweep]), tmp_path / "deep" / "report")
     names = {"report.html", "comparison.json", "curves.svg", "curves.png", "differences.svg", "differences.png"}
-    assert {path.name for path in written} == names == {path.name for path in (tmp_path / "deep" / "report").iterdir()}
+    assert {path.name for path in written} == names
+    assert {path.name for path in (tmp_path / "deep" / "report").iterdir()} == {*names, MARK}
     text = written[0].read_text()
     page = Page(text)
     assert not {"script", "img", "iframe", "object", "style_"} & {tag for tag, _ in page.tags}

@@ -2,6 +2,7 @@
 
 import json
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +62,12 @@ def test_each_session_has_its_own_time(
     assert "stopped_early" not in sessions(folder)[-1]
 
 
-def test_time_that_is_over_before_the_first_step(
+def test_time_that_is_over_at_once_leaves_one_step(
     tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert fit(tiny_experiment(tmp_path, corpus_file, trainer__max_time="00:00:00:00")) == 0
-    assert "stopped early: time limit at step 0 of 12" in capsys.readouterr().out
+    soon = Timer(timedelta(microseconds=1))
+    assert fit(tiny_experiment(tmp_path, corpus_file, trainer__callbacks=[soon])) == 0
+    assert "stopped early: time limit at step 1 of 12" in capsys.readouterr().out
 
 
 def test_reason_is_the_callback_that_stopped_this_session(

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ SAID: dict[str, tuple[dict[str, Any], str]] = {
         {"trainer__max_steps": 5, "trainer__callbacks": [EarlyStopping("val_loss", verbose=True)]},
         "Metric val_loss improved. New best score",
     ),
-    "timer": ({"trainer__callbacks": [Timer({"seconds": 0})]}, "Time limit reached. Elapsed time is"),
+    "timer": ({"trainer__callbacks": [Timer(timedelta(microseconds=1))]}, "Time limit reached. Elapsed time is"),
 }
 
 
