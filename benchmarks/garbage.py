@@ -95,6 +95,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=2000)
     steps = str(parser.parse_args().steps)
+    if int(steps) < 5 * BLOCK:
+        parser.error(f"--steps {steps} must be at least {5 * BLOCK}: blocks of {BLOCK} steps take turns")
     with tempfile.TemporaryDirectory() as folder:
         grown = [
             fit(folder, *TINY, f"--trainer.max_steps={steps}", "--trainer.callbacks+=garbage.Leaves",
