@@ -20,14 +20,14 @@ import yaml
 from report import machine
 from torch import Tensor
 
+from minigpt.generate.batch import Batch
+from minigpt.generate.options import SamplingOptions
+from minigpt.generate.sampling import generate_tokens
 from minigpt.model.cache import RaggedCache
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
 from minigpt.model.linear import Linear, packed
 from minigpt.model.positions import Starts
-from minigpt.sampling import generate_tokens
-from minigpt.sampling_batch import Batch
-from minigpt.sampling_options import SamplingOptions
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 VOCAB_SIZE = 65

@@ -8,7 +8,7 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-from minigpt.metrics_csv import read_metrics
+from minigpt.runs.metrics_csv import read_metrics
 
 
 def main(run: str, target: str) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from minigpt.training import lean
+from minigpt.training.callbacks import overhead as lean
 
 BLOCK, NEVER = 100, 10**9
 SETTINGS = ("--run.eval_every", "6000", "--run.save_every", "6000", "--run.sample_every", "0", "--run.log_every", "10",

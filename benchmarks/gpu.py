@@ -28,7 +28,7 @@ from report import machine
 
 from minigpt.cli.keys import load_yaml
 from minigpt.errors import ConfigError
-from minigpt.files import atomic_write
+from minigpt.system.files import atomic_write
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPES = ("shakespeare.yaml", "shakespeare_fast.yaml", "gpt2_fast.yaml")

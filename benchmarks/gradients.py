@@ -1,4 +1,4 @@
-"""The operations whose gradients are written out (minigpt.eager.gradients) against torch's own, forward and backward.
+"""Time the operations whose gradients are written out (minigpt.system.cpu_kernels) against torch's own, both ways.
 
     python benchmarks/gradients.py [--rounds 25]
 
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from report import machine
 from torch import Tensor
 
-from minigpt.eager.gradients import squared_relu, unit_rms
+from minigpt.system.cpu_kernels.gradients import squared_relu, unit_rms
 
 PASSES = 20
 EPSILON = 1e-5

@@ -172,15 +172,15 @@ def patches_of(place: str, harm: Harm) -> dict[str, Patch]:
     places: dict[str, dict[str, Patch]] = {
         "none": {},
         "prepare": {
-            "minigpt.text.shards": shard_write,
-            "minigpt.text.encoding": lambda encoding: wrap(encoding, "atomic_write", both),
-            "minigpt.text.prepared": lambda prepared: wrap(prepared, "atomic_write", both),
+            "minigpt.data.shards": shard_write,
+            "minigpt.data.encoding": lambda encoding: wrap(encoding, "atomic_write", both),
+            "minigpt.data.prepared": lambda prepared: wrap(prepared, "atomic_write", both),
         },
         "step": {"minigpt.training.module": lambda module: wrap(_class(module, "GPTModule"), "training_step", both)},
         "validation": {
             "minigpt.training.module": lambda module: wrap(_class(module, "GPTModule"), "validation_step", both)
         },
-        "save": {"minigpt.archive": archive_write},
+        "save": {"minigpt.runs.archive": archive_write},
         "rename": {"": lambda _: wrap(Path, "replace", at_both_ends(harm, _is_checkpoint))},
         "delete": {"": lambda _: wrap(Path, "unlink", at_both_ends(harm, _is_step))},
         "link": {"": lambda _: wrap(os, "link", at_both_ends(harm, _is_checkpoint))},

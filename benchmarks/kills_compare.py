@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from tensorboard.backend.event_processing import event_accumulator, plugin_event_accumulator
 
-from minigpt.archive import read_archive
-from minigpt.checkpoint import read_checkpoint
 from minigpt.errors import MinigptError
-from minigpt.layout import BEST_NAME, step_name, step_paths
-from minigpt.training.curves import WALL_CLOCK
+from minigpt.runs.archive import read_archive
+from minigpt.runs.checkpoint import read_checkpoint
+from minigpt.runs.paths import BEST_NAME, step_name, step_paths
+from minigpt.training.callbacks.curves import WALL_CLOCK
 
 _NOT_COMPARED = frozenset({"minigpt.provenance", "minigpt.yaml", "minigpt.data.num_workers"})
 """Where two runs may differ inside a checkpoint: who wrote it, where, with how many loaders."""

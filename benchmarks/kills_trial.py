@@ -11,8 +11,8 @@ from kills_child import PURPOSE
 from kills_compare import broken_files, checkpoints_of, differences, leftovers
 from kills_process import SAVE_EVERY, STEPS, Process, Setting, Straight, Workplace
 
-from minigpt.checkpoint import last_checkpoint, read_checkpoint
-from minigpt.layout import step_name
+from minigpt.runs.checkpoint import last_checkpoint, read_checkpoint
+from minigpt.runs.paths import step_name
 
 EXIT_CODES = {
     "SIGKILL": {-signal.SIGKILL},

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from report import machine
 from torch import Tensor
 
-from minigpt.bench.memory import peak_bytes
+from minigpt.lab.bench.memory import peak_bytes
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
 

@@ -18,12 +18,12 @@ from report import machine
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from minigpt.hardware.matmul import synchronize
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
 from minigpt.optim.config import OptimConfig
 from minigpt.optim.groups import muon_groups
 from minigpt.optim.muon import Muon
+from minigpt.system.matmul import synchronize
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 

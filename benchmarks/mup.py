@@ -21,7 +21,7 @@ import torch
 from report import machine
 from torch import Tensor
 
-from minigpt.batches import TrainBatches, TrainOrder, Windows
+from minigpt.data.batches import TrainBatches, TrainOrder, Windows
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
 from minigpt.optim.config import OptimConfig

@@ -8,7 +8,7 @@ Each config is planned, trained for a few steps by `minigpt fit`, and planned ag
 is not the same from one minute to the next, so the time that a plan foretells is the mean of both. Memory is the
 largest resident set of the training process, on several devices of the largest of them.
 
-The ratios of the memory are in-sample: LIBRARY_BYTES and SLACK of study/planning/memory.py were set from such runs.
+The ratios of the memory are in-sample: LIBRARY_BYTES and SLACK of lab/plan/memory.py were set from such runs.
 With --held-out both are fitted anew to all configs but one (least squares), and that one is foretold by them.
 """
 
@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from report import machine
 
-from minigpt.study.planning.memory import LIBRARY_BYTES, SLACK
+from minigpt.lab.plan.memory import LIBRARY_BYTES, SLACK
 
 CONFIG = str(Path(__file__).parent.parent / "configs" / "base.yaml")
 COMMON = ("--trainer.accelerator", "cpu")

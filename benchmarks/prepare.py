@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from minigpt.text.corpus import open_corpus
-from minigpt.text.pieces import cut_text
-from minigpt.text.prepare import PrepareOptions, prepare
+from minigpt.data.corpus import open_corpus
+from minigpt.data.pieces import cut_text
+from minigpt.data.prepare import PrepareOptions, prepare
 
 TOKENIZERS = ("byte", "char", "bpe")
 PROCESSES = (1, 2)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from minigpt.training.provenance import describe
+from minigpt.runs.provenance import describe
 
 
 def machine() -> str:

@@ -2,7 +2,7 @@
 
     python benchmarks/seed_pairs.py tinyshakespeare.txt [SEEDS]
 
-`minigpt compare` pairs runs by seed where this pays: see `minigpt.study.comparison.statistics.difference`.
+`minigpt compare` pairs runs by seed where this pays: see `minigpt.lab.compare.statistics.difference`.
 """
 
 import itertools
@@ -14,7 +14,7 @@ from pathlib import Path
 from scipy import stats
 
 from minigpt.cli.main import main as minigpt
-from minigpt.records import read_run
+from minigpt.runs.records import read_run
 
 SETTINGS = {
     "learned": [],

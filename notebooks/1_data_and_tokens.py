@@ -6,7 +6,7 @@
 #     text ──> tokens ──> shards ──> windows ──> batches
 #     corpus   tokenizer  shards     order       what a training step reads
 #
-# Each arrow is one file of `src/minigpt` (`text/corpus.py`, `text/tokenizers.py`, `text/shards.py`, `batches.py`), and every
+# Each arrow is one file of `src/minigpt` (`data/corpus.py`, `data/tokenizers.py`, `data/shards.py`, `batches.py`), and every
 # section below calls that file: what you see here is what a training run does.
 
 # %%
@@ -24,13 +24,13 @@ from pictures import PALE, style, token_picture, token_texts
 from small_run import find_run, small_run
 
 import minigpt
-from minigpt.batches import TrainBatches, TrainOrder, Windows
-from minigpt.evaluation import evaluate
-from minigpt.text.bpe import train_bpe
-from minigpt.text.corpus import open_corpus
-from minigpt.text.prepare import prepare_cached
-from minigpt.text.shards import HEADER_BYTES, read_header
-from minigpt.text.tokenizers import ByteTokenizer, Tokenizer, train_tokenizer
+from minigpt.data.batches import TrainBatches, TrainOrder, Windows
+from minigpt.data.bpe import train_bpe
+from minigpt.data.corpus import open_corpus
+from minigpt.data.prepare import prepare_cached
+from minigpt.data.shards import HEADER_BYTES, read_header
+from minigpt.data.tokenizers import ByteTokenizer, Tokenizer, train_tokenizer
+from minigpt.evaluate.loss import evaluate
 from minigpt.training.config import DataConfig
 
 style()
@@ -156,7 +156,7 @@ print("split by", prepared.meta["split_by"])
 # %% [markdown]
 # A shard begins with a header of 256 bytes: what it is, how wide a number is, how many there are, which tokenizer made them,
 # and a checksum. Behind it stand the tokens, and then the places where documents begin. The whole layout is the docstring of
-# `text/shards.py`.
+# `data/shards.py`.
 
 # %%
 path = sorted(prepared.folder.glob("*.bin"))[0]

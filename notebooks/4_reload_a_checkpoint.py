@@ -17,9 +17,9 @@ from pictures import label_tokens, style, token_picture, token_texts
 from small_run import find_run, small_run
 
 import minigpt
-from minigpt.model.maps import attention_maps
+from minigpt.generate.sampling import apply_temperature
+from minigpt.interpret.attention_maps import attention_maps
 from minigpt.model.sizes import parameter_count
-from minigpt.sampling import apply_temperature
 
 torch.set_grad_enabled(False)  # we only look
 style()

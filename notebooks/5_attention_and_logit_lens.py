@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 5 · Attention and the logit lens
 #
-# What happens between the tokens and the prediction? `model.trace(tokens)` runs the model and gives every activation by its
+# What happens between the tokens and the prediction? `interpret.trace(model, tokens)` runs the model and gives every activation by its
 # name, the very numbers that the forward pass computed. And it takes *edits*: a head switched off, an activation patched in from
 # another text. A map says what a head reads; only an edit says what it is for.
 
@@ -15,9 +15,10 @@ from pictures import label_tokens, style, token_texts
 from small_run import find_run, small_run
 
 import minigpt
-from minigpt.inspection.lens import logit_lens
-from minigpt.model.edits import patch, zero_heads
-from minigpt.model.trace import LAYER_KINDS
+from minigpt import interpret
+from minigpt.interpret.edits import patch, zero_heads
+from minigpt.interpret.logit_lens import logit_lens
+from minigpt.interpret.tracing import LAYER_KINDS
 
 torch.set_grad_enabled(False)  # we only look
 style()
@@ -57,7 +58,7 @@ scored
 # One pass, every activation. The logits are those of `model(tokens)` to the last bit.
 
 # %%
-trace = model.trace(tokens)
+trace = interpret.trace(model, tokens)
 assert torch.equal(trace.logits, model(tokens))
 for name in ("stream.0", *(f"{kind}.0" for kind in LAYER_KINDS), "final", "logits"):
     meaning = LAYER_KINDS.get(name.partition(".")[0], "")
@@ -121,9 +122,9 @@ base = losses(trace.logits)
 cost = torch.zeros(L, H)
 for layer in range(L):
     for head in range(H):
-        edited = model.trace(tokens, edits={f"heads.{layer}": zero_heads(head)}, keep=["logits"])
+        edited = interpret.trace(model, tokens, edits={f"heads.{layer}": zero_heads(head)}, keep=["logits"])
         cost[layer, head] = (losses(edited.logits) - base).mean()
-without_all = losses(model.trace(tokens, edits={"heads": zero_heads(*range(H))}).logits).mean()
+without_all = losses(interpret.trace(model, tokens, edits={"heads": zero_heads(*range(H))}).logits).mean()
 print(f"loss of the sentence: {base.mean():.3f} nats per token; without any head {without_all:.3f}")
 
 most = max(float(cost.abs().max()), 1e-6)
@@ -151,13 +152,13 @@ fig.colorbar(shown, ax=ax, label="weight", shrink=0.7)
 ax.set_title(f"Layer {layer}, head {head}")
 plt.show()
 
-rise = losses(model.trace(tokens, edits={f"heads.{layer}": zero_heads(head)}).logits) - base
+rise = losses(interpret.trace(model, tokens, edits={f"heads.{layer}": zero_heads(head)}).logits) - base
 for t in sorted(rise.topk(min(5, T - 1)).indices.tolist()):
     before = "".join(texts[max(0, t - 4) : t + 1])
     print(f"…{before[-20:]:20} {texts[t + 1]:10} costs {rise[t]:+.2f} nats ({base[t]:.2f} with the head)")
 
 # %% [markdown]
-# One text is an anecdote: before you believe in a head, take the mean over many windows (`minigpt.model.trace.edited` lets edits
+# One text is an anecdote: before you believe in a head, take the mean over many windows (`minigpt.interpret.tracing.edited` lets edits
 # hold for a whole `evaluate`).
 #
 # ## The logit lens
@@ -203,13 +204,13 @@ other = tokens.clone()
 spot = min(3, T - 2)
 other[0, spot] = tokens[0, min(spot + 3, T - 1)]
 end = min(spot + 10, T)  # the prediction after this many tokens
-clean, corrupted = model.trace(tokens[:, :end]), model.trace(other[:, :end], keep=["logits"])
+clean, corrupted = interpret.trace(model, tokens[:, :end]), interpret.trace(model, other[:, :end], keep=["logits"])
 gap = (clean.logits - corrupted.logits)[0, -1]
 back = torch.zeros(L + 1, end)
 for layer in range(L + 1):
     for position in range(end):
         edits = {f"stream.{layer}": patch(clean[f"stream.{layer}"], [position])}
-        patched = model.trace(other[:, :end], edits=edits, keep=["logits"]).logits[0, -1]
+        patched = interpret.trace(model, other[:, :end], edits=edits, keep=["logits"]).logits[0, -1]
         # The share of the way from the corrupted logits to the clean ones.
         back[layer, position] = (patched - corrupted.logits[0, -1]) @ gap / (gap @ gap).clamp(min=1e-12)
 

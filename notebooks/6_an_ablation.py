@@ -17,14 +17,15 @@ from pictures import style
 from small_sweep import find_sweep, small_sweep
 
 import minigpt
-from minigpt.batches import ValidationBatches, Windows
-from minigpt.inspection.predictions import loss_by_position, predict
-from minigpt.study.compare import compare
-from minigpt.study.comparison.picture import colours, draw_differences
-from minigpt.study.comparison.result import UNITS, field_of
-from minigpt.study.comparison.statistics import difference
-from minigpt.study.comparison.table import outcome_table, ranked, settings_table
-from minigpt.text.prepare import prepare_cached
+from minigpt import interpret
+from minigpt.data.batches import ValidationBatches, Windows
+from minigpt.data.prepare import prepare_cached
+from minigpt.interpret.predictions import loss_by_position, predict
+from minigpt.lab.compare.compare import compare
+from minigpt.lab.compare.picture import colours, draw_differences
+from minigpt.lab.compare.result import UNITS, field_of
+from minigpt.lab.compare.statistics import difference
+from minigpt.lab.compare.table import outcome_table, ranked, settings_table
 from minigpt.training.config import DataConfig
 
 torch.set_grad_enabled(False)  # we only look
@@ -270,7 +271,7 @@ print(
 fig, axes = plt.subplots(1, 3, figsize=(10.6, 3.5), width_ratios=(1, 1, 1.15))
 for ax, name in zip(axes, pair, strict=False):
     model = minigpt.load(runs_of(name)[0]).model
-    patterns = model.trace(batches[0][0], keep=["pattern"]).stack("pattern").mean(1)  # (L, H, T, T)
+    patterns = interpret.trace(model, batches[0][0], keep=["pattern"]).stack("pattern").mean(1)  # (L, H, T, T)
     T = patterns.shape[-1]
     distance = [torch.diagonal(patterns, -back, 2, 3).mean(-1) for back in range(T)]  # of (L, H)
     layer, head = divmod(int(distance[1].argmax()), patterns.shape[1])

@@ -17,17 +17,17 @@ import yaml
 from pictures import style
 from small_sweep import find_sweep, small_sweep
 
+from minigpt.lab.scaling.fits import COEFFICIENTS, fit_scaling
+from minigpt.lab.scaling.isoflop import SAME_BUDGET
+from minigpt.lab.scaling.result import study_scaling
+from minigpt.lab.scaling.runs import read_sweep
+from minigpt.lab.scaling.text import advice_lines, law_lines, parabola_lines, run_table
+from minigpt.lab.tables import columns_text
 from minigpt.model.config import GPTConfig
 from minigpt.model.sizes import flops_per_token, parameter_count
 from minigpt.optim.config import OptimConfig
 from minigpt.optim.schedules import learning_rate
-from minigpt.records import read_run
-from minigpt.study.scaling import COEFFICIENTS, fit_scaling
-from minigpt.study.scaling_laws.isoflop import SAME_BUDGET
-from minigpt.study.scaling_laws.result import study_scaling
-from minigpt.study.scaling_laws.runs import read_sweep
-from minigpt.study.scaling_laws.text import advice_lines, law_lines, parabola_lines, run_table
-from minigpt.study.tables import columns_text
+from minigpt.runs.records import read_run
 
 style()
 

@@ -15,9 +15,9 @@ from pictures import style
 from small_run import find_run, small_run
 
 import minigpt
-from minigpt.batches import TrainBatches, TrainOrder, Windows
+from minigpt.data.batches import TrainBatches, TrainOrder, Windows
+from minigpt.data.prepare import prepare_cached
 from minigpt.optim.muon import ITERATIONS, orthogonalise
-from minigpt.text.prepare import prepare_cached
 from minigpt.training.config import DataConfig
 
 style()

@@ -10,7 +10,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from minigpt.text.visible import token_texts
+from minigpt.data.visible import token_texts
 
 __all__ = ["PALE", "label_tokens", "style", "token_picture", "token_texts"]
 

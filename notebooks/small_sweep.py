@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from small_run import find_folder, minigpt, scratch_folder, wanted_steps
 
-from minigpt.study.sweep.record import is_sweep, read_cells
+from minigpt.lab.sweep.record import is_sweep, read_cells
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 SWEEP_FILE = "sweep.yaml"

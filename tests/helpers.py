@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 
+from minigpt.data.bpe import train_bpe
+from minigpt.data.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
-from minigpt.text.bpe import train_bpe
-from minigpt.text.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer
 
 TEXT = "The quick brown fox jumps over the lazy dog.\nÀ bientôt – 你好, 🦊!\n"
 

@@ -9,10 +9,11 @@ import torch
 from helpers import TEXT, random_gpt, tiny_config, tiny_tokenizer, write_checkpoint
 
 import minigpt
-from minigpt.api import LoadedGPT, find_device, load
+from minigpt.api import LoadedGPT, load
 from minigpt.errors import CheckpointError, ConfigError, DataError
+from minigpt.generate.options import SamplingOptions
 from minigpt.model.gpt import GPT
-from minigpt.sampling_options import SamplingOptions
+from minigpt.system.devices import find_device
 
 
 @pytest.fixture(params=["byte", "char", "bpe"])

@@ -11,8 +11,8 @@ from minigpt.cli.keys import GROUPS, known_keys
 from minigpt.cli.main import main
 from minigpt.cli.parsing import check
 from minigpt.cli.sweep_cells import SweepCells
-from minigpt.metrics_csv import read_metrics
-from minigpt.study.sweep.file import parse_sweep
+from minigpt.lab.sweep.file import parse_sweep
+from minigpt.runs.metrics_csv import read_metrics
 from minigpt.training.config import TRAINER_DEFAULTS
 
 CONFIGS = Path(__file__).parent.parent / "configs"

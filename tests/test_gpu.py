@@ -11,17 +11,18 @@ import torch
 from model.variants import FEW_VARIANTS, name, randomise, small_config
 from training.tiny import assert_same_state, checkpoint, tiny_experiment
 
-from minigpt.divergence import read_bundle
+from minigpt import interpret
 from minigpt.errors import TrainingError
-from minigpt.hardware.matmul import fastest_product
+from minigpt.generate.options import SamplingOptions
+from minigpt.generate.sampling import generate_tokens
 from minigpt.model import loss as loss_module
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
 from minigpt.optim.config import OptimConfig
 from minigpt.optim.groups import build_optimizer
-from minigpt.precision import autocast
-from minigpt.sampling import generate_tokens
-from minigpt.sampling_options import SamplingOptions
+from minigpt.runs.divergence_snapshot import read_bundle
+from minigpt.system.matmul import fastest_product
+from minigpt.system.precision import autocast
 from minigpt.training.fit import fit
 
 DEVICE = "cuda"
@@ -119,7 +120,7 @@ def test_cached_says_what_uncached_says(position: str) -> None:
 def test_trace_is_the_forward_pass_to_the_bit() -> None:
     _, model = pair(position="rotary")
     tokens = tokens_of().to(DEVICE)
-    assert torch.equal(model.trace(tokens).logits, model(tokens))
+    assert torch.equal(interpret.trace(model, tokens).logits, model(tokens))
 
 
 def run(root: Path, corpus: Path, **changes: Any) -> Any:

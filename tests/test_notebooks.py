@@ -96,7 +96,7 @@ def test_small_sweep_is_found_and_short(place: Path) -> None:
     """MINIGPT_NOTEBOOK_STEPS is 10 here: for the shortest cell, the others in proportion."""
     from small_sweep import find_sweep, small_sweep
 
-    from minigpt.records import read_run
+    from minigpt.runs.records import read_run
 
     sweep = small_sweep(TINY_SWEEP)
     records = [read_run(sweep / f"{name},seed=1") for name in ("base", "longer")]

@@ -11,7 +11,7 @@ from minigpt.cli import bench, plan
 from minigpt.cli.main import COMMANDS, module_name
 from minigpt.cli.parsing import check
 from minigpt.cli.sweep_cells import SweepCells
-from minigpt.study.sweep.file import parse_sweep
+from minigpt.lab.sweep.file import parse_sweep
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

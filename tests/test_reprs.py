@@ -8,15 +8,16 @@ import torch
 from helpers import random_gpt, tiny_config, tiny_tokenizer, write_checkpoint
 
 import minigpt
-from minigpt.records import read_run
-from minigpt.study.compare import compare
-from minigpt.study.runs import list_runs
-from minigpt.study.scaling import Fit
-from minigpt.study.scaling_laws.law import Law
-from minigpt.study.scaling_laws.runs import ScalingSweep
+from minigpt import interpret
+from minigpt.lab.compare.compare import compare
+from minigpt.lab.runs import list_runs
+from minigpt.lab.scaling.fits import Fit
+from minigpt.lab.scaling.law import Law
+from minigpt.lab.scaling.runs import ScalingSweep
+from minigpt.runs.records import read_run
 
 sys.path.insert(0, str(Path(__file__).parent))
-from study.folders import write_run
+from lab.folders import write_run
 
 
 @pytest.fixture
@@ -37,12 +38,14 @@ def test_a_loaded_model_is_two_lines(tmp_path: Path) -> None:
 
 def test_a_trace_is_names_and_shapes() -> None:
     model = random_gpt(tiny_config(n_layer=3))
-    trace = model.trace(torch.zeros(1, 4, dtype=torch.long))
+    trace = interpret.trace(model, torch.zeros(1, 4, dtype=torch.long))
     lines = repr(trace).splitlines()
     assert len(lines) < 16
     assert any(line.split("(")[0].split() == ["pattern.0", "..", "2"] for line in lines)
     assert "  logits" in repr(trace)
-    assert repr(model.trace(torch.zeros(1, 4, dtype=torch.long), keep=[])) == "0 activations, each by its name:"
+    assert (
+        repr(interpret.trace(model, torch.zeros(1, 4, dtype=torch.long), keep=[])) == "0 activations, each by its name:"
+    )
 
 
 def test_runs_are_a_line_each(runs: Path) -> None:

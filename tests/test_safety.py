@@ -17,13 +17,13 @@ from helpers import checkpoint_content, random_gpt, tiny_config
 from training.tiny import tiny_experiment
 
 import minigpt
-from minigpt.archive import write_archive
 from minigpt.cli.main import main
+from minigpt.data.options import PrepareOptions
+from minigpt.data.prepare import prepare
+from minigpt.data.prepared import open_prepared
+from minigpt.data.tokenizers import ByteTokenizer
 from minigpt.errors import CheckpointError, ConfigError, DataError
-from minigpt.text.options import PrepareOptions
-from minigpt.text.prepare import prepare
-from minigpt.text.prepared import open_prepared
-from minigpt.text.tokenizers import ByteTokenizer
+from minigpt.runs.archive import write_archive
 from minigpt.training.config import RunConfig
 from minigpt.training.fit import fit
 
@@ -234,7 +234,7 @@ BANNED = {
     "tarfile.open", "shutil.unpack_archive", "torch.hub.load", "torch.jit.load", "runpy.run_path",
     "subprocess.getoutput",
 }  # fmt: skip
-ITS_OWN_PIPE = "text/processes.py"
+ITS_OWN_PIPE = "data/processes.py"
 """Between a process and the workers that it started itself; what goes through the pipe comes from no file."""
 
 

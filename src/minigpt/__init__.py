@@ -3,22 +3,25 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from minigpt import interpret
     from minigpt.api import load
     from minigpt.model.config import GPTConfig
     from minigpt.model.gpt import GPT
 
 __version__ = "0.1.0"
-__all__ = ["GPT", "GPTConfig", "__version__", "load"]
+__all__ = ["GPT", "GPTConfig", "__version__", "interpret", "load"]
 
 _HOME = {"GPT": "minigpt.model.gpt", "GPTConfig": "minigpt.model.config", "load": "minigpt.api"}
 
 
 def __getattr__(name: str) -> Any:
     """Import torch only when something that needs it is asked for, so that `minigpt --help` is instant."""
-    if name not in _HOME:
-        raise AttributeError(f"module 'minigpt' has no attribute '{name}'")
     import importlib
 
+    if name == "interpret":
+        return importlib.import_module("minigpt.interpret")
+    if name not in _HOME:
+        raise AttributeError(f"module 'minigpt' has no attribute '{name}'")
     return getattr(importlib.import_module(_HOME[name]), name)
 
 

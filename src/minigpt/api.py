@@ -5,19 +5,18 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-import torch
-
-from minigpt.checkpoint import Checkpoint, Prefer, build_model, find_checkpoint, read_checkpoint
+from minigpt.data.tokenizers import Tokenizer
 from minigpt.errors import ConfigError
-from minigpt.inspection.generation import ScoredPiece, generate_scored
-from minigpt.inspection.probabilities import ScoredText, score_tokens
+from minigpt.generate.batch import encode_prompts, generate_texts
+from minigpt.generate.options import SamplingOptions, texts_at_once
+from minigpt.generate.sampling import check_stop, context_length, generate_text
+from minigpt.interpret.probabilities import ScoredText, score_tokens
+from minigpt.interpret.scored_generation import ScoredPiece, generate_scored
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
 from minigpt.model.sizes import parameter_count
-from minigpt.sampling import check_stop, context_length, generate_text
-from minigpt.sampling_batch import encode_prompts, generate_texts
-from minigpt.sampling_options import SamplingOptions, texts_at_once
-from minigpt.text.tokenizers import Tokenizer
+from minigpt.runs.checkpoint import Checkpoint, Prefer, build_model, find_checkpoint, read_checkpoint
+from minigpt.system.devices import find_device
 
 DEFAULTS = SamplingOptions()
 
@@ -187,18 +186,3 @@ def load(run_or_checkpoint: str | Path, device: str = "cpu", prefer: Prefer = "b
     torch_device = find_device(device)
     checkpoint = read_checkpoint(find_checkpoint(run_or_checkpoint, prefer))
     return LoadedGPT(model=build_model(checkpoint, torch_device), tokenizer=checkpoint.tokenizer, checkpoint=checkpoint)
-
-
-def find_device(name: str) -> torch.device:
-    """The device called `name`, tried out; `auto` is CUDA, else MPS, else the CPU. ConfigError where it is missing."""
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"device={name!r} cannot be used here ({reason}); auto takes one that can") from None
-    return device

@@ -12,7 +12,7 @@ import pytest
 from minigpt.cli.bench import read
 from minigpt.cli.main import main
 from minigpt.errors import ConfigError
-from minigpt.hardware import matmul
+from minigpt.system import matmul
 
 BASE = Path(__file__).parent.parent.parent / "configs" / "base.yaml"
 TINY = ["--model.n_layer=1", "--model.n_embd=16", "--model.n_head=2", "--model.block_size=16", "--data.tokenizer=byte",

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from study.folders import write_run, write_sweep
+from lab.folders import write_run, write_sweep
 from training.tiny import tiny_experiment
 
 from minigpt.cli.main import main
-from minigpt.study.compare import compare
-from minigpt.study.comparison.result import as_plain
+from minigpt.lab.compare.compare import compare
+from minigpt.lab.compare.result import as_plain
 from minigpt.training.fit import fit
 
 

@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from minigpt.cli.main import main
-from minigpt.metrics_csv import read_metrics
-from minigpt.ownership import strangers
+from minigpt.runs.metrics_csv import read_metrics
+from minigpt.runs.ownership import strangers
 
 FIT = ("fit", "--config", "tiny.yaml")
 

@@ -13,7 +13,7 @@ from helpers import TEXT, random_gpt, reciting, reciting_gpt, tiny_config, tiny_
 
 from minigpt.api import load
 from minigpt.cli.main import main
-from minigpt.text.tokenizers import CharTokenizer
+from minigpt.data.tokenizers import CharTokenizer
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from study.folders import write_run
+from lab.folders import write_run
 
 from minigpt.cli.main import main
-from minigpt.hardware import matmul
-from minigpt.study.planning import speed as plan_speed
+from minigpt.lab.plan import speed as plan_speed
+from minigpt.system import matmul
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
 TINY = ["--model.n_layer=1", "--model.n_embd=16", "--model.n_head=2", "--model.block_size=16", "--data.tokenizer=byte",
@@ -43,7 +43,7 @@ def test_a_plan_counts_what_is_prepared_and_estimates_what_is_not(
     assert plan(corpus_file, "--json") == 0
     before = json.loads(capsys.readouterr().out)["workload"]["text"]
     assert not list(tmp_path.iterdir()), "a plan writes nothing"
-    from minigpt.text.prepare import PrepareOptions, prepare_cached
+    from minigpt.data.prepare import PrepareOptions, prepare_cached
 
     prepared = prepare_cached(PrepareOptions(corpus=str(corpus_file), tokenizer="byte"))
     assert plan(corpus_file, "--json") == 0
@@ -201,9 +201,9 @@ def test_a_text_without_a_token_to_train_on_is_one_line(tmp_path: Path, capsys: 
 def test_a_prepared_text_shorter_than_a_window_is_refused_as_fit_refuses_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from minigpt.batches import Windows
+    from minigpt.data.batches import Windows
+    from minigpt.data.prepare import PrepareOptions, prepare
     from minigpt.errors import DataError
-    from minigpt.text.prepare import PrepareOptions, prepare
 
     (tmp_path / "short.txt").write_text("a few words of a short text", encoding="utf-8")
     prepared = prepare(PrepareOptions(corpus=str(tmp_path / "short.txt"), tokenizer="byte"), tmp_path / "out")
@@ -216,10 +216,10 @@ def test_a_prepared_text_shorter_than_a_window_is_refused_as_fit_refuses_it(
 def test_a_plan_of_a_run_that_begins_from_weights_has_their_tokenizer(
     tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from minigpt.data.prepare import PrepareOptions, prepare
     from minigpt.interop.foreign import ForeignModel, write_foreign
     from minigpt.model.config import GPTConfig
     from minigpt.model.gpt import GPT
-    from minigpt.text.prepare import PrepareOptions, prepare
 
     monkeypatch.setenv("MINIGPT_CACHE", str(tmp_path / "cache"))
     options = PrepareOptions(corpus=str(corpus_file), tokenizer="bpe", vocab_size=300)

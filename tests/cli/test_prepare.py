@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from minigpt.cli.main import main
-from minigpt.text.prepare import open_prepared, prepare_cached
+from minigpt.data.prepare import open_prepared, prepare_cached
 from minigpt.training.config import DataConfig
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from minigpt.cli.resume import resumed
 from minigpt.errors import CheckpointError
-from minigpt.ownership import write_mark
+from minigpt.system.marks import write_mark
 
 
 def test_empty_config_is_not_the_defaults(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from study.folders import write_run
+from lab.folders import write_run
 
 from minigpt.cli.main import main
 

@@ -12,17 +12,17 @@ import yaml
 
 from minigpt.cli.main import main
 from minigpt.cli.parsing import parse_plain
+from minigpt.data.tokenizers import ByteTokenizer
+from minigpt.lab.scaling.advice import advise
+from minigpt.lab.scaling.fits import Fit
+from minigpt.lab.scaling.law import Law
+from minigpt.lab.scaling.law_file import read_law
+from minigpt.lab.scaling.runs import read_sweep
+from minigpt.lab.scaling.text import command
 from minigpt.model.config import GPTConfig
 from minigpt.model.sizes import flops_per_token, parameter_count
-from minigpt.study.scaling import Fit
-from minigpt.study.scaling_laws.advice import advise
-from minigpt.study.scaling_laws.law import Law
-from minigpt.study.scaling_laws.law_file import read_law
-from minigpt.study.scaling_laws.runs import read_sweep
-from minigpt.study.scaling_laws.text import command
-from minigpt.text.tokenizers import ByteTokenizer
+from minigpt.system.units import flops_text
 from minigpt.training.config import Experiment
-from minigpt.units import flops_text
 
 LAW = Law(E=1.2, A=40.0, B=100.0, alpha=0.3, beta=0.35)
 BATCH = 16

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from minigpt.cli.tables import say, show
-from minigpt.study.tables import Table
+from minigpt.lab.tables import Table
 
 NUMBER = "1.3634 ± 0.0053"
 REASON = "its losses are no numbers, or its step 12 was stopped, and there is more to be said of it"

@@ -13,8 +13,8 @@ from helpers import TEXT, random_gpt, tiny_config, tiny_tokenizer, write_checkpo
 
 from minigpt.api import load
 from minigpt.cli.main import main
-from minigpt.evaluation import evaluate
-from minigpt.text.prepare import PrepareOptions, prepare, prepare_cached
+from minigpt.data.prepare import PrepareOptions, prepare, prepare_cached
+from minigpt.evaluate.loss import evaluate
 
 WORDS = "".join(f"{i} bottles of beer, {i * 7919 % 1000} on the wall\n" for i in range(200))
 

@@ -19,19 +19,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minigpt.api import load
-from minigpt.archive import write_archive
-from minigpt.batches import Windows
-from minigpt.checkpoint import read_checkpoint
+from minigpt.data.batches import Windows
+from minigpt.data.corpus import open_corpus
+from minigpt.data.encoding import EncodedCorpus
+from minigpt.data.options import PrepareOptions
+from minigpt.data.prepare import prepare
+from minigpt.data.prepared import open_prepared, write_index
+from minigpt.data.shards import HEADER_BYTES, ShardWriter, checksum_of
+from minigpt.data.tokenizers import ByteTokenizer, load_tokenizer
 from minigpt.errors import MinigptError, printable
-from minigpt.evaluation import evaluate
-from minigpt.ownership import write_mark
-from minigpt.text.corpus import open_corpus
-from minigpt.text.encoding import EncodedCorpus
-from minigpt.text.options import PrepareOptions
-from minigpt.text.prepare import prepare
-from minigpt.text.prepared import open_prepared, write_index
-from minigpt.text.shards import HEADER_BYTES, ShardWriter, checksum_of
-from minigpt.text.tokenizers import ByteTokenizer, load_tokenizer
+from minigpt.evaluate.loss import evaluate
+from minigpt.runs.archive import write_archive
+from minigpt.runs.checkpoint import read_checkpoint
+from minigpt.system.marks import write_mark
 
 from .configs import odd, spoilt_bytes
 from .outcome import check_ending, check_line, more, run

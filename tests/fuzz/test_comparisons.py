@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from study.folders import write_run, write_sweep
+from lab.folders import write_run, write_sweep
 
 from .configs import spoilt_bytes
 from .outcome import check_ending, more, run

@@ -9,7 +9,7 @@ from helpers import TEXT, tiny_config, tiny_tokenizer, write_checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minigpt.text.tokenizers import CharTokenizer
+from minigpt.data.tokenizers import CharTokenizer
 
 from .configs import texts, whole
 from .outcome import check_ending, more, run

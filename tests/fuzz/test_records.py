@@ -9,12 +9,12 @@ from helpers import random_gpt, tiny_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minigpt.divergence import Bundle, write_bundle
-from minigpt.metrics_csv import read_metrics
+from minigpt.data.tokenizers import ByteTokenizer
 from minigpt.optim.config import OptimConfig
 from minigpt.optim.groups import build_optimizer
-from minigpt.text.tokenizers import ByteTokenizer
-from minigpt.training.metrics_file import MetricsFile
+from minigpt.runs.divergence_snapshot import Bundle, write_bundle
+from minigpt.runs.metrics_csv import read_metrics
+from minigpt.training.loggers.metrics_file import MetricsFile
 
 from .configs import odd, spoilt_bytes
 from .outcome import check_ending, more, run

@@ -10,10 +10,10 @@ from helpers import checkpoint_content, random_gpt, tiny_config, tiny_tokenizer,
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from minigpt.checkpoint import build_model, read_checkpoint
 from minigpt.errors import CheckpointError
 from minigpt.interop.our_file import export_file, read_file
 from minigpt.interop.weight_files import read_safetensors, write_safetensors
+from minigpt.runs.checkpoint import build_model, read_checkpoint
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,14 @@ from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from minigpt.api import load
+from minigpt.data.tokenizer_folder import tokenizer_from_folder
+from minigpt.data.tokenizers import find_tokenizer, tokenizer_from_json
 from minigpt.errors import CheckpointError, DataError
+from minigpt.generate.options import SamplingOptions
+from minigpt.generate.sampling import encode_prompt, generate_tokens
 from minigpt.interop.foreign import write_foreign
 from minigpt.interop.hf import export_hf, read_hf
 from minigpt.interop.our_file import export_file, read_file
-from minigpt.sampling import encode_prompt, generate_tokens
-from minigpt.sampling_options import SamplingOptions
-from minigpt.text.tokenizer_folder import tokenizer_from_folder
-from minigpt.text.tokenizers import find_tokenizer, tokenizer_from_json
 
 from .foreign import gpt2, llama, transformers
 

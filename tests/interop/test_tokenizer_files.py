@@ -8,6 +8,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Library
 
+from minigpt.data.bpe import train_bpe
+from minigpt.data.number_tokenizer import NumberTokenizer
+from minigpt.data.protocol import END_OF_TEXT
+from minigpt.data.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer
 from minigpt.errors import ConfigError, DataError
 from minigpt.interop.folder import TOKENIZER
 from minigpt.interop.tokenizer_files import (
@@ -16,10 +20,6 @@ from minigpt.interop.tokenizer_files import (
     named_tokenizer,
     write_tokenizer,
 )
-from minigpt.text.bpe import train_bpe
-from minigpt.text.number_tokenizer import NumberTokenizer
-from minigpt.text.protocol import END_OF_TEXT
-from minigpt.text.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer
 
 SAMPLE = "def café():\n    return '五'  # naïve 🦊\r\n\t\x00e\u0301 "
 TOKENIZERS: dict[str, Tokenizer] = {

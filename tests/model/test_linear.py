@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from minigpt.eager.onednn import HAS_ONEDNN, PackedWeight, onednn_can
 from minigpt.model import linear
 from minigpt.model.linear import Linear, packed
+from minigpt.system.cpu_kernels.onednn import HAS_ONEDNN, PackedWeight, onednn_can
 
 IN, OUT = 640, 512
 needs_onednn = pytest.mark.skipif(not HAS_ONEDNN, reason="this torch comes without oneDNN")

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from minigpt.errors import ConfigError
+from minigpt.interpret.attention_maps import attention_maps
 from minigpt.model.cache import KVCache
 from minigpt.model.gpt import GPT
-from minigpt.model.maps import attention_maps
 
 from .variants import random_tokens, randomise, small_config, small_model
 

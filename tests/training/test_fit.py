@@ -15,19 +15,19 @@ from lightning.pytorch.plugins import HalfPrecision
 from lightning.pytorch.strategies import DDPStrategy
 
 from minigpt.api import load
-from minigpt.checkpoint import build_model, last_checkpoint, read_checkpoint
+from minigpt.data.bpe import train_bpe
+from minigpt.data.prepare import prepare_cached
+from minigpt.data.prepared import Prepared
+from minigpt.data.protocol import with_special_tokens
+from minigpt.data.special_tokens import SpecialTokens
+from minigpt.data.tokenizers import ByteTokenizer
 from minigpt.errors import CheckpointError, ConfigError, DataError, TrainingError
-from minigpt.evaluation import evaluate
+from minigpt.evaluate.loss import evaluate
 from minigpt.interop.foreign import ForeignModel, write_foreign
-from minigpt.metrics_csv import read_metrics
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
-from minigpt.text.bpe import train_bpe
-from minigpt.text.prepare import prepare_cached
-from minigpt.text.prepared import Prepared
-from minigpt.text.protocol import with_special_tokens
-from minigpt.text.special_tokens import SpecialTokens
-from minigpt.text.tokenizers import ByteTokenizer
+from minigpt.runs.checkpoint import build_model, last_checkpoint, read_checkpoint
+from minigpt.runs.metrics_csv import read_metrics
 from minigpt.training.fit import fit
 
 from .tiny import MODEL, assert_same_state, checkpoint, curve, tiny_experiment

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from minigpt.errors import CheckpointError
-from minigpt.metrics_csv import read_metrics
+from minigpt.runs.metrics_csv import read_metrics
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 

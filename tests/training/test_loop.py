@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, GradientAccumulationScheduler, StochasticWeightAveraging, Timer
 
 from minigpt.errors import ConfigError, TrainingError
-from minigpt.metrics_csv import read_metrics
+from minigpt.runs.metrics_csv import read_metrics
 from minigpt.training.fit import fit
 from minigpt.training.position import batches_done
 

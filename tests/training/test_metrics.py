@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from minigpt.data.round_trip import ByteCorrection
 from minigpt.model.loss import IGNORE_INDEX
-from minigpt.text.round_trip import ByteCorrection
 from minigpt.training.metrics import LanguageModelMetrics
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from minigpt.metrics_csv import read_metrics
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
 from minigpt.optim.config import OptimConfig
+from minigpt.runs.metrics_csv import read_metrics
 from minigpt.training.fit import fit
 from minigpt.training.module import GPTModule
 
@@ -69,7 +69,7 @@ def test_precisions_train_and_sum_their_losses_exactly(tmp_path: Path, corpus_fi
 
 def test_dropout_is_a_function_of_the_batch_number() -> None:
     """The same batch number gives the same mask, another number another one, another rank another one."""
-    from minigpt.randomness import seed_dropout
+    from minigpt.system.randomness import seed_dropout
 
     def draw(rank: int, batch: int) -> list[float]:
         seed_dropout(5, rank, batch, torch.device("cpu"))

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, Mode
 
 from minigpt.cli.parsing import parse
 from minigpt.errors import ConfigError
-from minigpt.metrics_csv import CURVES, read_metrics
+from minigpt.runs.metrics_csv import CURVES, read_metrics
 from minigpt.training.fit import fit
 from minigpt.training.monitors import check_monitors
 

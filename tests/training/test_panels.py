@@ -11,9 +11,9 @@ from lightning.pytorch import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from minigpt.errors import ConfigError
-from minigpt.ownership import strangers
+from minigpt.runs.ownership import strangers
+from minigpt.training.callbacks.curves import WALL_CLOCK
 from minigpt.training.config import RunConfig
-from minigpt.training.curves import WALL_CLOCK
 from minigpt.training.fit import fit
 from minigpt.training.panels.names import PanelName, parse_panels
 from minigpt.training.panels.table import PANELS
@@ -181,7 +181,7 @@ def test_off_nothing_of_them_is_imported(tmp_path: Path, corpus_file: Path) -> N
         f"code = main(['fit', '--run.root={tmp_path}', '--data.corpus={corpus_file}', '--data.tokenizer=byte',"
         "'--model.n_layer=1', '--run.sample_every=0', '--trainer.max_steps=1', '--trainer.accelerator=cpu']);"
         "assert code == 0; assert 'minigpt.training.panels.table' not in sys.modules;"
-        "assert 'minigpt.inspection' not in sys.modules"
+        "assert 'minigpt.interpret' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 

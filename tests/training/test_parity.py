@@ -15,16 +15,16 @@ from model.test_parity import Names, as_ours, gpt2_names, llama_names
 from model.variants import randomise
 from torch import Tensor, nn
 
-from minigpt.batches import Batch, TrainBatches, TrainOrder, Windows
+from minigpt.data.batches import Batch, TrainBatches, TrainOrder, Windows
+from minigpt.data.prepared import Prepared, TokenSplit
+from minigpt.data.tokenizers import ByteTokenizer
+from minigpt.generate.options import SamplingOptions
+from minigpt.generate.sampling import generate_tokens
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
 from minigpt.optim.config import OptimConfig
 from minigpt.optim.groups import build_optimizer
 from minigpt.optim.schedules import learning_rate
-from minigpt.sampling import generate_tokens
-from minigpt.sampling_options import SamplingOptions
-from minigpt.text.prepared import Prepared, TokenSplit
-from minigpt.text.tokenizers import ByteTokenizer
 from minigpt.training.config import DataConfig
 from minigpt.training.datamodule import TokenDataModule
 from minigpt.training.module import GPTModule

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from minigpt.cli.main import main
-from minigpt.divergence import read_bundle
-from minigpt.metrics_csv import read_metrics
-from minigpt.replay import replay
+from minigpt.lab.replay import replay
+from minigpt.runs.divergence_snapshot import read_bundle
+from minigpt.runs.metrics_csv import read_metrics
 
 from .tiny import checkpoint, curve
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from minigpt.batches import TrainOrder
-from minigpt.checkpoint import read_checkpoint
+from minigpt.data.batches import TrainOrder
 from minigpt.errors import CheckpointError, ConfigError
-from minigpt.metrics_csv import read_metrics
+from minigpt.runs.checkpoint import read_checkpoint
+from minigpt.runs.metrics_csv import read_metrics
+from minigpt.training.callbacks.curves import WALL_CLOCK
 from minigpt.training.changes import config_changes
-from minigpt.training.curves import WALL_CLOCK
 from minigpt.training.fit import fit
 
 from .tiny import assert_same_state, checkpoint, curve, tiny_experiment

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from minigpt.checkpoint import read_checkpoint
 from minigpt.cli.main import main
 from minigpt.errors import CheckpointError, ConfigError
-from minigpt.layout import step_paths
-from minigpt.metrics_csv import read_metrics
+from minigpt.runs.checkpoint import read_checkpoint
+from minigpt.runs.metrics_csv import read_metrics
+from minigpt.runs.paths import step_paths
 from minigpt.training.fit import fit
 
 from .tiny import assert_same_state, checkpoint, curve, tiny_experiment

@@ -32,10 +32,10 @@ from lightning.pytorch.callbacks import OnExceptionCheckpoint, RichProgressBar
 from lightning.pytorch.profilers import AdvancedProfiler
 from lightning.pytorch.trainer.connectors import callback_connector
 
-from minigpt.checkpoint import last_checkpoint
-from minigpt.metrics_csv import read_metrics
+from minigpt.runs.checkpoint import last_checkpoint
+from minigpt.runs.metrics_csv import read_metrics
 from minigpt.training.fit import fit
-from minigpt.training.runs import take_folder
+from minigpt.training.folders import take_folder
 from minigpt.training.trainer import build_trainer
 from minigpt.training.world import find_world
 

@@ -11,9 +11,9 @@ from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnv
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
 
-from minigpt.checkpoint import last_checkpoint
 from minigpt.errors import ConfigError
-from minigpt.metrics_csv import read_metrics
+from minigpt.runs.checkpoint import last_checkpoint
+from minigpt.runs.metrics_csv import read_metrics
 from minigpt.training.fit import fit
 from minigpt.training.world import find_world
 

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minigpt.errors import ConfigError, did_you_mean
-from minigpt.files import atomic_write
-from minigpt.output import console, note
-from minigpt.ownership import may_replace
+from minigpt.system.files import atomic_write
+from minigpt.system.marks import may_replace
+from minigpt.system.output import console, note
 
 if TYPE_CHECKING:
-    from minigpt.bench.measure import Progress
-    from minigpt.bench.report import Report
-    from minigpt.bench.setting import Setting
+    from minigpt.lab.bench.measure import ReportProgress
+    from minigpt.lab.bench.report import Report
+    from minigpt.lab.bench.setting import Setting
 
 AGAINST = ("transformers",)
 _EPILOG = (
@@ -104,9 +104,9 @@ def main(argv: Sequence[str]) -> int:
     request = read(argv)
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-    from minigpt.bench.setting import make_setting
     from minigpt.cli.parsing import parse
     from minigpt.cli.tables import say, show
+    from minigpt.lab.bench.setting import make_setting
     from minigpt.training.quiet import quiet
 
     experiment, _ = parse(request.config_words)
@@ -170,17 +170,17 @@ def _check(options: argparse.Namespace) -> None:
         raise ConfigError(f"--out {options.out} is there, and minigpt bench did not write it: name another file")
 
 
-def _measure(options: argparse.Namespace) -> "Callable[[Setting, argparse.Namespace, Progress], Report]":
+def _measure(options: argparse.Namespace) -> "Callable[[Setting, argparse.Namespace, ReportProgress], Report]":
     if options.generate:
         return _decode
     return _profile if options.profile else _race
 
 
 @contextlib.contextmanager
-def _bar() -> "Iterator[Progress]":
+def _bar() -> "Iterator[ReportProgress]":
     """A bar on stderr where that is a terminal, drawn between what is timed and never meanwhile."""
-    from minigpt.bench.measure import say_nothing
-    from minigpt.status_bar import StatusBar, left_text
+    from minigpt.lab.bench.measure import say_nothing
+    from minigpt.system.status_bar import StatusBar, left_text
 
     if not sys.stderr.isatty():
         yield say_nothing
@@ -199,18 +199,18 @@ def _bar() -> "Iterator[Progress]":
         bar.stop()
 
 
-def _race(setting: "Setting", options: argparse.Namespace, progress: "Progress") -> "Report":
-    from minigpt.bench.reports import race_report
-    from minigpt.bench.training import race
+def _race(setting: "Setting", options: argparse.Namespace, progress: "ReportProgress") -> "Report":
+    from minigpt.lab.bench.reports import race_report
+    from minigpt.lab.bench.training import race
 
     steps = -(-options.steps // options.rounds)
     raced = race(setting, against=options.against, steps=steps, n_rounds=options.rounds, progress=progress)
     return race_report(setting, raced, steps)
 
 
-def _decode(setting: "Setting", options: argparse.Namespace, progress: "Progress") -> "Report":
-    from minigpt.bench.decoding import decode, shapes
-    from minigpt.bench.reports import decode_report
+def _decode(setting: "Setting", options: argparse.Namespace, progress: "ReportProgress") -> "Report":
+    from minigpt.lab.bench.decoding import decode, shapes
+    from minigpt.lab.bench.reports import decode_report
 
     wanted = shapes(setting.config.block_size, options.batch_sizes, options.contexts)
     decoded = []
@@ -223,9 +223,9 @@ def _decode(setting: "Setting", options: argparse.Namespace, progress: "Progress
     return decode_report(setting, decoded)
 
 
-def _profile(setting: "Setting", options: argparse.Namespace, progress: "Progress") -> "Report":
-    from minigpt.bench.costs import profile_step
-    from minigpt.bench.reports import profile_report
+def _profile(setting: "Setting", options: argparse.Namespace, progress: "ReportProgress") -> "Report":
+    from minigpt.lab.bench.costs import profile_step
+    from minigpt.lab.bench.reports import profile_report
 
     progress(0, 0)
     return profile_report(setting, profile_step(setting, options.steps))

@@ -4,13 +4,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from minigpt.output import as_json, console, echo
-from minigpt.study.comparison.result import By
+from minigpt.lab.compare.result import By
+from minigpt.system.output import as_json, console, echo
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from minigpt.study.comparison.result import Comparison
+    from minigpt.lab.compare.result import Comparison
 
 _STYLES = {"better": "green", "worse": "red", "none": None}
 
@@ -39,10 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the comparison to stdout and the report to its folder; gives 0."""
     from minigpt.cli.tables import say
-    from minigpt.study.compare import compare
-    from minigpt.study.comparison.report import write_report
-    from minigpt.study.comparison.result import as_plain
-    from minigpt.study.comparison.sources import located_sweep
+    from minigpt.lab.compare.compare import compare
+    from minigpt.lab.compare.report import write_report
+    from minigpt.lab.compare.result import as_plain
+    from minigpt.lab.compare.sources import located_sweep
 
     comparison = compare(args.runs, by=args.by, baseline=args.baseline)
     sweep = located_sweep(args.runs)
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 def show_comparison(console: "Console", comparison: "Comparison") -> None:
     """Tables, verdicts, notes."""
     from minigpt.cli.tables import say, show
-    from minigpt.study.comparison.table import (
+    from minigpt.lab.compare.table import (
         ALONE,
         explanation,
         findings,

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minigpt.cli.targets import check_file, check_folder, check_other, tell_difference, tell_notes
-from minigpt.files import home_path
 from minigpt.interop.folder import is_our_file
-from minigpt.output import echo
+from minigpt.system.files import home_path
+from minigpt.system.output import echo
 
 if TYPE_CHECKING:
     from minigpt.api import LoadedGPT

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from minigpt.cli.prompts import named_prompts, piped_prompt
 from minigpt.errors import ConfigError
-from minigpt.output import complain, echo, note, symbols
-from minigpt.sampling_options import BATCH_SIZE, SamplingOptions, texts_at_once
+from minigpt.generate.options import BATCH_SIZE, SamplingOptions, texts_at_once
+from minigpt.system.output import complain, echo, note, symbols
 
 if TYPE_CHECKING:
     from minigpt.api import LoadedGPT
@@ -165,7 +165,7 @@ def with_probabilities(
     loaded: "LoadedGPT", prompts: Sequence[str], samples: Sequence[SamplingOptions], stop: str | None, in_colour: bool
 ) -> Iterator[Iterator[str]]:
     """The texts of the prompts, prompt first, each piece of a continuation shown with its probability."""
-    from minigpt.inspection.coloured import in_terminal, legend, marked
+    from minigpt.interpret.coloured import in_terminal, legend, marked
 
     show = in_terminal if in_colour else marked
     if in_colour:
@@ -180,7 +180,7 @@ def with_probabilities(
 
 def note_long_prompt(loaded: "LoadedGPT", prompt: str, options: SamplingOptions, name: str) -> None:
     """Say on stderr how much of a prompt that is longer than the context counts."""
-    from minigpt.sampling import context_length, context_start, encode_prompt
+    from minigpt.generate.sampling import context_length, context_start, encode_prompt
 
     n_tokens = len(encode_prompt(loaded.tokenizer, prompt))
     context = context_length(loaded.model, options)

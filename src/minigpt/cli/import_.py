@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from minigpt.cli.targets import check_file, check_other, tell_difference, tell_notes
 from minigpt.errors import ConfigError
-from minigpt.files import home_path
-from minigpt.output import echo
-from minigpt.ownership import is_checkpoint
+from minigpt.runs.ownership import is_checkpoint
+from minigpt.system.files import home_path
+from minigpt.system.output import echo
 
 if TYPE_CHECKING:
     from minigpt.interop.foreign import ForeignModel

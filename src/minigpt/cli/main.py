@@ -16,7 +16,7 @@ from minigpt import __version__
 from minigpt.cli.options import OptionParser
 from minigpt.cli.threads import wait_briefly
 from minigpt.errors import ConfigError, MinigptError, did_you_mean, printable
-from minigpt.output import complain, echo, give_up_stdout, safe_streams
+from minigpt.system.output import complain, echo, give_up_stdout, safe_streams
 
 COMMANDS = {
     "plan": "what a run will need, take and give, before it: minigpt plan configs/base.yaml",

@@ -370,7 +370,7 @@ def one_line(message: str) -> str:
     if literal:
         choices = re.findall(r"'([^']*)'", literal[1])
         if key[1] == "trainer.precision":  # Lightning has more, and numbers
-            from minigpt.precision import PRECISIONS
+            from minigpt.system.precision import PRECISIONS
 
             choices = list(PRECISIONS)
         return f"{key[1]}={value[1]} must be one of {', '.join(choices)}{did_you_mean(value[1], choices)}"

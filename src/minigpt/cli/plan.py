@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minigpt.errors import ConfigError, DataError
-from minigpt.layout import CONFIG
-from minigpt.output import as_json, echo
-from minigpt.ownership import is_run
+from minigpt.runs.ownership import is_run
+from minigpt.runs.paths import CONFIG
+from minigpt.system.output import as_json, echo
 
 if TYPE_CHECKING:
-    from minigpt.study.planning.machine import Machine
-    from minigpt.study.planning.workload import Workload
+    from minigpt.lab.plan.machine import Machine
+    from minigpt.lab.plan.workload import Workload
     from minigpt.training.config import Experiment
 
 _EPILOG = "Every key of a config is an option, as in minigpt fit: --model.n_layer 6, --trainer.precision bf16-mixed."
@@ -72,11 +72,11 @@ def main(argv: Sequence[str]) -> int:
     experiment = parse_plain(words)
     if names_classes(experiment.trainer):  # what fit would refuse; asking lightning takes seconds
         check_trainer(words)
-    from minigpt.study.plan import make_plan
-    from minigpt.study.planning.speed import find_speed
-    from minigpt.study.planning.text import plan_text
-    from minigpt.study.planning.warnings import warnings_of
-    from minigpt.study.scaling_laws.law_file import find_law, read_law
+    from minigpt.lab.plan.plan import make_plan
+    from minigpt.lab.plan.speed import find_speed
+    from minigpt.lab.plan.text import plan_text
+    from minigpt.lab.plan.warnings import warnings_of
+    from minigpt.lab.scaling.law_file import find_law, read_law
 
     machine = find_machine(experiment, options)
     workload = make_workload(experiment, machine.devices)
@@ -154,8 +154,8 @@ def find_machine(experiment: "Experiment", options: argparse.Namespace) -> "Mach
     """The device that is asked for, or the one that the Trainer would take here."""
     from dataclasses import replace
 
-    from minigpt.api import find_device
-    from minigpt.study.planning.machine import listed_machine, this_machine
+    from minigpt.lab.plan.machine import listed_machine, this_machine
+    from minigpt.system.devices import find_device
 
     name = options.device
     if name is None:
@@ -189,13 +189,13 @@ def _devices(experiment: "Experiment", here: str | None) -> int:
 
 def make_workload(experiment: "Experiment", devices: int) -> "Workload":
     """The workload of an experiment on so many devices, its corpus looked up but not prepared."""
-    from minigpt.batches import check_length
-    from minigpt.checkpoint import find_checkpoint, read_checkpoint
+    from minigpt.data.batches import check_length
+    from minigpt.data.token_estimate import look_ahead
+    from minigpt.lab.plan.memory import strategy_name
+    from minigpt.lab.plan.workload import Workload
     from minigpt.model.config import GPTConfig, padded_vocabulary
-    from minigpt.precision import check_precision
-    from minigpt.study.planning.memory import strategy_name
-    from minigpt.study.planning.workload import Workload
-    from minigpt.text.outlook import look_ahead
+    from minigpt.runs.checkpoint import find_checkpoint, read_checkpoint
+    from minigpt.system.precision import check_precision
     from minigpt.training.config import SAMPLE_TOKENS
 
     run, data, trainer = experiment.run, experiment.data, experiment.trainer

@@ -6,12 +6,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from minigpt.data.options import PrepareOptions, SplitName
 from minigpt.errors import ConfigError
-from minigpt.output import echo
-from minigpt.text.options import PrepareOptions, SplitName
+from minigpt.system.output import echo
 
 if TYPE_CHECKING:
-    from minigpt.text.prepared import Prepared
+    from minigpt.data.prepared import Prepared
 
 _DEFAULTS = {field.name: field.default for field in fields(PrepareOptions)}
 _TOKENIZER = "bpe"
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     if "vocab_size" in values and args.tokenizer != "bpe":
         raise ConfigError(f"vocab_size={args.vocab_size} is for tokenizer=bpe; {args.tokenizer} has its own number")
     options = PrepareOptions(**values)
-    from minigpt.text.prepare import prepare
+    from minigpt.data.prepare import prepare
 
     before = _index_time(Path(args.out))
     prepared = prepare(options, Path(args.out), progress=True, overwrite=args.overwrite)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minigpt.errors import ConfigError, printable
-from minigpt.output import echo
+from minigpt.system.output import echo
 
 if TYPE_CHECKING:
-    from minigpt.divergence import Bundle
-    from minigpt.replay import Replay
+    from minigpt.lab.replay import Replay
+    from minigpt.runs.divergence_snapshot import Bundle
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,9 +25,9 @@ def run(args: argparse.Namespace) -> int:
     """Write the comparison to stdout; gives 0 if the step came out as it was, 1 if not."""
     if args.top < 1:
         raise ConfigError(f"top={args.top} must be a whole number, 1 or more")
-    from minigpt.api import find_device
-    from minigpt.divergence import read_bundle
-    from minigpt.replay import replay
+    from minigpt.lab.replay import replay
+    from minigpt.runs.divergence_snapshot import read_bundle
+    from minigpt.system.devices import find_device
 
     bundle = read_bundle(Path(args.bundle))
     again = replay(bundle, find_device(args.device))

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from minigpt.errors import CheckpointError, ConfigError, did_you_mean
-from minigpt.layout import CHECKPOINTS, CONFIG, step_paths
-from minigpt.ownership import is_run
+from minigpt.runs.ownership import is_run
+from minigpt.runs.paths import CHECKPOINTS, CONFIG, step_paths
 
 OPTION = "--resume"
 _REFUSED = {"--config": "it goes on by that run's own config.yaml", "--ckpt_path": "it says where to begin"}

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from minigpt.errors import ConfigError, did_you_mean
-from minigpt.output import as_json, complain, console, echo
+from minigpt.system.output import as_json, complain, console, echo
 
 if TYPE_CHECKING:
-    from minigpt.study.runs import ListedRun
+    from minigpt.lab.runs import ListedRun
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the list to stdout, or delete; gives 0, and 1 if a run could not be deleted."""
     from minigpt.cli.tables import say, show
-    from minigpt.study.runs import as_plain, filter_runs, list_runs, runs_table, sort_runs, why_none
+    from minigpt.lab.runs import as_plain, filter_runs, list_runs, runs_table, sort_runs, why_none
 
     _check(args)
     every = list_runs(Path(args.folder))
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    from minigpt.run_state import RunState
+    from minigpt.runs.status import RunState
 
     states = [state for state in get_args(RunState) if state != "running"]
     for state in args.clean:
@@ -81,8 +81,8 @@ def _check(args: argparse.Namespace) -> None:
 def _clean(runs: "list[ListedRun]", root: Path, *, asks: bool) -> int:
     """Say what will go, ask, delete."""
     from minigpt.cli.tables import say, show
-    from minigpt.study.runs import remove_leftovers_below, remove_run, runs_table, why_deleted, why_kept
-    from minigpt.units import bytes_text
+    from minigpt.lab.runs import remove_leftovers_below, remove_run, runs_table, why_deleted, why_kept
+    from minigpt.system.units import bytes_text
 
     screen = console()
     remove_leftovers_below(root)

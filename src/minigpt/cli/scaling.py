@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from minigpt.cli.threads import one_thread_of_algebra
 from minigpt.errors import ConfigError, DataError, did_you_mean
-from minigpt.output import echo
-from minigpt.ownership import may_replace
+from minigpt.system.marks import may_replace
+from minigpt.system.output import echo
 
 if TYPE_CHECKING:
-    from minigpt.study.scaling_laws.runs import ScalingSweep
+    from minigpt.lab.scaling.runs import ScalingSweep
 
 PICTURE = "scaling.png"
 MARKS = {"picture": b"minigpt scaling", "law": b'"format"'}
@@ -40,11 +40,11 @@ def run(options: argparse.Namespace) -> int:
         import scipy.optimize  # noqa: F401  numpy comes with it, and whoever imports either later gets these
     _check_files(options)
     folder = find_folder(options.sweep, Path(options.root))
-    from minigpt.study.scaling_laws.law_file import FILE_NAME, write_law
-    from minigpt.study.scaling_laws.picture import draw
-    from minigpt.study.scaling_laws.result import study_scaling
-    from minigpt.study.scaling_laws.runs import read_sweep
-    from minigpt.study.scaling_laws.text import result_text
+    from minigpt.lab.scaling.law_file import FILE_NAME, write_law
+    from minigpt.lab.scaling.picture import draw
+    from minigpt.lab.scaling.result import study_scaling
+    from minigpt.lab.scaling.runs import read_sweep
+    from minigpt.lab.scaling.text import result_text
 
     sweep = read_sweep(folder)
     flops, how = _budget(options, sweep)
@@ -68,7 +68,7 @@ def _check_numbers(options: argparse.Namespace) -> None:
 
 
 def _check_files(options: argparse.Namespace) -> None:
-    from minigpt.study.scaling_laws.picture import FORMATS
+    from minigpt.lab.scaling.picture import FORMATS
 
     for name, suffixes in (("picture", FORMATS), ("law", (".json",))):
         value = getattr(options, name)
@@ -105,8 +105,8 @@ def find_folder(sweep: str, root: Path) -> Path:
 
 def _budget(options: argparse.Namespace, sweep: "ScalingSweep") -> tuple[float, str]:
     """FLOPs, and how they came about; without a budget ten times the sweep's largest."""
-    from minigpt.study.scaling_laws.advice import speed_of
-    from minigpt.units import speed_text
+    from minigpt.lab.scaling.advice import speed_of
+    from minigpt.system.units import speed_text
 
     if options.flops is not None:
         return options.flops, ""

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, get_args
 import yaml
 
 from minigpt.errors import ConfigError
-from minigpt.output import console
-from minigpt.study.sweep.file import EngineName, Sweep, base_of, parse_sweep
-from minigpt.study.sweep.slots import TASK_CPUS
+from minigpt.lab.sweep.file import EngineName, Sweep, base_of, parse_sweep
+from minigpt.lab.sweep.slots import TASK_CPUS
+from minigpt.system.output import console
 
 if TYPE_CHECKING:
-    from minigpt.study.sweep.job import Job
+    from minigpt.lab.sweep.job import Job
 
 _ABSENT: dict[str, Any] = dict.fromkeys(("name", "jobs", "address", "gpus_per_cell", "cpus_per_cell", "cell"))
 """Options without a default: argparse's help is to show none."""
@@ -77,8 +77,8 @@ def run(args: argparse.Namespace) -> int:
     args = argparse.Namespace(**{**_ABSENT, **vars(args)})
     _check_options(args)
     job = _job(args, _read(args))
-    from minigpt.study.sweep.engines import ENGINES
-    from minigpt.study.sweep.local import run_one
+    from minigpt.lab.sweep.engines import ENGINES
+    from minigpt.lab.sweep.local import run_one
 
     return ENGINES[args.engine](job) if args.cell is None else run_one(job, args.cell)
 
@@ -144,11 +144,11 @@ def _job(args: argparse.Namespace, sweep: Sweep) -> "Job":
     cells = SweepCells(sweep)
     cells.check()
 
-    from minigpt.study.sweep.folder import SweepFolder
-    from minigpt.study.sweep.job import Job
+    from minigpt.lab.sweep.folder import SweepFolder
+    from minigpt.lab.sweep.job import Job
 
     if sweep.search:
-        from minigpt.study.sweep.search import check_optuna
+        from minigpt.lab.sweep.search import check_optuna
 
         check_optuna()
     trainer = cells.base["trainer"]

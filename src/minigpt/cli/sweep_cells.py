@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from minigpt.cli.keys import check_names
 from minigpt.errors import CheckpointError, ConfigError, DataError, did_you_mean
-from minigpt.metrics_csv import CURVES
-from minigpt.study.sweep.file import Cell, Sweep, words_of
-from minigpt.study.sweep.search_space import Choices, Numbers, SearchSpace
+from minigpt.lab.sweep.file import Cell, Sweep, words_of
+from minigpt.lab.sweep.search_space import Choices, Numbers, SearchSpace
+from minigpt.runs.metrics_csv import CURVES
 
 if TYPE_CHECKING:
-    from minigpt.study.sweep.cell import CellRun
-    from minigpt.text.tokenizers import Tokenizer
+    from minigpt.data.tokenizers import Tokenizer
+    from minigpt.lab.sweep.cell import CellRun
 
 _MOST_COMBINATIONS = 32
 _ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
@@ -49,7 +49,7 @@ class SweepCells:
 
     def _refuse_twins(self) -> None:
         """Raise ConfigError for two groups of the same settings: each would be trained twice."""
-        from minigpt.text.outlook import content_of
+        from minigpt.data.token_estimate import content_of
 
         known: dict[str, str] = {}
         content = functools.cache(content_of)
@@ -69,7 +69,7 @@ class SweepCells:
 
         Nothing is prepared or downloaded.
         """
-        from minigpt.text.outlook import check_corpus, check_text, check_tokenizer
+        from minigpt.data.token_estimate import check_corpus, check_text, check_tokenizer
         from minigpt.training.config import DataConfig
 
         for name, check in (("corpus", check_corpus), ("tokenizer", check_tokenizer)):
@@ -148,8 +148,8 @@ class SweepCells:
     def make_run(self, cell: Cell) -> "CellRun":
         """How the cell is trained; raises ConfigError for settings of a search that do not go together."""
         from minigpt.cli.parsing import dump
-        from minigpt.study.sweep.cell import CellRun
-        from minigpt.study.sweep.folder import BASE
+        from minigpt.lab.sweep.cell import CellRun
+        from minigpt.lab.sweep.folder import BASE
 
         settings = self._resolve(cell.overrides, f"cell {cell.name}: ")
         run = {**settings["run"], "name": cell.name, "root": str(self.folder)}
@@ -201,7 +201,7 @@ class SweepCells:
 
 def _tokenizer_of(init_from: str | None) -> "Tokenizer | None":
     """The tokenizer of the weights that a run begins from, which goes before that of its config."""
-    from minigpt.checkpoint import find_checkpoint, read_checkpoint
+    from minigpt.runs.checkpoint import find_checkpoint, read_checkpoint
 
     return read_checkpoint(find_checkpoint(init_from)).tokenizer if init_from else None
 

@@ -9,7 +9,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from minigpt.errors import printable
-from minigpt.study.tables import Table, columns_text, wrapped
+from minigpt.lab.tables import Table, columns_text, wrapped
 
 _EDGES = 2
 """Columns that the box takes on both sides together."""

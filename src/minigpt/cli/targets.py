@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minigpt.errors import ConfigError
-from minigpt.files import restore_folder
 from minigpt.interop.folder import why_not_ours
-from minigpt.output import echo, note
-from minigpt.ownership import is_run
+from minigpt.runs.ownership import is_run
+from minigpt.system.files import restore_folder
+from minigpt.system.output import echo, note
 
 if TYPE_CHECKING:
     from minigpt.model.config import GPTConfig

@@ -7,20 +7,20 @@ from argparse import SUPPRESS
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Literal
 
+from minigpt.data.options import PrepareOptions
 from minigpt.errors import ConfigError, DataError
-from minigpt.files import home_path
-from minigpt.output import as_json, console, echo, note
-from minigpt.text.options import PrepareOptions
+from minigpt.system.files import home_path
+from minigpt.system.output import as_json, console, echo, note
 
 if TYPE_CHECKING:
     import numpy as np
 
     from minigpt.api import LoadedGPT
-    from minigpt.checkpoint import Checkpoint
-    from minigpt.evaluation import Evaluation
-    from minigpt.text.prepare import Prepared
-    from minigpt.text.round_trip import ByteCorrection
-    from minigpt.text.splitting import Side
+    from minigpt.data.prepare import Prepared
+    from minigpt.data.round_trip import ByteCorrection
+    from minigpt.data.splitting import Side
+    from minigpt.evaluate.loss import Evaluation
+    from minigpt.runs.checkpoint import Checkpoint
 
 
 Split = Literal["val", "train", "all"]
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     if args.batch_size < 1:
         raise ConfigError(f"batch_size={args.batch_size} must be a whole number, 1 or more")
     from minigpt.api import load
-    from minigpt.text.splitting import SIDES
+    from minigpt.data.splitting import SIDES
 
     loaded = load(args.run, device=args.device, prefer=args.prefer)
     overrides = {name: value for name, value in vars(args).items() if name in {"corpus", "text_field"}}
@@ -104,8 +104,8 @@ def open_corpus(checkpoint: "Checkpoint", options: PrepareOptions, *, whole: boo
 
     `whole`: a text is prepared as one, nothing of it held out, however short it is.
     """
-    from minigpt.text.prepare import prepare_cached
-    from minigpt.text.prepared import is_prepared, open_prepared
+    from minigpt.data.prepare import prepare_cached
+    from minigpt.data.prepared import is_prepared, open_prepared
 
     folder = home_path(options.corpus)
     if not is_prepared(folder):
@@ -122,7 +122,7 @@ def open_corpus(checkpoint: "Checkpoint", options: PrepareOptions, *, whole: boo
 
 def note_changed_corpus(checkpoint: "Checkpoint", prepared: "Prepared", corpus: str) -> None:
     """Say on stderr that the text is no longer the one of the training: its split may now hold text trained on."""
-    from minigpt.text.identity import DataIdentity
+    from minigpt.data.identity import DataIdentity
 
     sides = [ask(prepared.identity) for ask in (checkpoint.identity.same_training, checkpoint.identity.same_held_out)]
     if sides != [True, True] and checkpoint.identity != DataIdentity():
@@ -134,8 +134,8 @@ def evaluate_with_bar(
 ) -> "Evaluation":
     """`evaluate` with a progress bar on stderr, if that is a terminal."""
 
-    from minigpt.evaluation import evaluate
-    from minigpt.status_bar import status_bar
+    from minigpt.evaluate.loss import evaluate
+    from minigpt.system.status_bar import status_bar
 
     total = sum(max(0, len(shard) - 1) for shard in shards)
     with status_bar(console(stderr=True), "validating", total, "tokens") as advance:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from minigpt.errors import CheckpointError, ConfigError, did_you_mean, printable
-from minigpt.output import echo
+from minigpt.system.output import echo
 
 if TYPE_CHECKING:
-    from minigpt.training.comparison import Outcome
+    from minigpt.lab.verify.same_run import Agreement
+    from minigpt.lab.verify.verify import Stretch
     from minigpt.training.config import Experiment
-    from minigpt.training.verify import Stretch
 
 _PARTS = {
     "state_dict": "weights",
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the verdict to stdout; gives 0 if the run is reproduced to the last bit, 1 if not."""
     folder = _run_folder(args.run)
-    from minigpt.training.verify import find_stretch, verify
+    from minigpt.lab.verify.verify import find_stretch, verify
     from minigpt.training.world import find_world
 
     stretch = find_stretch(folder, args.step)
@@ -118,7 +118,7 @@ def _content(config: str) -> dict[str, Any] | None:
 def _experiment(content: str, scratch: Path, path: Path) -> "Experiment":
     """What the config of the checkpoint `path` says; the classes that it names are built."""
     from minigpt.cli.parsing import parse
-    from minigpt.training.confined import confined
+    from minigpt.lab.verify.restrict_writes import confined
 
     config = scratch / "config.yaml"
     config.write_text(content, encoding="utf-8")
@@ -152,7 +152,7 @@ def refuse_classes(config: str, path: Path) -> None:
 
 def _run_folder(name: str) -> Path:
     """The folder of a run; a checkpoint file or a missing name is one line."""
-    from minigpt.checkpoint import find_checkpoint
+    from minigpt.runs.checkpoint import find_checkpoint
 
     path = Path(name)
     if path.is_file():
@@ -161,7 +161,7 @@ def _run_folder(name: str) -> Path:
     return found.parent.parent if found.parent.name == "checkpoints" else found.parent
 
 
-def _report(stretch: "Stretch", outcome: "Outcome") -> list[str]:
+def _report(stretch: "Stretch", outcome: "Agreement") -> list[str]:
     counts = ", ".join(
         f"{outcome.compared[part]:,} {name}" for part, name in _PARTS.items() if part in outcome.compared
     )

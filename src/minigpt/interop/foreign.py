@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from minigpt import __version__
-from minigpt.archive import write_archive
-from minigpt.checkpoint import ENTRY, FORMAT, WEIGHT_PREFIX, build_model, read_checkpoint
+from minigpt.data.tokenizers import Tokenizer
 from minigpt.errors import CheckpointError, MinigptError
-from minigpt.files import atomic_path
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
-from minigpt.text.tokenizers import Tokenizer
+from minigpt.runs.archive import write_archive
+from minigpt.runs.checkpoint import ENTRY, FORMAT, WEIGHT_PREFIX, build_model, read_checkpoint
+from minigpt.system.files import atomic_path
 
 _ROWS, _LENGTH = 4, 16
 """Random tokens that two models are compared on: 4 texts of 16, or of block_size where that is less."""
@@ -124,7 +124,7 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
 
 
 def _content(foreign: ForeignModel, command: str) -> dict[str, Any]:
-    """The dict of a bare checkpoint (see minigpt.checkpoint)."""
+    """The dict of a bare checkpoint (see minigpt.runs.checkpoint)."""
     provenance = {
         "command": command,
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

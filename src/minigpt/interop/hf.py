@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
+from minigpt.data.protocol import Tokenizer, with_special_tokens
 from minigpt.errors import CheckpointError
-from minigpt.files import atomic_folder, atomic_write
 from minigpt.interop.families import family_for, read_config, write_config
 from minigpt.interop.family import Family
 from minigpt.interop.folder import CONFIG, GENERATION, MARK, WEIGHTS
@@ -20,7 +20,7 @@ from minigpt.interop.tokenizer_files import find_foreign_tokenizer, named_tokeni
 from minigpt.interop.weight_files import read_json, read_weights, write_safetensors
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
-from minigpt.text.protocol import Tokenizer, with_special_tokens
+from minigpt.system.files import atomic_folder, atomic_write
 
 _ROUNDING = 1e-5
 """Of the largest logit: what adding zero biases may change in the order of a sum."""

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 from minigpt.errors import CheckpointError
-from minigpt.files import home_path
 from minigpt.interop.weight_files import WEIGHT_FILES, parts_of
+from minigpt.system.files import home_path
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", flags=re.ASCII)
 _SETTINGS = [

@@ -10,7 +10,7 @@ from torch import Tensor
 from minigpt.errors import CheckpointError, ConfigError, shown
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
-from minigpt.weights import fault_of_weight
+from minigpt.system.weights import fault_of_weight
 
 HEAD = "head.weight"
 EMBEDDING = "token_embedding.weight"

@@ -10,18 +10,18 @@ from typing import Any
 
 from torch import Tensor
 
-from minigpt.archive import is_complete, load_safely
+from minigpt.data.protocol import utf8
+from minigpt.data.tokenizer_folder import gpt2_tokenizer
+from minigpt.data.tokenizers import CharTokenizer, Tokenizer
 from minigpt.errors import CheckpointError, ConfigError, DataError, shown
-from minigpt.files import home_path
 from minigpt.interop.foreign import ForeignModel, check_vocabulary
 from minigpt.interop.names import NANOGPT_NAMES, renamed, to_ours
 from minigpt.interop.plain_pickle import read_plain_pickle
 from minigpt.interop.tokenizer_files import named_tokenizer, numbers
 from minigpt.interop.weight_files import check_is_file, state_dict_of
 from minigpt.model.config import GPTConfig
-from minigpt.text.protocol import utf8
-from minigpt.text.tokenizer_folder import gpt2_tokenizer
-from minigpt.text.tokenizers import CharTokenizer, Tokenizer
+from minigpt.runs.archive import is_complete, load_safely
+from minigpt.system.files import home_path
 
 GPT2_VOCABULARY = 50257
 _NOT_MEASURED = 1e9

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
-from minigpt.checkpoint import FORMAT, Checkpoint
+from minigpt.data.protocol import Tokenizer, with_special_tokens
+from minigpt.data.special_tokens import special_tokens_from_dict
+from minigpt.data.tokenizers import tokenizer_from_json
 from minigpt.errors import CheckpointError, ConfigError, DataError, shown
-from minigpt.files import atomic_path, home_path
 from minigpt.interop.foreign import ForeignModel, build, check_vocabulary, largest_difference, random_logits, told_as
 from minigpt.interop.json_values import plain_values
 from minigpt.interop.names import EMBEDDING, HEAD, check_weights, expected_shapes
@@ -17,9 +18,8 @@ from minigpt.interop.tokenizer_files import named_tokenizer
 from minigpt.interop.weight_files import check_is_file, read_safetensors, write_safetensors
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
-from minigpt.text.protocol import Tokenizer, with_special_tokens
-from minigpt.text.special_tokens import special_tokens_from_dict
-from minigpt.text.tokenizers import tokenizer_from_json
+from minigpt.runs.checkpoint import FORMAT, Checkpoint
+from minigpt.system.files import atomic_path, home_path
 
 _FACTS: dict[str, tuple[type, ...]] = {
     "step": (int,),

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from minigpt.data.bpe import LibraryTokenizer
+from minigpt.data.protocol import Tokenizer
+from minigpt.data.special_tokens import SpecialTokens
+from minigpt.data.tokenizer_folder import named_tokens, read_fields
 from minigpt.errors import CheckpointError, shown
 from minigpt.interop.folder import CONFIG, GENERATION, LIBRARY_SETTINGS, LIBRARY_TOKENIZER, TOKEN_NAMES
 from minigpt.interop.weight_files import read_json
-from minigpt.text.bpe import LibraryTokenizer
-from minigpt.text.protocol import Tokenizer
-from minigpt.text.special_tokens import SpecialTokens
-from minigpt.text.tokenizer_folder import named_tokens, read_fields
 
 IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 _CODE = ("auto_map",)

@@ -5,14 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from minigpt.data.bpe import BYTE_OF_LETTER, LibraryTokenizer
+from minigpt.data.number_tokenizer import NumberTokenizer
+from minigpt.data.protocol import END_OF_TEXT
+from minigpt.data.tokenizer_folder import tokenizer_from_folder
+from minigpt.data.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, find_tokenizer, load_tokenizer
 from minigpt.errors import ConfigError, DataError
-from minigpt.files import atomic_write
 from minigpt.interop.folder import LIBRARY_SETTINGS, LIBRARY_TOKENIZER, TOKEN_NAMES, TOKENIZER
-from minigpt.text.bpe import BYTE_OF_LETTER, LibraryTokenizer
-from minigpt.text.number_tokenizer import NumberTokenizer
-from minigpt.text.protocol import END_OF_TEXT
-from minigpt.text.tokenizer_folder import tokenizer_from_folder
-from minigpt.text.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, find_tokenizer, load_tokenizer
+from minigpt.system.files import atomic_write
 
 
 def write_tokenizer(tokenizer: Tokenizer, folder: Path, block_size: int) -> list[str]:

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from minigpt.archive import is_complete, load_safely
 from minigpt.errors import CheckpointError, shown
+from minigpt.runs.archive import is_complete, load_safely
 
 _OF_THE_SYSTEM = re.compile(r"I/O error: (.+?) \(os error")
 """Where in a message of safetensors the reason stands."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self, get_args
 
 from minigpt.errors import ConfigError, did_you_mean, shown
-from minigpt.settings import refuse_without_effect
+from minigpt.system.settings import refuse_without_effect
 
 PositionName = Literal["learned", "sinusoidal", "rotary", "alibi", "none"]
 NormName = Literal["layernorm", "rmsnorm"]

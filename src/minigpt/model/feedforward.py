@@ -5,9 +5,9 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minigpt.eager.gradients import on_cpu, squared_relu
 from minigpt.model.config import ActivationName, GPTConfig
 from minigpt.model.linear import Linear
+from minigpt.system.cpu_kernels.gradients import on_cpu, squared_relu
 
 Activation = Callable[[Tensor], Tensor]
 

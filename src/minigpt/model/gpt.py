@@ -1,7 +1,5 @@
 """GPT: tokens in, logits of the next token out."""
 
-from collections.abc import Collection, Mapping
-
 from torch import Tensor, nn
 
 from minigpt.errors import ConfigError
@@ -9,13 +7,11 @@ from minigpt.model.block import BLOCKS
 from minigpt.model.cache import Cache
 from minigpt.model.config import GPTConfig
 from minigpt.model.dropout import Dropout
-from minigpt.model.edits import Edit
 from minigpt.model.init import initialise
 from minigpt.model.linear import Linear
 from minigpt.model.loss import Reduction, next_token_loss
 from minigpt.model.norms import NORMS
 from minigpt.model.positions import POSITIONS, Start, end_of
-from minigpt.model.trace import Trace, trace
 from minigpt.model.windows import within
 
 
@@ -66,7 +62,7 @@ class GPT(nn.Module):
             self.head.weight = self.token_embedding.weight  # Press and Wolf 2017
         self.readout: nn.Module = Scale(1 / config.width_multiplier) if config.mup_base_width else nn.Identity()
         self.squash = SoftCap(config.logit_softcap) if config.logit_softcap else nn.Identity()
-        initialise(self)
+        initialise(self, config, self.head)
 
     @property
     def max_positions(self) -> int | None:
@@ -125,12 +121,6 @@ class GPT(nn.Module):
             self.logits, weights, hidden, targets.flatten(), vocab_size=self.config.vocab_size, reduction=reduction
         )
         return loss if reduction == "mean" else loss.view_as(targets)
-
-    def trace(
-        self, tokens: Tensor, *, edits: Mapping[str, Edit] | None = None, keep: Collection[str] | None = None
-    ) -> Trace:
-        """What passes through the model on tokens (B, T), by name, and changes of it: see `minigpt.model.trace`."""
-        return trace(self, tokens, edits=edits, keep=keep)
 
     def _check_positions(self, start: Start, T: int) -> None:
         limit, end = self.max_positions, end_of(start, T)

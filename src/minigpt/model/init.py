@@ -1,22 +1,19 @@
 """The values that a new model starts from."""
 
 import math
-from typing import TYPE_CHECKING
 
 from torch import nn
 
 from minigpt.model.attention import Attention
+from minigpt.model.config import GPTConfig
 from minigpt.model.feedforward import FeedForward
 from minigpt.model.positions import LearnedPosition
-
-if TYPE_CHECKING:
-    from minigpt.model.gpt import GPT
 
 STD = 0.02
 
 
-def initialise(model: "GPT") -> None:
-    """Draw every weight anew, from torch's global generator.
+def initialise(model: nn.Module, config: GPTConfig, head: nn.Linear) -> None:
+    """Draw every weight of a GPT anew, from torch's global generator; `head` is its output layer.
 
     Normal distributions of mean 0 (Radford et al. 2019, section 2.3, and its code):
 
@@ -37,11 +34,10 @@ def initialise(model: "GPT") -> None:
 
     The stream is the sum of 2 n_layer residual branches; drawing them narrower keeps its variance free of depth.
     """
-    config = model.config
     hidden_std = STD / math.sqrt(config.width_multiplier)
     for module in model.modules():
         if isinstance(module, nn.Linear):
-            draw(module, STD if module is model.head else hidden_std)
+            draw(module, STD if module is head else hidden_std)
         elif isinstance(module, nn.Embedding | LearnedPosition):
             nn.init.normal_(module.weight, std=STD)
     residual_std = 0.0 if config.zero_init else hidden_std / math.sqrt(2 * max(config.n_layer, 1))
@@ -51,7 +47,7 @@ def initialise(model: "GPT") -> None:
         elif isinstance(module, FeedForward):
             draw(module.down, residual_std)
     if config.zero_init and not config.tie_embeddings:
-        nn.init.zeros_(model.head.weight)
+        nn.init.zeros_(head.weight)
 
 
 def draw(linear: nn.Linear, std: float) -> None:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minigpt.eager.onednn import PackedWeight, onednn_can, product
+from minigpt.system.cpu_kernels.onednn import PackedWeight, onednn_can, product
 
 ONE_ROW_FROM = 2**17
 ROWS_FROM = 2**19

@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minigpt.eager.gradients import on_cpu, unit_rms
 from minigpt.model.config import GPTConfig, NormName
+from minigpt.system.cpu_kernels.gradients import on_cpu, unit_rms
 
 
 class LayerNorm(nn.Module):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from minigpt.errors import ConfigError, did_you_mean
-from minigpt.settings import refuse_without_effect
+from minigpt.system.settings import refuse_without_effect
 
 OptimizerName = Literal["adamw", "muon"]
 ScheduleName = Literal["constant", "linear", "cosine", "wsd"]

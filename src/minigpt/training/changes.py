@@ -5,9 +5,9 @@ from typing import Any
 
 import yaml
 
-from minigpt.checkpoint import Checkpoint
-from minigpt.files import home_path
-from minigpt.layout import CONFIG
+from minigpt.runs.checkpoint import Checkpoint
+from minigpt.runs.paths import CONFIG
+from minigpt.system.files import home_path
 from minigpt.training.config import Experiment
 
 Changes = dict[str, tuple[Any, Any]]

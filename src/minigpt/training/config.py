@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import PurePath
 from typing import Any, Literal, get_args
 
+from minigpt.data.options import PrepareOptions, SplitName
 from minigpt.errors import ConfigError, did_you_mean
 from minigpt.optim.config import OptimConfig
-from minigpt.settings import refuse_without_effect
-from minigpt.text.options import PrepareOptions, SplitName
+from minigpt.system.settings import refuse_without_effect
 from minigpt.training.panels.names import parse_panels
 
 DivergencePolicy = Literal["stop", "skip"]

@@ -7,9 +7,9 @@ import lightning.pytorch as pl
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
-from minigpt.batches import Batch, EndlessSteps, TrainBatches, TrainOrder, ValidationBatches, Windows
-from minigpt.text.prepare import prepare_cached
-from minigpt.text.prepared import Prepared
+from minigpt.data.batches import Batch, EndlessSteps, TrainBatches, TrainOrder, ValidationBatches, Windows
+from minigpt.data.prepare import prepare_cached
+from minigpt.data.prepared import Prepared
 from minigpt.training.config import DataConfig
 from minigpt.training.loop import StepLoop
 from minigpt.training.position import batches_done

@@ -9,19 +9,19 @@ import lightning.pytorch as pl
 import numpy as np
 from rich.console import Console
 
+from minigpt.data.identity import DataIdentity
+from minigpt.data.prepare import prepare_cached
+from minigpt.data.prepared import Prepared
+from minigpt.data.protocol import with_special_tokens
 from minigpt.errors import ConfigError
 from minigpt.model.config import GPTConfig, padded_vocabulary
 from minigpt.model.gpt import GPT
-from minigpt.output import console as make_console
-from minigpt.precision import check_precision
-from minigpt.text.identity import DataIdentity
-from minigpt.text.prepare import prepare_cached
-from minigpt.text.prepared import Prepared
-from minigpt.text.protocol import with_special_tokens
+from minigpt.system.output import console as make_console
+from minigpt.system.precision import check_precision
+from minigpt.training.callbacks.memory_advice import check_memory
 from minigpt.training.config import Experiment
 from minigpt.training.datamodule import TokenDataModule
 from minigpt.training.last import resume_command
-from minigpt.training.memory import check_memory
 from minigpt.training.module import GPTModule
 from minigpt.training.quiet import quiet
 from minigpt.training.resume import Start, check_same_model, check_same_optimizer, data_changes, find_start

@@ -5,8 +5,8 @@ import shlex
 from pathlib import Path
 
 from minigpt.errors import CheckpointError, ConfigError, did_you_mean
-from minigpt.layout import CONFIG
-from minigpt.ownership import is_run
+from minigpt.runs.ownership import is_run
+from minigpt.runs.paths import CONFIG
 from minigpt.training.changes import Changes, other_experiment, run_settings
 from minigpt.training.config import Experiment
 

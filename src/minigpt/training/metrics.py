@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from minigpt.data.round_trip import ByteCorrection
 from minigpt.model.loss import IGNORE_INDEX
-from minigpt.text.round_trip import ByteCorrection
 
 
 class LanguageModelMetrics(Metric):

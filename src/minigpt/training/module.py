@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_
 
-from minigpt.batches import Batch
+from minigpt.data.batches import Batch
+from minigpt.data.round_trip import ByteCorrection
 from minigpt.model.gpt import GPT
 from minigpt.optim.config import OptimConfig
 from minigpt.optim.groups import apply_settings, build_optimizer, set_for_step
-from minigpt.randomness import seed_dropout
-from minigpt.text.round_trip import ByteCorrection
+from minigpt.system.randomness import seed_dropout
 from minigpt.training.metrics import LanguageModelMetrics
 from minigpt.training.position import batches_done
 from minigpt.training.whole_steps import rewind
@@ -158,7 +158,7 @@ class GPTModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Offer `val_loss`, `val_perplexity` and `val_bits_per_byte` to callbacks (`monitor: val_loss`)."""
         results = {f"val_{name}": value.float() for name, value in self._metrics[0].compute().items()}
-        # The curves are written by training/curves.py, with x = optimizer steps done.
+        # The curves are written by training/callbacks/curves.py, with x = optimizer steps done.
         self.log_dict(results, logger=False, sync_dist=False, rank_zero_only=False)
 
     def _optimizer(self) -> torch.optim.Optimizer:

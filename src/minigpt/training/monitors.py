@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 
 from minigpt.errors import ConfigError, did_you_mean
-from minigpt.metrics_csv import CURVES
+from minigpt.runs.metrics_csv import CURVES
 
 MONITORED = (*CURVES, "val_loss", "val_perplexity", "val_bits_per_byte")
 _MISSING = re.compile(r"Early stopping conditioned on metric `(.*)` which is not available")

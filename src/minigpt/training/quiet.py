@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
-from minigpt.output import console as make_console
+from minigpt.system.output import console as make_console
 
 _WARNINGS = (
     # The loaders hand out ready batches: more workers gain nothing at this size, and `data.num_workers` is there.

@@ -8,14 +8,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from minigpt.layout import BEST_NAME
+from minigpt.data.corpus import corpus_name
+from minigpt.data.prepared import Prepared
 from minigpt.model.config import GPTConfig
 from minigpt.model.sizes import parameter_count
-from minigpt.output import write_text
-from minigpt.text.corpus import corpus_name
-from minigpt.text.prepared import Prepared
+from minigpt.runs.paths import BEST_NAME
+from minigpt.system.output import write_text
+from minigpt.training.callbacks.checkpoints import Checkpoints
 from minigpt.training.changes import Changes
-from minigpt.training.checkpoints import Checkpoints
 from minigpt.training.config import Experiment
 from minigpt.training.resume import Start
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from minigpt.checkpoint import Checkpoint, find_checkpoint, read_checkpoint
 from minigpt.errors import CheckpointError, ConfigError
-from minigpt.layout import BEST_NAME, CHECKPOINTS, CONFIG, PROVENANCE, step_paths
 from minigpt.model.config import GPTConfig
+from minigpt.runs.checkpoint import Checkpoint, find_checkpoint, read_checkpoint
+from minigpt.runs.paths import BEST_NAME, CHECKPOINTS, CONFIG, PROVENANCE, step_paths
 from minigpt.training.changes import Changes, folder_changes, other_experiment, run_settings
 from minigpt.training.config import Experiment
 from minigpt.training.last import changes_text, last_run, resume_command

@@ -12,9 +12,12 @@ from lightning.pytorch.loggers import Logger
 from rich.console import Console
 from rich.text import Text
 
+from minigpt.data.prepared import Prepared
 from minigpt.errors import ConfigError
-from minigpt.files import atomic_write, remove_leftovers
-from minigpt.layout import (
+from minigpt.model.config import GPTConfig
+from minigpt.model.sizes import flops_per_token
+from minigpt.runs.ownership import is_run_file
+from minigpt.runs.paths import (
     CHECKPOINTS,
     CONFIG,
     DIVERGENCES,
@@ -25,38 +28,35 @@ from minigpt.layout import (
     TOKENIZER,
     step_paths,
 )
-from minigpt.model.config import GPTConfig
-from minigpt.model.sizes import flops_per_token
-from minigpt.ownership import is_run_file
-from minigpt.precision import full_name
-from minigpt.run_state import TAKEN
-from minigpt.text.prepared import Prepared
-from minigpt.training.card import RunCard
+from minigpt.runs.provenance import describe
+from minigpt.runs.status import TAKEN
+from minigpt.system.files import atomic_write, remove_leftovers
+from minigpt.system.precision import full_name
+from minigpt.training.callbacks.checkpoints import Checkpoints
+from minigpt.training.callbacks.clock import TrainingClock
+from minigpt.training.callbacks.curves import Curves
+from minigpt.training.callbacks.divergence_guard import DivergenceGuard
+from minigpt.training.callbacks.early_end import FreshTimers, early_end
+from minigpt.training.callbacks.failures import in_one_line
+from minigpt.training.callbacks.hyperparameters import RunCard
+from minigpt.training.callbacks.overhead import GarbageCollector, garbage_on_demand, without_empty_hooks
+from minigpt.training.callbacks.progress import ProgressBar
+from minigpt.training.callbacks.samples import Samples
+from minigpt.training.callbacks.slurm import requeue, warning_signal
+from minigpt.training.callbacks.stop import StopOnSignal, Stopped
+from minigpt.training.callbacks.validation import PeriodicValidation
 from minigpt.training.changes import config_changes
-from minigpt.training.checkpoints import Checkpoints
-from minigpt.training.clock import TrainingClock
 from minigpt.training.config import Experiment
-from minigpt.training.curves import Curves
 from minigpt.training.datamodule import TokenDataModule
-from minigpt.training.early_end import FreshTimers, early_end
-from minigpt.training.failures import in_one_line
-from minigpt.training.guard import DivergenceGuard
+from minigpt.training.folders import give_back, record_end, set_aside, take_folder, write_run
 from minigpt.training.last import resume_command
-from minigpt.training.lean import GarbageCollector, garbage_on_demand, without_empty_hooks
+from minigpt.training.loggers.metrics_file import MetricsFile
+from minigpt.training.loggers.tensorboard import RunTensorBoard
 from minigpt.training.loop import StepLoop
-from minigpt.training.metrics_file import MetricsFile
 from minigpt.training.module import GPTModule
-from minigpt.training.progress import ProgressBar
-from minigpt.training.provenance import describe, describe_trainer
 from minigpt.training.report import print_end, print_start, tokens_per_step
 from minigpt.training.resume import Start
-from minigpt.training.runs import give_back, record_end, set_aside, take_folder, write_run
-from minigpt.training.samples import Samples
-from minigpt.training.slurm import requeue, warning_signal
-from minigpt.training.stop import StopOnSignal, Stopped
-from minigpt.training.tensorboard import RunTensorBoard
-from minigpt.training.trainer import build_trainer, listed
-from minigpt.training.validation import PeriodicValidation
+from minigpt.training.trainer import build_trainer, describe_trainer, listed
 from minigpt.training.world import World
 
 if TYPE_CHECKING:

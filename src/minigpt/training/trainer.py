@@ -5,10 +5,12 @@ it finds in the working folder; `tests/training/test_trainer.py` lists all of it
 """
 
 import inspect
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelSummary, ProgressBar, Timer
@@ -16,12 +18,12 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from minigpt.batches import check_divisible
+from minigpt.data.batches import check_divisible
 from minigpt.errors import ConfigError
-from minigpt.precision import check_precision
-from minigpt.training.checkpoints import AtomicCheckpointIO
+from minigpt.system.precision import check_precision
+from minigpt.training.callbacks.checkpoints import AtomicCheckpointIO
+from minigpt.training.callbacks.overhead import NoProfiler
 from minigpt.training.config import Experiment
-from minigpt.training.lean import NoProfiler
 from minigpt.training.loop import refuse_epoch_callbacks
 from minigpt.training.monitors import check_monitors
 from minigpt.training.world import World
@@ -111,3 +113,22 @@ def _plugins(wanted: Mapping[str, Any], world: World) -> list[Any]:
     brought = getattr(wanted.get("strategy"), "cluster_environment", None)
     given = [plugin for plugin in listed(wanted.get("plugins")) if plugin is not world.environment]
     return [AtomicCheckpointIO(), *given, *([] if brought else [world.environment])]
+
+
+def describe_trainer(trainer: Trainer) -> dict[str, Any]:
+    """The facts that the Trainer decides and that may change a bit: devices, precision, what may be computed otherwise.
+
+    Said of the first process; all have the same.
+    """
+    device = trainer.strategy.root_device
+    return {
+        "device": {"type": device.type, "count": trainer.world_size, "strategy": type(trainer.strategy).__name__},
+        "precision": str(trainer.precision),
+        "arithmetic": {
+            "deterministic": torch.are_deterministic_algorithms_enabled(),
+            "matmul_precision": torch.get_float32_matmul_precision(),
+            "cudnn_deterministic": torch.backends.cudnn.deterministic,
+            "cudnn_benchmark": torch.backends.cudnn.benchmark,
+            "cublas_workspace": os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
+        },
+    }

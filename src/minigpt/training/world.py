@@ -23,7 +23,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from minigpt.errors import ConfigError, did_you_mean
-from minigpt.settings import refuse_spawning
+from minigpt.system.settings import refuse_spawning
 
 _SLURM_TASK = ("SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID")
 

@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from minigpt.model.maps import attention_maps
-from minigpt.text.visible import token_texts
+from minigpt.data.visible import token_texts
+from minigpt.interpret.attention_maps import attention_maps
 from minigpt.training.panels.panel import THUMBNAIL, TITLE_SIZE, Look, Panel, PanelSource
 
 GAP = 1

@@ -1,11 +1,11 @@
 """From a run's settings to its panels."""
 
-from minigpt.batches import ValidationBatches, Windows
+from minigpt.data.batches import ValidationBatches, Windows
+from minigpt.data.prepared import Prepared
 from minigpt.errors import ConfigError, DataError
+from minigpt.generate.sampling import encode_prompt
 from minigpt.model.config import GPTConfig
-from minigpt.sampling import encode_prompt
-from minigpt.text.prepared import Prepared
-from minigpt.training.clock import TrainingClock
+from minigpt.training.callbacks.clock import TrainingClock
 from minigpt.training.config import Experiment
 from minigpt.training.panels.names import parse_panels
 from minigpt.training.panels.panel import PanelSource

@@ -1,6 +1,7 @@
 """How weights, gradients and activations are distributed, by layer."""
 
-from minigpt.inspection.ratios import gradients, matrices
+from minigpt.interpret.ratios import gradients, matrices
+from minigpt.interpret.tracing import trace
 from minigpt.training.panels.panel import Look, Panel
 
 KINDS = ("stream", "query", "key", "value", "heads", "attention", "hidden", "feedforward", "logits")
@@ -19,5 +20,5 @@ class HistogramsPanel(Panel):
         for name, gradient in gradients(look.model).items():
             look.histogram(f"{VALUES} gradients/{name}", gradient)
         kinds = KINDS if look.model.config.n_layer else ("stream", "logits")
-        for name, activation in look.model.trace(look.tokens, keep=kinds).items():
+        for name, activation in trace(look.model, look.tokens, keep=kinds).items():
             look.histogram(f"{VALUES} activations/{name}", activation)

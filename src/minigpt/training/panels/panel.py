@@ -11,13 +11,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from minigpt.batches import ValidationBatches
-from minigpt.inspection.predictions import Predictions, predict
+from minigpt.data.batches import ValidationBatches
+from minigpt.data.prepared import Prepared
+from minigpt.data.tokenizers import Tokenizer
+from minigpt.generate.sampling import encode_prompt
+from minigpt.interpret.predictions import Predictions, predict
 from minigpt.model.gpt import GPT
-from minigpt.sampling import encode_prompt
-from minigpt.text.prepared import Prepared
-from minigpt.text.tokenizers import Tokenizer
-from minigpt.training.tensorboard import RunTensorBoard
+from minigpt.training.loggers.tensorboard import RunTensorBoard
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

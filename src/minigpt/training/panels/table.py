@@ -13,8 +13,9 @@ from lightning.pytorch import LightningModule, Trainer
 from matplotlib import rc_context
 from torch.optim import Optimizer
 
-from minigpt.hardware.matmul import synchronize
-from minigpt.training.clock import TrainingClock
+from minigpt.system.matmul import synchronize
+from minigpt.training.callbacks.clock import TrainingClock
+from minigpt.training.loggers.tensorboard import RunTensorBoard
 from minigpt.training.module import GPTModule
 from minigpt.training.panels.attention import AttentionPanel
 from minigpt.training.panels.calibration import CalibrationPanel
@@ -26,7 +27,6 @@ from minigpt.training.panels.position import PositionPanel
 from minigpt.training.panels.ratios import RatiosPanel
 from minigpt.training.panels.samples import SamplesPanel
 from minigpt.training.position import EveryStep
-from minigpt.training.tensorboard import RunTensorBoard
 
 PANELS: dict[PanelName, type[Panel]] = {
     "attention": AttentionPanel,

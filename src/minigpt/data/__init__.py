@@ -1,0 +1,1 @@
+"""From text to batches: corpus, tokenizer, shards, windows. Only `batches` imports torch."""

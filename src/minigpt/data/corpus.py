@@ -1,0 +1,255 @@
+"""Where documents come from: a named corpus, a file, a folder, a glob, columns of JSONL and Parquet."""
+
+import glob
+import hashlib
+import os
+import platform
+import sysconfig
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+from minigpt.data.cache import cache_root, file_state, recall, remember
+from minigpt.data.compression import is_compressed
+from minigpt.data.pieces import PIECE_BYTES
+from minigpt.data.sources import LINE_SUFFIXES, ROW_SUFFIXES, Span, inner_suffix, kind_of, read_span, spans_of_file
+from minigpt.data.walk import Walk, check_file, listed, walk_folder, walk_glob
+from minigpt.errors import DataError, did_you_mean
+from minigpt.system.files import atomic_write, home_path
+
+PROSE_SUFFIXES = (".txt", ".text", ".md", ".markdown", ".rst", ".tex", ".org", ".adoc")
+CODE_SUFFIXES = (
+    *(".c", ".cc", ".cpp", ".cs", ".go", ".h", ".hpp", ".hs", ".java", ".jl", ".js", ".kt", ".lua", ".ml", ".php"),
+    *(".pl", ".py", ".pyi", ".r", ".rb", ".rs", ".scala", ".sh", ".sql", ".swift", ".ts"),
+)
+TABLE_SUFFIXES = (".csv", ".tsv")
+FOLDER_SUFFIXES = (*PROSE_SUFFIXES, *CODE_SUFFIXES, *LINE_SUFFIXES, *ROW_SUFFIXES)
+"""What is taken from a folder, each also with .gz or .zst behind it. JSON, HTML and data tables are not prose."""
+NAMED_CORPORA = ("python", "shakespeare")
+
+SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
+SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+"""The plays are in the public domain; the selection is from char-rnn (Andrej Karpathy, MIT licence)."""
+
+_NOT_LIBRARY = {
+    *("site-packages", "dist-packages", "__pycache__", "test", "tests", "idle_test", "idlelib", "ensurepip"),
+    "encodings",  # generated tables of code pages: an eighth of all bytes, and a model would write little else
+    "pydoc_data",  # the language reference as one long string
+}
+SHAKESPEARE_BYTES = 1_115_394
+_MEMO_BYTES = 64 << 20
+"""A larger file is hashed once for each state (path, size, time of change) of it, a smaller one each time."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Files, in a fixed order, and how to read documents from them."""
+
+    name: str
+    files: tuple[Path, ...]
+    text_field: str = "text"
+    skip_unreadable: bool = False
+    left_out: tuple[tuple[str, int], ...] = ()
+    """Why paths of a folder or a glob were passed over, and how many for each reason."""
+
+    @property
+    def told(self) -> str | None:
+        """Which files are read and which are not, in words; None where one file is read as what it is."""
+        tables = [path for path in self.files if inner_suffix(path) in TABLE_SUFFIXES]
+        if len(self.files) == 1 and not tables and not self.left_out:
+            return None
+        words = [f"{len(self.files):,} read"]
+        if tables:
+            words.append(f"{len(tables):,} .csv or .tsv as plain text, with header, separators and quotes")
+        if self.left_out:
+            words.append(f"passed over: {listed(self.left_out)}")
+        return "; ".join(words)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes on disk, compressed where the files are."""
+        return sum(path.stat().st_size for path in self.files)
+
+    @property
+    def n_documents(self) -> int | None:
+        """One for each file, if all are texts; None where only reading tells."""
+        return len(self.files) if all(kind_of(path) == "text" for path in self.files) else None
+
+    @property
+    def unread_bytes(self) -> int:
+        """Bytes that `fingerprint` would read: all but those of large files whose sum is remembered."""
+        return sum(path.stat().st_size for path in self.files if not _known_sha256(path))
+
+    def fingerprint(self) -> str:
+        """sha256 (hex) of the content of all files in their order and of how they are read; names do not matter."""
+        total = hashlib.sha256()
+        for path in self.files:
+            how = kind_of(path) if kind_of(path) == "text" else f"{kind_of(path)} {self.text_field}"
+            total.update(f"{how} {is_compressed(path)} {_sha256(path)}\n".encode())
+        return total.hexdigest()
+
+    def state(self) -> list[tuple[int, int]]:
+        """Size and time of change of every file: equal states before and after mean that nothing changed meanwhile."""
+        return [file_state(path) for path in self.files]
+
+    def documents(self) -> Iterator[str]:
+        """The documents one after another, each whole."""
+        parts: list[str] = []
+        for piece in self.pieces():
+            for span in piece:
+                for fragment in read_span(span):
+                    parts.append(fragment.text)
+                    if fragment.ends:
+                        yield "".join(parts)
+                        parts = []
+
+    def pieces(self) -> Iterator[tuple[Span, ...]]:
+        """The corpus cut into units of work of about PIECE_BYTES: the same cuts at every call."""
+        piece: list[Span] = []
+        size = 0
+        for path in self.files:
+            for span in spans_of_file(path, self.text_field, self.skip_unreadable):
+                if piece and size + span.size > PIECE_BYTES:
+                    yield tuple(piece)
+                    piece, size = [], 0
+                piece.append(span)
+                size += span.size
+        if piece:
+            yield tuple(piece)
+
+
+def corpus_name(spec: str, version: str | None = None) -> str:
+    """A corpus as a person names it: of `python`, whose library it is (of this interpreter, or of `version`), for each
+    version's is another text."""
+    return f"python {version or platform.python_version()}'s library" if spec == "python" else spec
+
+
+def needs_network(spec: str) -> bool:
+    """Whether `open_corpus` would have to download first."""
+    return spec == "shakespeare" and not _shakespeare_path().exists()
+
+
+def open_corpus(spec: str, text_field: str = "text") -> Corpus:
+    """The corpus that `spec` names: `python`, `shakespeare`, a file, a folder or a glob. DataError if there is none.
+
+    A file named like a named corpus is `./python`. In a folder, hidden files are left out, and those whose suffix is
+    none of FOLDER_SUFFIXES; a single file or a glob's matches are read whatever their names. Links are followed, and
+    each file is read once, by its real path.
+    """
+    if spec == "python":
+        return _python_corpus()
+    if spec == "shakespeare":
+        return Corpus(name=spec, files=(_shakespeare_file(),))
+    if not spec.strip():
+        raise DataError("corpus='' names nothing: a file, a folder, a glob or one of " + ", ".join(NAMED_CORPORA))
+    path = home_path(spec)
+    try:
+        if path.is_dir():
+            files, left_out = _walk_folder(path)
+        elif path.exists():
+            check_file(path)
+            files, left_out = [path], Counter()
+        elif glob.has_magic(spec):
+            files, left_out = _walk_glob(spec)
+        elif path.is_symlink():
+            raise DataError(f"corpus {spec}: a broken link: it leads to {path.readlink()}")
+        else:
+            raise DataError(_no_such_corpus(spec, path))
+        empty = not any(file.stat().st_size for file in files)
+    except (OSError, ValueError) as error:
+        raise DataError(f"corpus {spec}: cannot be read: {error}") from None
+    if empty:
+        raise DataError(f"{spec}: empty: {'it holds' if len(files) == 1 else 'its files hold'} no text")
+    name = path.resolve().name.split(".")[0] if not glob.has_magic(path.name) else "glob"
+    return Corpus(name=name or "corpus", files=tuple(files), text_field=text_field, left_out=tuple(left_out.items()))
+
+
+def _python_corpus() -> Corpus:
+    """Every module of the running interpreter's standard library, without its tests and what is installed beside it."""
+    root = Path(sysconfig.get_paths()["stdlib"])
+    files: list[Path] = []
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if name not in _NOT_LIBRARY]
+        files += [Path(folder, name) for name in names if name.endswith(".py")]
+    if not files:
+        raise DataError(f"corpus python: no modules in {root}; name a file or folder of text instead")
+    return Corpus(name="python", files=tuple(sorted(files)), skip_unreadable=True)
+
+
+def _shakespeare_file() -> Path:
+    """Tiny Shakespeare, downloaded once into the cache and checked."""
+    path = _shakespeare_path()
+    local = "take a local copy with `--data.corpus FILE` (`--corpus FILE` for prepare)"
+    if not path.exists():
+        try:
+            with urlopen(Request(SHAKESPEARE_URL, headers={"User-Agent": "minigpt"}), timeout=20) as answer:
+                content = answer.read(16 << 20)
+        except (URLError, OSError, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            raise DataError(f"corpus shakespeare: cannot download {SHAKESPEARE_URL}: {reason}; {local}") from None
+        _check_shakespeare(content, SHAKESPEARE_URL)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, content)
+    else:
+        _check_shakespeare(path.read_bytes(), str(path))
+    return path
+
+
+def _shakespeare_path() -> Path:
+    return cache_root() / "corpora" / "tinyshakespeare.txt"
+
+
+def _check_shakespeare(content: bytes, source: str) -> None:
+    found = hashlib.sha256(content).hexdigest()
+    if found != SHAKESPEARE_SHA256:
+        raise DataError(f"corpus shakespeare: {source} has sha256 {found}, expected {SHAKESPEARE_SHA256}")
+
+
+def _walk_folder(folder: Path) -> Walk:
+    walk = walk_folder(folder, lambda path: inner_suffix(path) in FOLDER_SUFFIXES, inner_suffix)
+    if not walk.files:
+        looked_for = f"looked for {' '.join(FOLDER_SUFFIXES)}, each also with .gz or .zst"
+        passed = f"; passed over: {listed(walk.left_out.items())}" if walk.left_out else ""
+        raise DataError(f"{folder}: no text files in this folder ({looked_for}{passed})")
+    return walk
+
+
+def _walk_glob(pattern: str) -> Walk:
+    walk = walk_glob(pattern)
+    if not walk.files:
+        passed = f" but {listed(walk.left_out.items())}" if walk.left_out else ""
+        raise DataError(f"corpus {pattern}: the pattern matches no file{passed}")
+    return walk
+
+
+def _no_such_corpus(spec: str, path: Path) -> str:
+    near = did_you_mean(spec, NAMED_CORPORA)
+    if not near and path.parent.is_dir():
+        near = did_you_mean(path.name, sorted(entry.name for entry in path.parent.iterdir()))
+    names = " or ".join(NAMED_CORPORA)
+    return f"corpus {spec}: no such file or folder, nor a named corpus ({names}){near}"
+
+
+def _sha256(path: Path) -> str:
+    known = _known_sha256(path)
+    if known:
+        return known
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for block in iter(partial(file.read, 1 << 20), b""):
+            digest.update(block)
+    if _is_large(path):
+        remember("sha256", path, digest.hexdigest())
+    return digest.hexdigest()
+
+
+def _known_sha256(path: Path) -> str | None:
+    return recall("sha256", path) if _is_large(path) else None
+
+
+def _is_large(path: Path) -> bool:
+    return path.stat().st_size > _MEMO_BYTES

@@ -1,0 +1,327 @@
+"""The three passes over a corpus: look at every piece, learn a vocabulary, turn pieces into tokens and join them."""
+
+import functools
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minigpt.data.bpe import LibraryTokenizer, train_bpe
+from minigpt.data.corpus import Corpus
+from minigpt.data.pieces import cut_text
+from minigpt.data.processes import WorkerPool
+from minigpt.data.progress import Progress
+from minigpt.data.round_trip import Loss, RoundTrip, total_loss
+from minigpt.data.shards import ShardWriter, checksum_of, open_document_starts, open_shard, read_header, token_dtype
+from minigpt.data.sources import Fragment, Span, read_span
+from minigpt.data.splitting import (
+    SIDES,
+    PieceSizes,
+    PieceSummary,
+    Side,
+    SplitRule,
+    Survey,
+    measure_piece,
+    summarise_piece,
+)
+from minigpt.data.tokenizers import Tokenizer, load_tokenizer
+from minigpt.data.words import split_words
+from minigpt.errors import DataError
+from minigpt.system.files import atomic_write
+
+BPE_SAMPLE_BYTES = 64 << 20
+"""BPE learns from about this much text at most, in pieces spread evenly over the training part."""
+BPE_SAMPLE_WORDS = 6 << 20
+"""And from no more when its distinct words have this many characters: learning takes some 60 bytes for each."""
+_SAMPLE_CHARACTERS = 1 << 15
+_NO_LIMIT = 1 << 62
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every pass needs. `work` keeps what is finished, so that a stopped run goes on there."""
+
+    corpus: Corpus
+    work: Path
+    pool: WorkerPool
+    report: Progress
+
+
+def survey_corpus(job: Job, val_fraction: float, with_characters: bool) -> Survey:
+    """Pass 1: read everything once, check it, count it."""
+    kept = job.work / "survey.json"
+    if kept.exists():
+        return Survey([PieceSummary(*fields) for fields in json.loads(kept.read_text(encoding="utf-8"))])
+    summaries: list[PieceSummary] = []
+    on_disk, done = job.corpus.n_bytes, 0
+    tasks = ((piece, val_fraction, with_characters) for piece in job.corpus.pieces())
+    for summary in job.pool.map(summarise_piece, tasks):
+        summaries.append(summary)
+        done += summary.n_bytes
+        job.report("reading", done, max(done, on_disk))
+    atomic_write(kept, json.dumps(summaries))
+    return Survey(summaries)
+
+
+def measure_documents(job: Job, survey: Survey, least: int) -> Iterator[PieceSizes]:
+    """Pass 1 again, only where whole documents miss the share that is to be held out: how long each document is."""
+    done = 0
+    sizes = job.pool.map(measure_piece, ((piece, least) for piece in job.corpus.pieces()))
+    for summary, found in zip(survey.pieces, sizes, strict=True):
+        done += summary.n_bytes
+        job.report("reading again", done, survey.n_bytes)
+        yield found
+
+
+def learn_vocabulary(job: Job, vocab_size: int, survey: Survey, rule: SplitRule) -> Tokenizer:
+    """Pass 2, for bpe alone: learn from a bounded sample of the training part.
+
+    In one process, which uses all cores, gives its memory back, and can be killed by Ctrl-C whatever it does.
+    """
+    kept = job.work / "bpe.json"
+    if not kept.exists():
+        job.report("learning the vocabulary", 0, 0)
+        every = max(1, math.ceil(survey.n_bytes / BPE_SAMPLE_BYTES))
+        with WorkerPool(1) as pool:
+            most = BPE_SAMPLE_WORDS if survey.n_bytes > 2 * BPE_SAMPLE_WORDS else None
+            task = (job.corpus, _Sample(every, survey.offsets, rule, most), vocab_size)
+            [learnt] = pool.map(_learn_from_sample, [task])
+        atomic_write(kept, learnt)
+    return load_tokenizer(kept)
+
+
+class LossError(Exception):
+    """The text that was read so far did not come back as it was."""
+
+    def __init__(self, loss: Loss) -> None:
+        super().__init__(str(loss))
+        self.loss = loss
+
+
+class EncodedCorpus(NamedTuple):
+    """The shards of each side, in order, how many tokens they hold, and the bytes and the hash of their text."""
+
+    shards: dict[Side, list[Path]]
+    n_tokens: dict[Side, int]
+    n_bytes: dict[Side, int]
+    hashes: dict[Side, str]
+    """sha256 (hex) of the text: UTF-8, and behind each document a byte 0xFF, which no UTF-8 holds."""
+    counted_bytes: Mapping[Side, int] = MappingProxyType({})
+    """Bytes that its tokens are taken for (see ByteCorrection), where that is not `n_bytes`."""
+    loss: Loss = Loss()
+    """What of both sides the tokenizer does not give back."""
+
+
+def encode_corpus(
+    job: Job, survey: Survey, rule: SplitRule, tokenizer: Tokenizer, out: Path, *, allow_loss: bool = True
+) -> EncodedCorpus:
+    """Pass 3: write the shards into `out`. Their names differ from those of another content that may be there.
+
+    All of the text is turned back and compared. LossError at the first piece that does not come back as it was, unless
+    `allow_loss`.
+    """
+    file = job.work / "tokenizer.json"
+    atomic_write(file, tokenizer.to_json())
+    encoder = _PieceEncoder(
+        file,
+        rule,
+        tokenizer.end_of_text if survey.n_documents > 1 else None,
+        job.work,
+        starts_are_seen=tokenizer.end_of_text is not None or survey.n_documents == 1,
+    )
+    offsets = survey.offsets
+    digests = {side: hashlib.sha256() for side in SIDES}
+    hashed = _hashed(job.corpus.pieces(), rule, offsets, digests)
+    documents = [0, *accumulate(piece.n_documents for piece in survey.pieces)]
+    tasks = ((encoder, number, (offsets[number], documents[number]), piece) for number, piece in enumerate(hashed))
+    total, done = survey.n_bytes, 0
+    pieces: list[_EncodedPiece] = []
+    losses: list[Loss] = []
+    for encoded in job.pool.map(_encode_piece, tasks):
+        pieces.append(encoded)
+        losses.append(Loss.from_plain(encoded.loss))
+        if losses[-1] and not allow_loss:
+            raise LossError(total_loss(losses))
+        done += sum(encoded.n_bytes)
+        job.report("tokenising", done, total)
+    shards: dict[Side, list[Path]] = {}
+    for index, side in enumerate(SIDES):
+        with ShardWriter(out, f"{side}-{job.work.name[:8]}", tokenizer.vocab_size, tokenizer.fingerprint) as writer:
+            for path in (job.work / piece.files[index] for piece in pieces if piece.files[index]):
+                writer.append(open_shard(path), open_document_starts(path))
+        shards[side] = writer.paths
+    n_tokens = {side: sum(read_header(path).n_tokens for path in shards[side]) for side in SIDES}
+    n_bytes = {side: sum(piece.n_bytes[index] for piece in pieces) for index, side in enumerate(SIDES)}
+    hashes = {side: digest.hexdigest() for side, digest in digests.items()}
+    counted = {side: sum(piece.counted_bytes[index] for piece in pieces) for index, side in enumerate(SIDES)}
+    return EncodedCorpus(shards, n_tokens, n_bytes, hashes, counted, total_loss(losses))
+
+
+def _hashed(
+    pieces: Iterable[tuple[Span, ...]], rule: SplitRule, offsets: Sequence[int], digests: Mapping[Side, Any]
+) -> Iterator[tuple[Span, ...]]:
+    """`pieces`, each given out when its text is in the digest of its side.
+
+    Here, not in the workers: a hash is made from the beginning to the end, and this process has nothing else to do. It
+    is of the text alone, so neither the tokenizer nor the pieces change it.
+    """
+    for number, piece in enumerate(pieces):
+        for side, fragment in rule.apply(_read(piece), offsets[number]):
+            digests[side].update(fragment.text.encode("utf-8"))
+            if fragment.ends:
+                digests[side].update(b"\xff")
+        yield piece
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """What BPE learns from: of every `every`-th piece, what the rule gives to training."""
+
+    every: int
+    offsets: list[int]
+    rule: SplitRule
+    most_words: int | None
+    """Characters of distinct words after which it ends; None for a text too short to have too many."""
+
+
+def _learn_from_sample(corpus: Corpus, sample: _Sample, vocab_size: int) -> str:
+    """In a worker: the vocabulary of the sample, as JSON. Validation text teaches nothing."""
+    return train_bpe(_texts_of_sample(corpus, sample), vocab_size).to_json()
+
+
+def _texts_of_sample(corpus: Corpus, sample: _Sample) -> Iterator[str]:
+    words: set[str] = set()
+    n_characters = 0
+    for number, piece in enumerate(corpus.pieces()):
+        if number % sample.every == 0:
+            for side, fragment in sample.rule.apply(_read(piece), sample.offsets[number]):
+                # The library collects some hundred texts before it counts their words: short ones, then.
+                for text in cut_text(fragment.text, _SAMPLE_CHARACTERS) if side == "train" else ():
+                    yield text
+                    if sample.most_words is not None:
+                        new = set(split_words(text)) - words
+                        words |= new
+                        n_characters += sum(map(len, new))
+                        if n_characters > sample.most_words:
+                            return
+
+
+@dataclass(frozen=True)
+class _PieceEncoder:
+    """What is the same for all pieces of a corpus."""
+
+    tokenizer_file: Path
+    rule: SplitRule
+    end_of_text: int | None
+    """What closes each document, if anything does."""
+    work: Path
+    starts_are_seen: bool
+
+
+class _EncodedPiece(NamedTuple):
+    """For each of SIDES: the name of the file with the tokens (empty if there are none), the bytes of their text, and
+    those that are counted for the tokens; and what the text of both loses, in plain values."""
+
+    files: list[str]
+    n_bytes: list[int]
+    counted_bytes: list[int]
+    loss: dict[str, Any]
+
+
+def _encode_piece(
+    encoder: _PieceEncoder, number: int, before: tuple[int, int], piece: tuple[Span, ...]
+) -> _EncodedPiece:
+    """In a worker: write the tokens of one piece, then a note that they are written.
+
+    `before` are the bytes and the documents of the corpus that begin before it.
+    """
+    note = encoder.work / f"piece-{number:06d}.json"
+    finished = _read_note(note)
+    if finished is not None:
+        return finished
+    tokenizer = _tokenizer(encoder.tokenizer_file)
+    sorted_out: dict[Side, list[Fragment]] = {side: [] for side in SIDES}
+    numbers: dict[Side, list[int]] = {side: [] for side in SIDES}
+    offset, document = before
+    for whole in _read(piece):
+        document += whole.begins
+        for side, fragment in encoder.rule.apply([whole], offset):
+            sorted_out[side].append(fragment)
+            numbers[side].append(document)
+        offset += whole.n_bytes
+    encoded = _EncodedPiece([], [], [], {})
+    losses: list[Loss] = []
+    trial = RoundTrip(tokenizer, starts_are_seen=encoder.starts_are_seen)
+    for side, fragments in sorted_out.items():
+        arrays = encode_fragments(fragments, tokenizer)
+        tokens, starts = _join(fragments, arrays, encoder.end_of_text, token_dtype(tokenizer.vocab_size))
+        tried = [trial.try_on(*each) for each in zip(fragments, arrays, numbers[side], strict=True)]
+        losses += [loss for loss, _ in tried]
+        encoded.counted_bytes.append(sum(counted for _, counted in tried))
+        # Not durable: a piece is checked before it is used, and syncing each would take longer than making it.
+        with ShardWriter(
+            encoder.work,
+            f"{note.stem}-{side}",
+            tokenizer.vocab_size,
+            tokenizer.fingerprint,
+            shard_tokens=_NO_LIMIT,
+            durable=False,
+        ) as writer:
+            writer.append(tokens, starts)
+        encoded.files.append(writer.paths[0].name if writer.paths else "")
+        encoded.n_bytes.append(sum(fragment.n_bytes for fragment in fragments))
+    encoded.loss.update(sum(losses, Loss()).as_plain())
+    note.write_text(json.dumps(encoded), encoding="utf-8")
+    return encoded
+
+
+def encode_fragments(fragments: Sequence[Fragment], tokenizer: Tokenizer) -> list[np.ndarray]:
+    """The ids of each, nothing put in front of those that go on with a document."""
+    if not (isinstance(tokenizer, LibraryTokenizer) and tokenizer.prefix):
+        return tokenizer.encode_batch([fragment.text for fragment in fragments])
+    whole = iter(tokenizer.encode_batch([fragment.text for fragment in fragments if fragment.begins]))
+    return [next(whole) if each.begins else tokenizer.encode_continuing(each.text) for each in fragments]
+
+
+def _join(
+    fragments: Sequence[Fragment], encoded: Sequence[np.ndarray], end_of_text: int | None, dtype: np.dtype
+) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) tokens of the fragments one after another, each document closed, and (k,) where in them documents begin."""
+    close = np.array([] if end_of_text is None else [end_of_text], dtype=dtype)
+    arrays: list[np.ndarray] = [close[:0]]
+    starts: list[int] = []
+    n_tokens = 0
+    for fragment, ids in zip(fragments, encoded, strict=True):
+        if fragment.begins:
+            starts.append(n_tokens)
+        arrays += [ids, close] if fragment.ends else [ids]
+        n_tokens += len(ids) + (len(close) if fragment.ends else 0)
+    return np.concatenate(arrays), np.array(starts, dtype=np.int64)
+
+
+def _read_note(note: Path) -> _EncodedPiece | None:
+    """What an earlier run finished, if it is still whole."""
+    try:
+        finished = _EncodedPiece(*json.loads(note.read_text(encoding="utf-8")))
+        paths = [note.parent / name for name in finished.files if name]
+        is_whole = all(checksum_of(path) == read_header(path).checksum for path in paths)
+    except (OSError, ValueError, TypeError, DataError):
+        return None
+    return finished if is_whole else None
+
+
+def _read(piece: tuple[Span, ...]) -> Iterator[Fragment]:
+    for span in piece:
+        yield from read_span(span)
+
+
+@functools.lru_cache(maxsize=1)
+def _tokenizer(file: Path) -> Tokenizer:
+    return load_tokenizer(file)

@@ -1,0 +1,1 @@
+"""Exact losses of a model over a text."""

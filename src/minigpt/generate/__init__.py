@@ -1,0 +1,1 @@
+"""From logits to text: sampling options, one text, a batch of texts, streaming."""

@@ -1,1 +1,0 @@
-"""How fast a device can multiply matrices: by its data sheet, or measured."""

@@ -1,0 +1,1 @@
+"""Compare runs with confidence intervals, and say which differences are real."""

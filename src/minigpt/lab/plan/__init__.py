@@ -1,0 +1,1 @@
+"""Predict memory, time and data of a run before it starts."""

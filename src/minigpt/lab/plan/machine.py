@@ -1,0 +1,73 @@
+"""The machine that a plan is for: this one, or a device of the table of data sheets."""
+
+import os
+import re
+from dataclasses import dataclass
+
+import torch
+
+from minigpt.errors import ConfigError, did_you_mean
+from minigpt.system.device_peaks import DEVICES, data_sheet
+from minigpt.system.memory import machine_bytes
+from minigpt.system.utilisation import device_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Devices of one kind."""
+
+    name: str
+    kind: str
+    """cpu, cuda or mps."""
+    devices: int
+    bytes_per_device: float
+    """Infinity where nobody tells. The processes on a CPU share one memory."""
+    is_here: bool
+    """Whether a step can be timed on it now."""
+    load: float = 0.0
+    """Programs that wanted to run in the last minute, where that is known."""
+
+    @property
+    def at_once(self) -> int:
+        """Devices that work at the same time: the processes on a CPU share its cores, of which a peak is of all."""
+        return 1 if self.kind == "cpu" else self.devices
+
+
+def this_machine(device: torch.device, devices: int) -> Machine:
+    """The machine that plans."""
+    memory = machine_bytes()
+    if device.type == "cuda":
+        memory = torch.cuda.get_device_properties(device).total_memory
+    if device.type == "cpu":
+        memory /= devices
+    threads = torch.get_num_threads()
+    name = f"this machine ({device_name(device)}, {threads} thread{'' if threads == 1 else 's'})"
+    return Machine(
+        name=name if device.type == "cpu" else device_name(device),
+        kind=device.type,
+        devices=devices,
+        bytes_per_device=memory,
+        is_here=True,
+        load=os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0,
+    )
+
+
+def listed_machine(name: str, devices: int) -> Machine:
+    """A device by the name that its driver gives, or a part of it: `h200`, `rtx4090`, `NVIDIA A100-SXM4-80GB`.
+
+    Raises ConfigError for one that the table of data sheets lacks.
+    """
+    spelt = re.sub(r"^(rtx|gtx)\s*-?\s*(\d)", r"RTX \2", name.strip(), flags=re.IGNORECASE).replace("_", " ")
+    sheet = data_sheet(spelt)
+    if sheet is None:
+        near = did_you_mean(spelt.upper(), DEVICES) or f": {', '.join(DEVICES)}; cpu and cuda are this machine's own"
+        raise ConfigError(f"--device {name} is in no data sheet at hand{near}")
+    said = re.search(r"(?<!GH200 )\b(\d+) ?GB", spelt, re.IGNORECASE)  # a GH200 names its processor's
+    gigabytes = float(said[1]) if said else sheet.gigabytes
+    return Machine(
+        name=spelt,
+        kind="mps" if re.match(r"(apple )?m\d", spelt, re.IGNORECASE) else "cuda",
+        devices=devices,
+        bytes_per_device=float("inf") if gigabytes is None else gigabytes * 1e9,
+        is_here=False,
+    )

@@ -1,0 +1,176 @@
+"""Memory of a training step in closed form, by part; and what a checkpoint takes on disk."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from minigpt.errors import ConfigError
+from minigpt.lab.plan.workload import Workload
+from minigpt.model.config import GPTConfig
+from minigpt.model.sizes import (
+    activation_bytes,
+    block_matrix_parameters,
+    kept_logits_bytes,
+    loss_rows,
+    parameter_count,
+    passing_logits_bytes,
+)
+from minigpt.optim.config import OptimizerName
+from minigpt.system.precision import product_dtype, weights_dtype
+from minigpt.system.settings import refuse_spawning
+
+PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
+"""Those that a plan compares."""
+_MOST_WINDOWS = 1 << 20
+"""Where looking for the largest batch ends."""
+LIBRARY_BYTES = {"cpu": 505e6, "cuda": 500e6, "mps": 500e6}
+"""What is there before any model is. On a CPU the whole process: Python, torch, lightning and TensorBoard, measured by
+`benchmarks/plan.py`. On a GPU the context of its driver: a customary figure, not measured here."""
+MAPPED_BYTES = 32 << 20
+"""Larger blocks glibc's malloc always maps by themselves (DEFAULT_MMAP_THRESHOLD_MAX, mallopt(3))."""
+SLACK = {"cpu": 1.37, "cuda": 1.1, "mps": 1.1}
+"""What the process holds over what its tensors need. On a CPU malloc keeps freed blocks between others, measured by
+`benchmarks/plan.py`; the caching allocator of a GPU rounds blocks up, not measured here."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Bytes of one device at the moment when they are the most."""
+
+    weights: float
+    gradients: float
+    optimizer: float
+    activations: float
+    logits: float
+    copies: float
+    """The weights once more in the precision of the products (mixed), the buckets that ddp sends gradients in."""
+    other: float
+    """Libraries and the allocator's own."""
+
+    @property
+    def tensors(self) -> float:
+        """All that training itself needs."""
+        kinds = (self.weights, self.gradients, self.optimizer, self.activations, self.logits, self.copies)
+        return sum(kinds)
+
+    @property
+    def total(self) -> float:
+        """As `top`, `nvidia-smi` or /usr/bin/time would say."""
+        return self.tensors + self.other
+
+
+def step_memory(workload: Workload, device: str) -> Memory:
+    """The memory of a training step on each device of the kind `device` (cpu, cuda, mps).
+
+    Highest when the backward pass begins: all activations are there, and the gradients of the logits. The gradients of
+    the weights, which come while activations go, are counted in full: with accumulation they are there already, and
+    without it those of the last step are until the loss is known.
+    """
+    config, windows = workload.config, workload.windows_per_device
+    n_parameters = workload.n_parameters
+    weight_bytes = weights_dtype(workload.precision).itemsize
+    product_bytes = product_dtype(workload.precision).itemsize
+    mixed = product_bytes < weight_bytes
+    kept = _kept_bytes(config, windows, product_bytes, device)
+    kept_logits = kept_logits_bytes(config, windows, product_bytes)
+    weights = float(n_parameters * weight_bytes)
+    multiplied = block_matrix_parameters(config) + config.vocab_size * config.n_embd
+    parts = {
+        "weights": weights,
+        "gradients": weights,
+        "optimizer": float(OPTIMIZER_NUMBERS[workload.optim.name](config) * weight_bytes),
+        "activations": float(kept - kept_logits),
+        "logits": float(_logits_bytes(workload)),
+        "copies": mixed * multiplied * product_bytes + STRATEGIES[workload.strategy](weights),
+    }
+    scattered = sum(parts.values()) - (parts["logits"] if _logits_are_mapped(workload, device) else 0)
+    return Memory(**parts, other=LIBRARY_BYTES[device] + (SLACK[device] - 1) * scattered)
+
+
+def _logits_are_mapped(workload: Workload, device: str) -> bool:
+    """Whether one tensor of logits is so large that malloc gives it pages of its own, and gives those back."""
+    n_tokens = min(workload.windows_per_device * workload.config.block_size, loss_rows(workload.config.vocab_size))
+    return device == "cpu" and 4 * n_tokens * workload.config.vocab_size > MAPPED_BYTES
+
+
+def _logits_bytes(workload: Workload) -> int:
+    """What is as wide as the vocabulary, float32 as the loss is.
+
+    A compiled loss goes in one go, its steps fused: the logits and their gradients in the precision of the products (an
+    estimate, not measured).
+    """
+    config, windows = workload.config, workload.windows_per_device
+    if workload.compiled:
+        element = product_dtype(workload.precision).itemsize
+        return 2 * windows * config.block_size * config.vocab_size * element
+    return kept_logits_bytes(config, windows) + passing_logits_bytes(config, windows)
+
+
+def largest_batch(workload: Workload, machine_kind: str, limit: float) -> int | None:
+    """The most windows, equally many on each device, whose step takes at most `limit` bytes; None if not one does."""
+
+    def fits(per_device: int) -> bool:
+        tried = replace(workload, batch_size=per_device * workload.devices)
+        return step_memory(tried, machine_kind).total <= limit
+
+    if not fits(1):
+        return None
+    low, high = 1, 2
+    while fits(high) and high < _MOST_WINDOWS:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low * workload.devices
+
+
+def checkpoint_bytes(workload: Workload) -> float:
+    """A file with weights and optimizer; tokenizer, settings and names take about 30 KB more and 20 bytes a token."""
+    weight_bytes = weights_dtype(workload.precision).itemsize
+    numbers = workload.n_parameters + OPTIMIZER_NUMBERS[workload.optim.name](workload.config)
+    return numbers * weight_bytes + 30_000 + 20 * workload.config.vocab_size
+
+
+def disk_bytes(workload: Workload) -> float:
+    """All checkpoints of a run: the newest `keep` (0: every one) and the best, which may be one more."""
+    kept = workload.n_saves if workload.keep == 0 else min(workload.keep, workload.n_saves)
+    # The last one is often the best, and then is one file of two names; before that there are two.
+    return (kept + (1 if workload.n_saves > 1 else 0)) * checkpoint_bytes(workload)
+
+
+def _adamw_numbers(config: GPTConfig) -> int:
+    """The averages of the gradient and of its square."""
+    return 2 * parameter_count(config)
+
+
+def _muon_numbers(config: GPTConfig) -> int:
+    """One momentum for the matrices of the blocks, AdamW's two averages for the rest."""
+    return 2 * parameter_count(config) - block_matrix_parameters(config)
+
+
+OPTIMIZER_NUMBERS: dict[OptimizerName, Callable[[GPTConfig], int]] = {"adamw": _adamw_numbers, "muon": _muon_numbers}
+
+STRATEGIES: dict[str, Callable[[float], float]] = {
+    "single": lambda _: 0.0,
+    "ddp": lambda gradients: gradients,  # torch keeps the buckets that it sends beside the gradients
+}
+"""Bytes that a strategy adds on each device, by those of the gradients."""
+
+
+def strategy_name(given: object, devices: int) -> str:
+    """`trainer.strategy` as one of STRATEGIES; ConfigError for one whose memory has no closed form here."""
+    refuse_spawning(given)
+    if given in (None, "auto"):
+        return "ddp" if devices > 1 else "single"
+    if str(given).startswith("ddp"):
+        return "ddp"
+    if str(given) == "single_device":
+        return "single"
+    raise ConfigError(f"trainer.strategy={given} cannot be planned: auto, single_device and ddp can")
+
+
+def _kept_bytes(config: GPTConfig, windows: int, product_bytes: int, device: str) -> float:
+    """`activation_bytes` of this device: a GPU keeps no weights of fused attention, and masks of one byte."""
+    if device == "cpu" or config.dropout == 0 or config.attention == "explicit":
+        return activation_bytes(config, windows, product_bytes)
+    masks = (1 + 2 * config.n_layer) * windows * config.block_size * config.n_embd
+    return activation_bytes(replace(config, dropout=0.0), windows, product_bytes) + masks

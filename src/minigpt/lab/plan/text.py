@@ -1,0 +1,86 @@
+"""A plan as text: one line a fact, one table for memory, one line a warning."""
+
+from minigpt.data.corpus import corpus_name
+from minigpt.lab.plan.memory import largest_batch
+from minigpt.lab.plan.plan import Plan
+from minigpt.lab.plan.warnings import Caution
+from minigpt.lab.tables import columns_text, folded, hanging
+from minigpt.system.units import bytes_text, count_text, flops_text, rate_text, seconds_text
+
+MEMORY_COLUMNS = ("weights", "gradients", "optimizer", "activations", "logits", "copies", "other", "total")
+
+
+def plan_lines(plan: Plan) -> list[tuple[str, str]]:
+    """(what, value) of every fact but memory by strategy and the warnings."""
+    workload, text, times = plan.workload, plan.workload.text, plan.duration
+    parts = ", ".join(f"{name} {count:,}" for name, count in plan.parameters.items() if count)
+    corpus = corpus_name(workload.corpus)
+    exact = "" if text.is_exact else "about "
+    return [
+        ("parameters", f"{workload.n_parameters:,}: {parts}"),
+        ("data", f"{corpus} ({workload.tokenizer}): {exact}{text.train_tokens:,} tokens to train on, "
+                 f"{exact}{text.val_tokens:,} held out: {text.held_out}; {text.source}"),
+        *([("files", text.files)] if text.files else []),
+        ("steps", f"{workload.max_steps:,} of {workload.tokens_per_step:,} tokens ({workload.accumulate} x "
+                  f"{workload.batch_size} x {workload.config.block_size}) = {count_text(workload.tokens)} tokens = "
+                  f"{_passes(workload.passes)} passes over the data"),
+        ("ratio", _ratio(plan)),
+        ("loss", plan.forecast.told),
+        ("FLOPs", f"{flops_text(workload.flops)} to train ({flops_text(plan.flops_per_token)} a token), "
+                  f"{flops_text(workload.evaluation_flops)} to validate"),
+        ("machine", f"{plan.machine.devices} x {plan.machine.name}, {bytes_text(plan.machine.bytes_per_device)} each"),
+        ("speed", f"{rate_text(plan.tokens_per_second)}, {plan.utilisation:.1%} MFU; {plan.speed.source}"),
+        ("time", f"{seconds_text(times.total)}: training {seconds_text(times.training)}, validation "
+                 f"{seconds_text(times.evaluation)}, samples {seconds_text(times.sampling)}, checkpoints "
+                 f"{seconds_text(times.saving)}, start {seconds_text(times.startup)}"),
+        *_cost(plan),
+        ("disk", f"{bytes_text(plan.disk_bytes)} for {_kept(plan)} of {bytes_text(plan.checkpoint_bytes)} each"),
+        ("memory", f"{bytes_text(plan.memory.total)} on each device; a batch of up to {_largest(plan)} windows fits"),
+    ]  # fmt: skip
+
+
+def memory_table(plan: Plan) -> list[tuple[str, ...]]:
+    """The header, and a row for each strategy and precision."""
+    rows: list[tuple[str, ...]] = [("strategy", "precision", *MEMORY_COLUMNS, "fits")]
+    for row in plan.memory_rows:
+        strategy = row.strategy + (f" x {row.devices}" if row.devices > 1 else "") + (" *" if row.is_chosen else "")
+        cells = tuple(bytes_text(getattr(row.memory, name)) for name in MEMORY_COLUMNS)
+        rows.append((strategy, row.precision, *cells, "yes" if row.fits else "no"))
+    return rows
+
+
+def plan_text(plan: Plan, warnings: list[Caution], width: int | None = None) -> str:
+    """The whole plan: for a file with a line a fact, for a terminal of `width` columns folded to them."""
+    facts = [line for name, value in plan_lines(plan) for line in hanging(f"{name:<11}", value, width)]
+    table = "\n\n".join("\n".join(columns_text(block)) for block in folded(memory_table(plan), width, keys=2))
+    told = [line for warning in warnings for line in hanging("warning: ", str(warning), width)]
+    return "\n".join([*facts, "", table, "* as the config says", "", *(told or ["nothing stands in the way"])])
+
+
+def _passes(passes: float) -> str:
+    return f"{passes:,.0f}" if passes >= 100 else f"{passes:.3g}"
+
+
+def _ratio(plan: Plan) -> str:
+    parameters, tokens = plan.optimum
+    return (
+        f"{plan.tokens_per_parameter:.3g} tokens a parameter; for these FLOPs the best is about "
+        f"{count_text(parameters)} parameters and {count_text(tokens)} tokens (20 a parameter: Hoffmann et al. 2022)"
+    )
+
+
+def _largest(plan: Plan) -> str:
+    limit = plan.machine.bytes_per_device
+    batch = None if limit == float("inf") else largest_batch(plan.workload, plan.machine.kind, limit)
+    return "?" if limit == float("inf") else f"{batch or 0:,}"
+
+
+def _cost(plan: Plan) -> list[tuple[str, str]]:
+    if plan.cost is None:
+        return []
+    return [("cost", f"{plan.cost:,.2f} at {plan.price_per_hour:g} an hour and device")]
+
+
+def _kept(plan: Plan) -> str:
+    count = round(plan.disk_bytes / plan.checkpoint_bytes)
+    return f"{count} checkpoint{'s' if count > 1 else ''}"

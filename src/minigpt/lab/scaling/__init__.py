@@ -1,0 +1,1 @@
+"""Fit scaling laws to a sweep and extrapolate from them."""

@@ -1,0 +1,1 @@
+"""Train a grid or a search of configs, on this machine or a cluster."""

@@ -1,0 +1,198 @@
+"""A training step that went wrong, kept whole: what is needed to do it again, alone, and to see where it broke."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from types import NoneType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from minigpt.runs.archive import read_archive, write_archive
+from minigpt.errors import CheckpointError, ConfigError, DataError
+from minigpt.model.config import GPTConfig
+from minigpt.model.loss import IGNORE_INDEX
+from minigpt.optim.config import OptimizerName
+from minigpt.runs.restorable import check_optimizer, check_weights
+from minigpt.data.tokenizers import Tokenizer, tokenizer_from_json
+
+ENTRY = "minigpt_divergence"
+FORMAT = 2
+
+Batch = tuple[Tensor, Tensor]
+"""Tokens and targets, int64 (B, T) each; targets of IGNORE_INDEX count for nothing."""
+
+_FACTS: dict[str, tuple[type, ...]] = {
+    "reason": (str,),
+    "step": (int,),
+    "batch": (int,),
+    "seed": (int,),
+    "world": (int,),
+    "precision": (str,),
+    "loss_scale": (float,),
+    "clip_val": (int, float, NoneType),
+    "clip_algorithm": (str, NoneType),
+    "losses": (list,),
+    "grad_norm": (float,),
+}
+_LEAST = {"step": 1, "batch": 0, "seed": 0, "world": 1}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Bundle:
+    """One optimizer step of all processes of a run, before its update."""
+
+    reason: str
+    """Why it was kept, in words."""
+    step: int
+    """The optimizer step that it would have been, counted from 1."""
+    batch: int
+    """Number of the first of its batches on each process, from the beginning of the run."""
+    seed: int
+    world: int
+    """Processes; the gradient is the mean of theirs."""
+    precision: str
+    """As `trainer.precision` names it."""
+    loss_scale: float
+    """What the loss was multiplied by before the backward pass: 1, but under float16."""
+    clip_val: float | None
+    """As `trainer.gradient_clip_val`."""
+    clip_algorithm: str | None
+    """As `trainer.gradient_clip_algorithm`."""
+    config: GPTConfig
+    tokenizer: Tokenizer
+    losses: list[float]
+    """Of each of its batches, nats per token."""
+    grad_norm: float
+    """Of the whole gradient, before clipping."""
+    grad_norms: dict[str, float]
+    """Of the gradient of each tensor."""
+    batches: list[Batch]
+    """One for each process and accumulated batch: all of the first process, then all of the second."""
+    weights: dict[str, Tensor]
+    """The GPT's state dict that the step began with."""
+    optimizer_name: OptimizerName
+    optimizer: dict[str, Any]
+    """The optimizer's state that the step began with."""
+
+    def __repr__(self) -> str:
+        """One line."""
+        return f"step {self.step:,} of a run, kept because {self.reason}"
+
+
+def write_bundle(path: Path, bundle: Bundle) -> None:
+    """Write `bundle`; raises CheckpointError when the disk does not take it."""
+    facts = {name: getattr(bundle, name) for name in _FACTS}
+    content = {
+        ENTRY: {
+            "format": FORMAT,
+            **facts,
+            "config": bundle.config.to_dict(),
+            "tokenizer": bundle.tokenizer.to_json(),
+        },
+        "grad_norms": bundle.grad_norms,
+        "batches": [[tokens.cpu().clone(), targets.cpu().clone()] for tokens, targets in bundle.batches],
+        "weights": bundle.weights,
+        "optimizer": bundle.optimizer,
+    }
+    write_archive(content, path)
+
+
+def read_bundle(path: Path) -> Bundle:
+    """The bundle in `path`; raises CheckpointError, one line, for what is missing, damaged, something else, or whose
+    parts contradict each other: the step can be done again with all that is given."""
+    if not path.is_file():
+        raise CheckpointError(f"no bundle at {path}: a run writes them to RUN/divergences/")
+    content = read_archive(path)
+    facts = content.get(ENTRY) if isinstance(content, dict) else None
+    if not isinstance(facts, dict) or type(facts.get("format")) is not int or facts["format"] != FORMAT:
+        raise CheckpointError(f"{path} is not a bundle of a diverged step (format {FORMAT})")
+    for name, kinds in _FACTS.items():
+        value = facts.get(name)
+        if name not in facts or not isinstance(value, kinds) or isinstance(value, bool):
+            raise CheckpointError(f"{path}: its entry has no '{name}' that can be used")
+    for name, least in _LEAST.items():
+        if facts[name] < least:
+            raise CheckpointError(f"{path}: '{name}' in its entry must be at least {least}: {facts[name]}")
+    if not 0 < facts["loss_scale"] < math.inf:
+        raise CheckpointError(f"{path}: 'loss_scale' in its entry must be above 0 and finite: {facts['loss_scale']}")
+    config, tokenizer = _model(path, facts)
+    weights = content.get("weights")
+    if not isinstance(weights, dict) or not all(isinstance(each, Tensor) for each in weights.values()):
+        raise CheckpointError(f"{path}: its 'weights' are not tensors under names")
+    blank = check_weights(path, config, weights)
+    grad_norms = content.get("grad_norms")
+    if not isinstance(grad_norms, dict) or not all(isinstance(norm, float) for norm in grad_norms.values()):
+        raise CheckpointError(f"{path}: its 'grad_norms' are not numbers under names")
+    optimizer = content.get("optimizer")
+    return Bundle(
+        **{name: facts[name] for name in _FACTS},
+        config=config,
+        tokenizer=tokenizer,
+        grad_norms=grad_norms,
+        batches=_batches(path, content.get("batches"), facts, config, tokenizer),
+        weights=weights,
+        optimizer_name=check_optimizer(path, [optimizer], blank),
+        optimizer=dict(optimizer or {}),
+    )
+
+
+def _model(path: Path, facts: dict[str, Any]) -> tuple[GPTConfig, Tokenizer]:
+    """The model's settings and its tokenizer, which belong together."""
+    for name, kind in (("config", dict), ("tokenizer", str)):
+        if not isinstance(facts.get(name), kind):
+            raise CheckpointError(f"{path}: its entry has no '{name}' that can be used")
+    try:
+        config, tokenizer = GPTConfig.from_dict(facts["config"]), tokenizer_from_json(facts["tokenizer"])
+    except (ConfigError, DataError) as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    if tokenizer.vocab_size > config.vocab_size:
+        raise CheckpointError(
+            f"{path}: its tokenizer has {tokenizer.vocab_size} tokens, more than vocab_size={config.vocab_size}"
+        )
+    return config, tokenizer
+
+
+def _batches(path: Path, batches: Any, facts: dict[str, Any], config: GPTConfig, tokenizer: Tokenizer) -> list[Batch]:
+    """The batches, if each is one that the model can read and has its loss."""
+    if not isinstance(batches, list) or not batches:
+        raise CheckpointError(f"{path}: it holds no batches")
+    losses, world = facts["losses"], facts["world"]
+    if len(losses) != len(batches) or not all(isinstance(loss, float) for loss in losses):
+        raise CheckpointError(f"{path}: its {len(batches)} batches need as many losses, not {len(losses)}")
+    if len(batches) % world:
+        raise CheckpointError(f"{path}: its {len(batches)} batches cannot be those of {world} processes")
+    for number, pair in enumerate(batches):
+        fault = _misfit_of_batch(pair, config.block_size, tokenizer.vocab_size)
+        if fault:
+            raise CheckpointError(f"{path}: batch {number} of its {len(batches)} {fault}")
+    return [(tokens, targets) for tokens, targets in batches]
+
+
+def _misfit_of_batch(pair: Any, block_size: int, vocab_size: int) -> str | None:
+    """What is wrong with tokens and targets, in words, or None."""
+    if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(_is_index(each) for each in pair):
+        return "is not tokens and targets, int64 (B, T) each"
+    tokens, targets = pair
+    if tokens.shape != targets.shape:
+        return f"has tokens of shape {tuple(tokens.shape)} and targets of shape {tuple(targets.shape)}"
+    if not 0 < tokens.shape[1] <= block_size or not len(tokens):
+        return f"has the shape {tuple(tokens.shape)}: windows must have 1 to block_size={block_size} tokens"
+    for ids in (tokens, targets.masked_fill(targets == IGNORE_INDEX, 0)):
+        low, high = (int(bound) for bound in ids.aminmax())
+        if low < 0 or high >= vocab_size:
+            return f"holds the id {low if low < 0 else high}: ids lie between 0 and {vocab_size - 1}"
+    return None
+
+
+def _is_index(value: Any) -> bool:
+    """An int64 matrix whose numbers lie in memory, as many as its shape says."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and not value.is_meta
+        and value.dtype == torch.int64
+        and value.ndim == 2
+        and value.is_contiguous()
+    )

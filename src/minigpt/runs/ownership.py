@@ -1,0 +1,81 @@
+"""Which folders are runs and sweeps of minigpt, and which files in them no run wrote.
+
+Common names (`config.yaml`, `sweep.json`, `index.json`) say nothing: only what carries a mark is listed, compared,
+replaced or deleted.
+"""
+
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from minigpt.runs.paths import CHECKPOINTS, EARLIER, LINES, PROVENANCE, SWEEP
+from minigpt.system.files import written_as
+from minigpt.system.marks import beginning_of, has_mark
+
+_RUN_NAMES = r"config\.yaml|metrics\.csv|provenance\.json|tokenizer\.json|events\.out\.tfevents\..+|std(out|err)\.log"
+_RUN_FILE = {
+    "": re.compile(_RUN_NAMES),
+    "checkpoints": re.compile(r"(step=\d+|best)\.ckpt"),
+    "divergences": re.compile(r"step=\d+\.pt"),
+    **dict.fromkeys(LINES, re.compile(r"events\.out\.tfevents\..+")),
+}
+"""What a run, and the sweep that trains it, write: in its folder and in the folders inside it."""
+_HIDDEN = re.compile(r"\.minigpt|\.lock|\.stop|\.DS_Store")
+"""The last is a desktop's, and holds nothing."""
+_PROVENANCE = re.compile(rb'\s*\{\s*"sessions"\s*:\s*\[\s*\{[^{}]*"(command|started|data_fingerprint)"')
+_SWEEP = re.compile(rb'\s*\{\s*"format"\s*:\s*\d+\s*,\s*"(name|cells)"\s*:')
+_HEADER_KEYS = (b"minigpt", b"data_fingerprint", b"provenance", b"tokenizer")
+
+
+def is_run(folder: Path) -> bool:
+    """Whether minigpt trained, or began to train, in `folder`, whatever has become of it.
+
+    Runs of before there were marks, and copies without hidden files, are known by their provenance.json or by the
+    header of a checkpoint.
+    """
+    if has_mark(folder, "run") or _PROVENANCE.match(beginning_of(folder / PROVENANCE)):
+        return True
+    return any(is_checkpoint(path) for path in sorted((folder / CHECKPOINTS).glob("*.ckpt")))
+
+
+def is_sweep(folder: Path) -> bool:
+    """Whether minigpt wrote the sweep.json of `folder`, cut short or not."""
+    return _SWEEP.match(beginning_of(folder / SWEEP)) is not None
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether `path` is a checkpoint that minigpt wrote, by the keys of its header; no weight is read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            pickled = next((name for name in archive.namelist() if name.endswith("/data.pkl")), None)
+            content = archive.read(pickled) if pickled else b""
+    except Exception:  # garbled bytes may ask for a password, another compression, anything
+        return False
+    return all(key in content for key in _HEADER_KEYS)
+
+
+def strangers(run: Path) -> list[str]:
+    """The paths in the run's folder that no run writes, relative to it, a whole folder as one that ends in `/`."""
+    return sorted(_strangers(run, ""))
+
+
+def is_run_file(name: str, inside: str = "") -> bool:
+    """Whether a run writes a file of that name in its folder, or in `checkpoints` or `divergences` inside it."""
+    return (_RUN_FILE[inside].fullmatch(name) or _HIDDEN.fullmatch(name)) is not None
+
+
+def _strangers(folder: Path, inside: str) -> Iterator[str]:
+    for path in folder.iterdir():
+        name = path.name
+        if path.is_symlink():  # a run writes none
+            yield f"{inside}{name}"
+        elif path.is_dir():
+            if not inside and name in _RUN_FILE:
+                yield from _strangers(path, f"{name}/")
+            elif not inside and EARLIER.fullmatch(name):
+                yield from (f"{name}/{each}" for each in _strangers(path, ""))
+            else:
+                yield f"{inside}{name}/"
+        elif not (path.is_file() and is_run_file(written_as(name), inside.removesuffix("/"))):
+            yield f"{inside}{name}"

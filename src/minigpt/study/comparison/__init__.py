@@ -1,1 +1,0 @@
-"""What runs came to, and what may be claimed of their differences."""

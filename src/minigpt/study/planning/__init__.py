@@ -1,1 +1,0 @@
-"""What a run will need and take, before it."""

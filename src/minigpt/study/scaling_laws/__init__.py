@@ -1,1 +1,0 @@
-"""Loss as a function of parameters and tokens, fitted to runs."""

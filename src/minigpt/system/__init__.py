@@ -1,0 +1,1 @@
+"""The machine and the terminal: files, output, cores, memory, devices, CPU kernels."""

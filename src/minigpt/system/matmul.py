@@ -1,0 +1,82 @@
+"""A device's matrix-product peak, measured: what the step of a model can be compared with on any machine."""
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from minigpt.system.cpu_kernels.onednn import onednn_can, product
+
+SIZES = {"cpu": (512, 1024), "mps": (1024, 2048), "cuda": (2048, 4096, 8192)}
+"""Sides of the square matrices that are tried: large enough to fill the device, small enough not to be felt."""
+SECONDS = 0.2
+"""That the start of a run may take longer for it, besides the first product of each size."""
+LONG = 0.01
+"""Seconds of products that are timed together on a device that has to be waited for."""
+
+
+def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
+    """As `fastest_product`, looked for once in a process for each kind of product."""
+    key = (str(device), dtype, torch.get_num_threads(), torch.get_float32_matmul_precision())
+    if key not in _measured:
+        _measured[key] = fastest_product(device, dtype, SECONDS)
+    return _measured[key]
+
+
+_measured: dict[tuple[object, ...], float] = {}
+
+
+def fastest_product(device: torch.device, dtype: torch.dtype, seconds: float) -> float:
+    """FLOP/s of the fastest square matrix product of `dtype` on `device`, looked for during about so many seconds.
+
+    On a CPU by the faster of torch's two libraries, as the model's own products are (`system.cpu_kernels.onednn`). The
+    factors come from a generator of their own: no random state of anybody else is touched.
+    """
+    best = 0.0
+    sizes = SIZES.get(device.type, SIZES["cpu"])
+    for size in sizes:
+        generator = torch.Generator(device).manual_seed(0)
+        factors = torch.randn(2, size, size, generator=generator, device=device).to(dtype)
+        ways = _ways(factors)
+        counts = [_enough(factors, way) for way in ways]
+        until = time.perf_counter() + seconds / len(sizes)
+        while True:
+            for way, count in zip(ways, counts, strict=True):
+                best = max(best, 2 * size**3 / _product_seconds(factors, way, count))
+            if time.perf_counter() > until:
+                break
+    return best
+
+
+def _ways(factors: Tensor) -> list[Callable[[Tensor, Tensor], Tensor]]:
+    """How torch can multiply the two matrices (2, N, N), to the same FLOPs."""
+    if onednn_can(*factors):
+        return [torch.matmul, lambda x, weight: product(x, weight, None)]
+    return [torch.matmul]
+
+
+def _enough(factors: Tensor, way: Callable[[Tensor, Tensor], Tensor]) -> int:
+    """How many products make what is measured long beside the way to the device and back."""
+    _product_seconds(factors, way, 1)  # the first call chooses a kernel and allocates
+    if factors.device.type == "cpu":
+        return 1
+    return max(1, round(LONG / _product_seconds(factors, way, 1)))
+
+
+def _product_seconds(factors: Tensor, way: Callable[[Tensor, Tensor], Tensor], count: int) -> float:
+    """Seconds of a product of two matrices (2, N, N), the mean of `count` of them one after the other."""
+    synchronize(factors.device)
+    began = time.perf_counter()
+    for _ in range(count):
+        way(*factors)
+    synchronize(factors.device)
+    return (time.perf_counter() - began) / count
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until all that `device` was given is done; a CPU is never behind."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

@@ -1,1 +1,0 @@
-"""Text -> tokens -> shards: numpy and `tokenizers`, no torch."""

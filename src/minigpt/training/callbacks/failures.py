@@ -1,0 +1,35 @@
+"""What ends a training and a person can put right, as one line."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from minigpt.errors import ConfigError, TrainingError
+from minigpt.training.callbacks.checkpoints import Checkpoints
+from minigpt.training.monitors import missing_monitor
+
+
+@contextmanager
+def in_one_line(checkpoints: Checkpoints) -> Iterator[None]:
+    """Raise the known errors of Lightning and torch as minigpt's."""
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise ConfigError(f"trainer: {error}") from error
+    except torch.OutOfMemoryError as error:
+        reason = "the device is out of memory: lower data.batch_size, raise trainer.accumulate_grad_batches and"
+        raise TrainingError(f"{reason} run.eval_batches by as much; {str(error).splitlines()[0]}") from error
+    except RuntimeError as error:
+        if "torch._dynamo" in sys.modules and isinstance(error, torch._dynamo.exc.TorchDynamoException):
+            reason = str(error).strip().splitlines()[0]
+            raise ConfigError(f"run.compile=true cannot compile here: {reason}; false trains without") from error
+        monitor = missing_monitor(error)
+        if monitor is None:
+            raise
+        when = f"when step {checkpoints.saved:,} was validated; its checkpoint is written"
+        raise ConfigError(
+            f"trainer.callbacks: nothing had logged {monitor}, which EarlyStopping monitors, {when}"
+        ) from error

@@ -1,0 +1,85 @@
+"""The folder of a run: taking a free one, finding the one to go on with, writing down what it is."""
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+from minigpt.errors import ConfigError
+from minigpt.runs.ownership import is_run_file
+from minigpt.runs.paths import CHECKPOINTS, CONFIG, DIVERGENCES, LINES, METRICS, PROVENANCE, TOKENIZER
+from minigpt.runs.records import read_sessions
+from minigpt.system.files import atomic_write
+from minigpt.system.marks import MARK, write_mark
+
+
+def take_folder(root: Path, name: str) -> Path:
+    """Make and give ROOT/NAME, or the first of ROOT/NAME-2, ROOT/NAME-3, ... that does not exist yet."""
+    number = 1
+    while True:
+        folder = root / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            if not root.is_dir():
+                raise ConfigError(f"run.root={root} is not a folder") from None
+            number += 1
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ConfigError(f"the run folder {folder} cannot be made: {reason}; run.root says where") from error
+        else:
+            write_mark(folder, "run")  # first of all: killed at any moment, the folder is known to be a run's
+            return folder
+
+
+def give_back(folder: Path) -> None:
+    """Undo `take_folder`, where no step was trained; what holds a checkpoint, or a file that no run writes, stays."""
+    for name in (CHECKPOINTS, DIVERGENCES):
+        with contextlib.suppress(OSError):  # it is not there, or not empty
+            (folder / name).rmdir()
+    paths = list(folder.iterdir())
+    if all(path.is_file() and not path.is_symlink() and is_run_file(path.name) for path in paths):
+        for path in sorted(paths, key=lambda path: path.name == MARK):  # the mark last, so that it is known till then
+            path.unlink()
+        folder.rmdir()
+
+
+def set_aside(folder: Path) -> Path | None:
+    """Move the curves of a run that begins anew into `earlier-1` (or -2, ...) inside its folder, copy its config there.
+
+    Gives that folder; None where nothing is written yet.
+    """
+    events = sorted(folder.glob("events.out.tfevents.*"))
+    written = (folder / METRICS, *events, *(folder / name for name in LINES))
+    curves = [path for path in written if path.exists()]
+    if not curves and not (folder / TOKENIZER).exists():
+        return None
+    number = 1
+    while (folder / f"earlier-{number}").exists():
+        number += 1
+    earlier = folder / f"earlier-{number}"
+    earlier.mkdir()
+    for name in (CONFIG, TOKENIZER):
+        if (folder / name).exists():
+            atomic_write(earlier / name, (folder / name).read_bytes())
+    for path in curves:
+        path.rename(earlier / path.name)
+    return earlier
+
+
+def write_run(folder: Path, *, config_yaml: str, tokenizer_json: str, provenance: dict[str, Any]) -> None:
+    """Write what a run is into its folder. Its provenance lists every session: the first one and each resume."""
+    path = folder / PROVENANCE
+    sessions = read_sessions(folder)
+    atomic_write(folder / CONFIG, config_yaml)
+    atomic_write(folder / TOKENIZER, tokenizer_json)
+    atomic_write(path, json.dumps({"sessions": [*sessions, provenance]}, indent=2) + "\n")
+
+
+def record_end(folder: Path, **why: str) -> None:
+    """Write into the provenance of the run's last session why it ended, the last line of it."""
+    path = folder / PROVENANCE
+    with contextlib.suppress(OSError, ValueError, LookupError):  # who sees the run end is told anyway
+        content = json.loads(path.read_text(encoding="utf-8"))
+        content["sessions"][-1] |= {name: text.strip().splitlines()[-1].strip() for name, text in why.items()}
+        atomic_write(path, json.dumps(content, indent=2) + "\n")
