@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from minigpt.runs.archive import read_archive, write_archive
 from minigpt.errors import CheckpointError
+from minigpt.runs.archive import read_archive, write_archive
 
 CONTENT = {"weights": torch.arange(1000.0), "step": 3, "names": ["a", "b"]}
 

@@ -13,6 +13,9 @@ import pytest
 import torch
 from helpers import checkpoint_content, random_gpt, tiny_config, tiny_tokenizer, write_checkpoint
 
+from minigpt.data.tokenizers import Tokenizer
+from minigpt.errors import CheckpointError, ConfigError
+from minigpt.model.config import ActivationName, GPTConfig, PositionName
 from minigpt.runs.archive import is_complete
 from minigpt.runs.checkpoint import (
     Checkpoint,
@@ -21,10 +24,7 @@ from minigpt.runs.checkpoint import (
     last_checkpoint,
     read_checkpoint,
 )
-from minigpt.errors import CheckpointError, ConfigError
 from minigpt.runs.paths import step_name, step_paths
-from minigpt.model.config import ActivationName, GPTConfig, PositionName
-from minigpt.data.tokenizers import Tokenizer
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ from filelock import FileLock
 from helpers import tiny_config, tiny_tokenizer, write_checkpoint
 from lab.folders import write_run
 
+from minigpt.data.tokenizers import CharTokenizer
 from minigpt.errors import CheckpointError
+from minigpt.lab.compare.compare import compare
+from minigpt.lab.runs import list_runs
 from minigpt.model.sizes import parameter_count
 from minigpt.runs.records import find_runs, flat_settings, folder_bytes, read_run
 from minigpt.runs.status import is_locked
-from minigpt.lab.compare.compare import compare
-from minigpt.lab.runs import list_runs
-from minigpt.data.tokenizers import CharTokenizer
 
 
 def test_finished_run(tmp_path: Path) -> None:

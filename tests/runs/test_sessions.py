@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from lab.folders import write_run
 
-from minigpt.runs.records import read_run
 from minigpt.lab.compare.compare import compare
+from minigpt.runs.records import read_run
 
 BATCH = "data.batch_size"
 ACCUMULATE = "trainer.accumulate_grad_batches"

@@ -12,17 +12,17 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from minigpt.runs.archive import is_complete, read_archive
-from minigpt.errors import CheckpointError, ConfigError, DataError, did_you_mean, shown
-from minigpt.runs.paths import BEST_NAME, CHECKPOINTS, step_paths
-from minigpt.model.config import GPTConfig
-from minigpt.model.gpt import GPT
-from minigpt.optim.config import OptimizerName
-from minigpt.runs.restorable import check_restorable, check_weights
 from minigpt.data.identity import DataIdentity
 from minigpt.data.protocol import with_special_tokens
 from minigpt.data.special_tokens import special_tokens_from_dict
 from minigpt.data.tokenizers import Tokenizer, tokenizer_from_json
+from minigpt.errors import CheckpointError, ConfigError, DataError, did_you_mean, shown
+from minigpt.model.config import GPTConfig
+from minigpt.model.gpt import GPT
+from minigpt.optim.config import OptimizerName
+from minigpt.runs.archive import is_complete, read_archive
+from minigpt.runs.paths import BEST_NAME, CHECKPOINTS, step_paths
+from minigpt.runs.restorable import check_restorable, check_weights
 
 FORMAT = 2
 ENTRY = "minigpt"

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minigpt.runs.archive import read_archive, write_archive
+from minigpt.data.tokenizers import Tokenizer, tokenizer_from_json
 from minigpt.errors import CheckpointError, ConfigError, DataError
 from minigpt.model.config import GPTConfig
 from minigpt.model.loss import IGNORE_INDEX
 from minigpt.optim.config import OptimizerName
+from minigpt.runs.archive import read_archive, write_archive
 from minigpt.runs.restorable import check_optimizer, check_weights
-from minigpt.data.tokenizers import Tokenizer, tokenizer_from_json
 
 ENTRY = "minigpt_divergence"
 FORMAT = 2

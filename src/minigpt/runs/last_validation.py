@@ -6,8 +6,8 @@ The last row of a file is not the last step of a run: a full disk, a copy or an 
 import math
 from pathlib import Path
 
-from minigpt.runs.checkpoint import read_checkpoint
 from minigpt.errors import CheckpointError
+from minigpt.runs.checkpoint import read_checkpoint
 from minigpt.runs.paths import CHECKPOINTS, METRICS, step_name
 
 Metrics = dict[int, dict[str, float]]

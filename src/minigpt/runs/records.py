@@ -11,15 +11,15 @@ from typing import Any
 
 import yaml
 
-from minigpt.errors import CheckpointError, ConfigError, DataError, did_you_mean, shown
-from minigpt.runs.paths import CHECKPOINTS, CONFIG, METRICS, PROVENANCE, TOKENIZER, step_paths
-from minigpt.runs.metrics_csv import read_metrics
-from minigpt.model.config import GPTConfig, padded_vocabulary
-from minigpt.runs.ownership import is_run
-from minigpt.runs.status import RunState, ended, is_locked
-from minigpt.runs.sessions import tokens_at
 from minigpt.data.identity import DataIdentity
 from minigpt.data.tokenizers import load_tokenizer
+from minigpt.errors import CheckpointError, ConfigError, DataError, did_you_mean, shown
+from minigpt.model.config import GPTConfig, padded_vocabulary
+from minigpt.runs.metrics_csv import read_metrics
+from minigpt.runs.ownership import is_run
+from minigpt.runs.paths import CHECKPOINTS, CONFIG, METRICS, PROVENANCE, TOKENIZER, step_paths
+from minigpt.runs.sessions import tokens_at
+from minigpt.runs.status import RunState, ended, is_locked
 
 _WHOLE = {
     "seed_everything": 0, "trainer.max_steps": 1, "trainer.accumulate_grad_batches": 1, "data.batch_size": 1,

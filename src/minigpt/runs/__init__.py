@@ -1,0 +1,1 @@
+"""What a run leaves behind: paths, checkpoints, provenance, metrics, status, divergence snapshots."""
