@@ -1,10 +1,11 @@
 """One line of a terminal that says how far a long piece of work is: what must be read stays, the rest where it fits."""
 
 import contextlib
+import io
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -31,13 +32,51 @@ def left_text(done: float, total: float, seconds: float) -> str:
     return f"{clock_text(seconds / done * (total - done))} left" if done > 0 else ""
 
 
+def shows_bars(console: Console) -> bool:
+    """Whether a bar can be drawn: on a terminal, and in a notebook, where it is updated in place."""
+    return not console.quiet and (console.is_terminal or console.is_jupyter)
+
+
+class _NotebookLine:
+    """A line of a notebook's output that is updated in place, as rich's Live is on a terminal; needs no ipywidgets."""
+
+    def __init__(self, console: Console, transient: bool) -> None:
+        self._console = console
+        self._transient = transient
+
+    def start(self) -> None:
+        """Add an empty output to the cell."""
+        from IPython.display import display
+
+        self._handle = display({"text/plain": ""}, raw=True, display_id=True)
+
+    def update(self, line: RenderableType, *, refresh: bool) -> None:  # noqa: ARG002
+        """Show `line` in place of what was shown."""
+        buffer = Console(file=io.StringIO(), width=self._console.width, force_jupyter=False, record=True)
+        buffer.print(line)
+        html = buffer.export_html(inline_styles=True, code_format=_HTML, clear=False)
+        self._handle.update({"text/html": html, "text/plain": buffer.export_text().rstrip()}, raw=True)
+
+    def stop(self) -> None:
+        """Leave the line, or clear it."""
+        if self._transient:
+            self._handle.update({"text/plain": ""}, raw=True)
+
+
+_HTML = '<pre style="white-space: pre; line-height: normal">{code}</pre>'
+
+
 class StatusBar:
     """The line itself, drawn when `show` is called: no thread works beside training."""
 
     def __init__(self, console: Console, *, transient: bool = False) -> None:
         """`transient`: the line is taken away at the end."""
         self._console = console
-        self._live = Live(console=console, auto_refresh=False, transient=transient)
+        self._live: Live | _NotebookLine
+        if console.is_jupyter:
+            self._live = _NotebookLine(console, transient)
+        else:
+            self._live = Live(console=console, auto_refresh=False, transient=transient)
         self._shown = 0.0
 
     def start(self) -> None:
@@ -70,7 +109,7 @@ class StatusBar:
 
 @contextlib.contextmanager
 def status_bar(console: Console, what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """A bar for a simple count, where `console` is a terminal: `validating  12.3k of 98.7k tokens  3 s left`.
+    """Show a bar for a simple count, on a terminal or in a notebook: `validating  12.3k of 98.7k tokens  3 s left`.
 
     Gives the function that is told how many more are done; the bar is taken away at the end.
     """
@@ -83,10 +122,10 @@ def status_bar(console: Console, what: str, total: int, unit: str) -> Iterator[C
     def advance(more: int) -> None:
         nonlocal done
         done += more
-        if console.is_terminal and bar.due():
+        if shows_bars(console) and bar.due():
             draw()
 
-    if not console.is_terminal:
+    if not shows_bars(console):
         yield advance
         return
     bar.start()

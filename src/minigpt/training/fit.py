@@ -18,6 +18,7 @@ from minigpt.model.config import GPTConfig, padded_vocabulary
 from minigpt.model.gpt import GPT
 from minigpt.system.output import console as make_console
 from minigpt.system.precision import check_precision
+from minigpt.system.status_bar import shows_bars
 from minigpt.training.callbacks.memory_advice import check_memory
 from minigpt.training.config import Experiment
 from minigpt.training.datamodule import TokenDataModule
@@ -100,7 +101,7 @@ def fit(
 
 def prepare(experiment: Experiment, start: Start, console: Console) -> Prepared:
     """The shards of the experiment's corpus, in the tokens of the checkpoint that it begins from."""
-    options, bar = experiment.data.prepare_options(), console.is_terminal
+    options, bar = experiment.data.prepare_options(), shows_bars(console)
     if start.checkpoint is None:
         return prepare_cached(options, progress=bar)
     theirs = start.checkpoint.tokenizer

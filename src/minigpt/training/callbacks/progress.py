@@ -7,7 +7,7 @@ from lightning.pytorch import LightningModule, Trainer
 from rich.console import Console
 from rich.text import Text
 
-from minigpt.system.status_bar import StatusBar, fitted, left_text
+from minigpt.system.status_bar import StatusBar, fitted, left_text, shows_bars
 from minigpt.system.units import clock_text, rate_text
 from minigpt.training.callbacks.curves import Curves
 from minigpt.training.position import EveryStep
@@ -26,7 +26,7 @@ class ProgressBar(EveryStep):
         """Draw the bar at the step where the run begins."""
         super().on_train_start(trainer, pl_module)
         self._began = (trainer.global_step, time.perf_counter())
-        if trainer.is_global_zero and self.console.is_terminal and not self.console.quiet:
+        if trainer.is_global_zero and shows_bars(self.console):
             self._bar = StatusBar(self.console)
             self._bar.start()
             self._draw(trainer, trainer.global_step)
