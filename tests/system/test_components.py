@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from minigpt.errors import ConfigError
-from minigpt.system.components import check_choice, error_line, file_hashes, import_component, is_dotted, user_files
+from minigpt.system.components import (
+    check_choice,
+    error_line,
+    file_hashes,
+    import_component,
+    importing_from,
+    is_dotted,
+    user_files,
+)
 
 
 @pytest.fixture
@@ -83,3 +91,29 @@ def test_an_error_shows_the_innermost_line_of_the_users_own(folder: Path) -> Non
     with pytest.raises(ValueError, match="Expecting") as error:
         fails()
     assert "my_ideas.py, line 5: return json.loads('{'): JSONDecodeError: Expecting" in error_line(error.value)
+
+
+def test_an_edited_file_is_imported_again_with_what_imports_it(folder: Path) -> None:
+    (folder / "my_ideas.py").write_text("from my_parts import number\n\ntwice = 2 * number\n")
+    (folder / "my_parts.py").write_text("number = 3\n")
+    first = import_component("data.corpus", "collections.OrderedDict"), import_component("a.b", "my_ideas.twice")
+    module = sys.modules["my_ideas"]
+    assert import_component("a.b", "my_ideas.twice") == 6
+    assert sys.modules["my_ideas"] is module
+    (folder / "my_parts.py").write_text("number = 5 + 0\n")
+    assert import_component("a.b", "my_ideas.twice") == 10
+    assert import_component("data.corpus", "collections.OrderedDict") is first[0]
+
+
+def test_within_a_block_components_come_from_another_folder(folder: Path) -> None:
+    (folder / "code").mkdir()
+    (folder / "my_ideas.py").write_text("number = 1\n")
+    (folder / "code" / "my_ideas.py").write_text("number = 2\n")
+    assert import_component("a.b", "my_ideas.number") == 1
+    module = sys.modules["my_ideas"]
+    with importing_from(folder / "code"):
+        assert import_component("a.b", "my_ideas.number") == 2
+        assert user_files(["my_ideas.number"]) == {"my_ideas.py": folder / "code" / "my_ideas.py"}
+    assert sys.modules["my_ideas"] is module
+    assert import_component("a.b", "my_ideas.number") == 1
+    assert not (folder / "code" / "__pycache__").exists()

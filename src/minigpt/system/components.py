@@ -9,8 +9,9 @@ import re
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,6 +20,41 @@ from minigpt.errors import ConfigError, did_you_mean, shown
 
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 _PACKAGE = Path(__file__).resolve().parent.parent
+_FOLDER: ContextVar[Path | None] = ContextVar("_FOLDER", default=None)
+"""Where components are imported from, in place of the working folder."""
+
+
+class MissingModuleError(ConfigError):
+    """The module of a component is neither in the folder nor in the environment."""
+
+
+@contextmanager
+def importing_from(folder: Path) -> Iterator[None]:
+    """Within the block, import components from `folder` in place of the working folder.
+
+    Modules of the same names that were imported from elsewhere are set aside for the length of the block, and those
+    from `folder` are forgotten after it.
+    """
+    tops = {path.stem for path in folder.glob("*.py")} | {path.name for path in folder.iterdir() if path.is_dir()}
+    aside = {name: sys.modules[name] for name in _own_modules(tops)}
+    for name in aside:
+        del sys.modules[name]
+    token, write = _FOLDER.set(folder), sys.dont_write_bytecode
+    sys.dont_write_bytecode = True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = write
+        _FOLDER.reset(token)
+        for name in _own_modules(tops):
+            del sys.modules[name]
+        sys.modules.update(aside)
+
+
+def _own_modules(tops: Collection[str]) -> dict[str, Path]:
+    """The imported modules of the user's own that are, or lie in, one of the top-level modules `tops`."""
+    modules = {name: module for name, module in list(sys.modules.items()) if name.partition(".")[0] in tops}
+    return {name: path for name, module in modules.items() if (path := _file_of(module))}
 
 
 def is_dotted(value: object) -> bool:
@@ -40,10 +76,11 @@ def check_choice(key: str, value: object, choices: Iterable[str]) -> None:
 def import_component(key: str, name: str, folder: Path | None = None) -> Any:
     """Import what the dotted `name` stands for, the value of the setting `key`.
 
-    `folder` is looked in before the environment; none: the working folder. Raises ConfigError, one line: for a module
-    that is missing, for one that fails with the line of the user's that failed, and for a name that it does not have.
+    `folder` is looked in before the environment; none: that of `importing_from`, or else the working folder. A file
+    that was edited since it was imported is imported again. Raises ConfigError, one line: for a module that is missing,
+    for one that fails with the line of the user's that failed, and for a name that it does not have.
     """
-    folder = Path.cwd() if folder is None else folder
+    folder = folder or _FOLDER.get() or Path.cwd()
     if not is_dotted(name):
         raise ConfigError(f"{key}={shown(name)} must be a dotted name, as my_file.Name")
     module_name, attribute = name.rsplit(".", 1)
@@ -55,19 +92,45 @@ def import_component(key: str, name: str, folder: Path | None = None) -> Any:
 
 
 def _import_module(key: str, name: str, module_name: str, folder: Path) -> ModuleType:
+    top = module_name.partition(".")[0]
+    _forget_edited(top, folder)
     with _importable(folder):
         try:
-            return importlib.import_module(module_name)
+            before = set(sys.modules)
+            module = importlib.import_module(module_name)
+            for path in _own_modules({top, *(each.partition(".")[0] for each in set(sys.modules) - before)}).values():
+                _HASHES.setdefault(path, _sha256(path))
+            return module
         except ModuleNotFoundError as error:
             if error.name is None or not (module_name == error.name or module_name.startswith(f"{error.name}.")):
                 raise ConfigError(f"{key}={name}: {error_line(error)}") from error
             files = [path.stem for path in folder.glob("*.py")]
-            raise ConfigError(
+            raise MissingModuleError(
                 f"{key}={name}: there is no module {error.name} in {folder} or in the environment"
                 f"{did_you_mean(error.name, files)}"
             ) from None
         except Exception as error:  # the user's module may raise anything
             raise ConfigError(f"{key}={name}: {error_line(error)}") from error
+
+
+def _forget_edited(top: str, folder: Path) -> None:
+    """Forget the user's modules if one was edited since its import, or if `folder` has another file of the name `top`.
+
+    In a notebook the next run then has the code as it is, which is also what the run keeps a copy of.
+    """
+    edited = [path for path, known in _HASHES.items() if not path.exists() or _sha256(path) != known]
+    other = (folder / f"{top}.py").exists() and any(
+        not path.is_relative_to(folder.resolve()) for path in _own_modules({top}).values()
+    )
+    if edited or other:
+        known = [name for name, module in sys.modules.items() if _file_of(module) in _HASHES]
+        for name in {*known, *_own_modules({top})}:
+            del sys.modules[name]
+        _HASHES.clear()
+
+
+_HASHES: dict[Path, str] = {}
+"""The sha256 of each file of the user's own when it was imported."""
 
 
 @contextmanager
@@ -109,7 +172,11 @@ def user_files(names: Iterable[str]) -> dict[str, Path]:
 
 def file_hashes(files: Mapping[str, Path]) -> dict[str, str]:
     """The sha256 of each file, by the same names."""
-    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
+    return {name: _sha256(path) for name, path in files.items()}
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _file_of(module: ModuleType | None) -> Path | None:
