@@ -61,20 +61,11 @@ def run(args: argparse.Namespace) -> int:
 def show_comparison(console: "Console", comparison: "Comparison") -> None:
     """Tables, verdicts, notes."""
     from minigpt.cli.tables import say, show
-    from minigpt.lab.compare.table import (
-        ALONE,
-        explanation,
-        findings,
-        left_out_table,
-        outcome_table,
-        settings_table,
-        undecided_table,
-    )
+    from minigpt.lab.compare.table import SINGLE_GROUP, all_tables, findings, interval_note, undecided_table
 
-    for table in (settings_table(comparison), outcome_table(comparison), left_out_table(comparison)):
-        if table is not None:
-            show(console, table)
-            say(console)
+    for table in all_tables(comparison):
+        show(console, table)
+        say(console)
     for verdict in findings(comparison):
         say(console, verdict.text, style=_STYLES[verdict.claim])
     if rest := undecided_table(comparison):
@@ -82,8 +73,8 @@ def show_comparison(console: "Console", comparison: "Comparison") -> None:
         show(console, rest)
         say(console)
     if len(comparison.groups) == 1:
-        say(console, ALONE)
-    if line := explanation(comparison):
+        say(console, SINGLE_GROUP)
+    if line := interval_note(comparison):
         say(console, line)
     for note in comparison.notes:
         say(console, f"note: {note}")

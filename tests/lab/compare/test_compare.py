@@ -20,7 +20,7 @@ from minigpt.lab.compare.labels import labels, stem
 from minigpt.lab.compare.picture import draw_curves
 from minigpt.lab.compare.report import write_report
 from minigpt.lab.compare.result import as_plain
-from minigpt.lab.compare.table import explanation, findings, outcome_table, undecided_table
+from minigpt.lab.compare.table import findings, interval_note, outcome_table, undecided_table
 from minigpt.runs.records import read_run
 from minigpt.training.config import RunConfig
 from minigpt.training.folders import record_end
@@ -579,9 +579,9 @@ def test_column_that_one_group_has_alone_is_left_out(tmp_path: Path) -> None:
 
 
 def test_sign_is_explained_where_it_stands(seeds: list[Path]) -> None:
-    assert explanation(compare(seeds)).endswith(", of each comparison by itself")
-    assert explanation(compare(seeds[:3])) == "±: half of a 95% interval over the seeds"
-    assert explanation(compare([seeds[0], seeds[3]])) == ""
+    assert interval_note(compare(seeds)).endswith(", of each comparison by itself")
+    assert interval_note(compare(seeds[:3])) == "±: half of a 95% interval over the seeds"
+    assert interval_note(compare([seeds[0], seeds[3]])) == ""
 
 
 def test_one_path_and_none(seeds: list[Path]) -> None:

@@ -93,6 +93,7 @@ def test_pictures_are_whole(sweep: Path) -> None:
         assert picture is not None
         assert picture.png.startswith(b"\x89PNG")
         assert picture.svg.startswith("<?xml")
+        assert "prefers-color-scheme: dark" in picture.svg
         assert "<script>" not in picture.svg
         assert "currentColor" in picture.inline
         assert "#ffffff" not in picture.inline  # the page's own colour shows through
@@ -155,7 +156,7 @@ def test_many_numbers_have_their_intervals_below_them(tmp_path: Path) -> None:
     text = write_report(compare([tmp_path]), tmp_path / "report")[0].read_text()
     assert text.count('<table class="many">') == 1
     assert '<td class="number">2.0200 <span class="half">± 0.0248</span></td>' in text
-    assert '<p class="sign">±: half of a 95% interval' in text
+    assert '<p class="interval-note">±: half of a 95% interval' in text
     for path in tmp_path.glob("b-*"):
         shutil.rmtree(path)
     text = write_report(compare([tmp_path]), tmp_path / "report")[0].read_text()

@@ -1,4 +1,4 @@
-"""Curves of groups in one picture, and their differences to the baseline in another: SVG, and PNG for a slide."""
+"""Two pictures of a comparison: the curves of its groups, and a forest plot of their differences to the baseline."""
 
 import io
 import math
@@ -25,7 +25,13 @@ _GREY = "#8a8f98"
 _INK = "#1c2024"
 _PAPER = "#ffffff"
 _PLACEHOLDER = "#010203"
-"""Stands for the ink in an inline SVG, where the page decides what it is."""
+"""Stands for the ink in an SVG, whose viewer decides what it is."""
+_STYLE_SHEET = f"""<style>
+:root {{ color: {_INK}; }} .paper {{ fill: {_PAPER}; }}
+@media (prefers-color-scheme: dark) {{ :root {{ color: #e7e9ec; }} .paper {{ fill: #131518; }} }}
+</style>
+<rect class="paper" width="100%" height="100%"/>"""
+"""Ink and paper of an SVG file, by the colour scheme of whoever looks at it."""
 _LONGEST_NAME = 32
 _POINTS = 200  # of a mean curve
 _TAIL = 0.15  # the share of the tokens after which a curve must be in the picture
@@ -53,14 +59,15 @@ Draw = Callable[["Figure", Comparison, str], None]
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture, in the ways that it is shown."""
+    """One picture in three formats."""
 
     name: str
     svg: str
-    """A file of its own: dark ink on white."""
+    """A file of its own, light or dark as its viewer prefers."""
     inline: str
-    """Within a page: `currentColor` on nothing, so that it follows the page's colours."""
+    """For a page: `currentColor` without a background, so that it follows the page's colours."""
     png: bytes
+    """Dark ink on white, for a slide."""
 
 
 def draw_curves(comparison: Comparison) -> Picture:
@@ -73,7 +80,7 @@ def draw_curves(comparison: Comparison) -> Picture:
 
 
 def draw_differences(comparison: Comparison) -> Picture | None:
-    """Each group's difference to the baseline with its interval; None where there is none to show."""
+    """A forest plot of each group's difference to the baseline with its interval; None where there is none to show."""
     if not any(verdict.difference is not None for verdict in comparison.verdicts):
         return None
     rows = len(comparison.verdicts)
@@ -109,12 +116,12 @@ def _picture(name: str, comparison: Comparison, draw: Draw, size: tuple[float, f
             figure.savefig(buffer, format=kind, dpi=160, facecolor=paper, metadata=metadata)
             return buffer.getvalue()
 
-    inline = made(_PLACEHOLDER, "svg", "none").decode("utf-8")
-    inline = inline[inline.index("<svg") :].replace(_PLACEHOLDER, "currentColor")
-    inline = re.sub(
-        r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", inline
-    )  # another picture of the page has the same ids
-    return Picture(name, made(_INK, "svg", _PAPER).decode("utf-8"), inline, made(_INK, "png", _PAPER))
+    drawn = made(_PLACEHOLDER, "svg", "none").decode("utf-8").replace(_PLACEHOLDER, "currentColor")
+    start = drawn.index("<svg")
+    content = drawn.index(">", start) + 1
+    # The ids must differ from those of another picture on the same page.
+    inline = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", drawn[start:])
+    return Picture(name, drawn[:content] + _STYLE_SHEET + drawn[content:], inline, made(_INK, "png", _PAPER))
 
 
 def _curves(figure: "Figure", comparison: Comparison, ink: str) -> None:
@@ -182,24 +189,28 @@ def _limit(axes: "Axes", comparison: Comparison) -> None:
 
 
 def _differences(figure: "Figure", comparison: Comparison, ink: str) -> None:
+    """Draw a forest plot: a row a group, the best on top, with its difference as a number at the right edge."""
     axes = figure.add_subplot()
     rows = [verdict for verdict in comparison.verdicts if verdict.difference is not None]
     rows.sort(key=lambda verdict: -(verdict.difference or 0.0))
     tones = {"better": PALETTE[2], "worse": PALETTE[7], "none": _GREY}
+    axes.axvline(0, color=ink, linewidth=1, zorder=1)
     for row, verdict in enumerate(rows):
         assert verdict.difference is not None
         tone = tones[verdict.claim]
         if verdict.half_width is not None and math.isfinite(verdict.half_width):
             ends = [verdict.difference - verdict.half_width, verdict.difference + verdict.half_width]
-            axes.plot(ends, [row, row], color=tone, linewidth=3, alpha=0.45, solid_capstyle="round")
-        axes.plot([verdict.difference], [row], "o", color=tone, markersize=6.5)
-    axes.axvline(0, color=ink, linewidth=1)
+            axes.plot(ends, [row, row], color=tone, linewidth=2.4, solid_capstyle="butt", zorder=2)
+        axes.plot([verdict.difference], [row], "o", color=tone, markersize=7.5, zorder=3)
+        edge = axes.get_yaxis_transform()  # x: 1 is the right edge
+        axes.text(1.02, row, verdict.size.replace("-", "−"), color=tone, transform=edge, va="center", fontsize=9.5)
     axes.set_yticks(range(len(rows)), [_short_name(verdict.group) for verdict in rows])
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.grid(visible=False, axis="y")
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-    axes.set_xlabel(f"difference to {_short_name(comparison.baseline)}, {UNITS[comparison.measure]} (left is better)")
+    axes.tick_params(axis="both", length=0)
+    axes.spines[["left", "bottom"]].set_visible(False)
+    name = _short_name(comparison.baseline)
+    axes.set_xlabel(f"better  ←  difference to {name}, {UNITS[comparison.measure]}, with its 95% interval  →  worse")
 
 
 def _legend(group: Group, comparison: Comparison) -> str:

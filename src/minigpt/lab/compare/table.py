@@ -10,7 +10,7 @@ from minigpt.lab.compare.statistics import Estimate
 from minigpt.lab.tables import Table
 from minigpt.system.units import count_text, flops_text, seconds_text
 
-ALONE = "one group: nothing to compare it with"
+SINGLE_GROUP = "one group: nothing to compare it with"
 """In the place of verdicts."""
 _FEW = 4  # columns of settings, or of groups
 _FEW_SENTENCES = 2  # of groups of which nothing can be claimed
@@ -105,7 +105,7 @@ def note_on_columns(comparison: Comparison) -> list[str]:
     return [f"Left out, as fewer than two groups have a value there: {', '.join(told)}."] if told else []
 
 
-def explanation(comparison: Comparison) -> str:
+def interval_note(comparison: Comparison) -> str:
     """What ± means in the outcome and in the verdicts; empty: it stands nowhere."""
     if any("±" in verdict.size for verdict in comparison.verdicts):
         return "±: half of a 95% interval over the seeds, of each comparison by itself"
@@ -120,6 +120,12 @@ def left_out_table(comparison: Comparison) -> Table | None:
     rows = [(each.name, each.state, each.reason) for each in comparison.left_out]
     columns = ("run", "state", "reason")
     return Table(title="not compared", columns=columns, rows=list(rows), prose=frozenset({"reason"}))
+
+
+def all_tables(comparison: Comparison) -> list[Table]:
+    """The tables that have rows: settings that differ, results, and runs that are not compared."""
+    tables = (settings_table(comparison), outcome_table(comparison), left_out_table(comparison))
+    return [table for table in tables if table is not None]
 
 
 def _columns(comparison: Comparison) -> list[tuple[str, str, Callable[[float], str]]]:
