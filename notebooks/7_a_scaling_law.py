@@ -22,7 +22,6 @@ from minigpt.lab.scaling.isoflop import SAME_BUDGET
 from minigpt.lab.scaling.result import study_scaling
 from minigpt.lab.scaling.runs import read_sweep
 from minigpt.lab.scaling.text import advice_lines, law_lines, parabola_lines, run_table
-from minigpt.lab.tables import columns_text
 from minigpt.model.config import GPTConfig
 from minigpt.model.sizes import flops_per_token, parameter_count
 from minigpt.optim.config import OptimConfig
@@ -200,7 +199,7 @@ for each in result.parabolas:
 # fit minimises Huber's loss of $\log L$, so that a run that went wrong does not pull it away.
 
 # %%
-print("\n".join(columns_text(run_table(study, fit))))
+print(run_table(study, fit))
 print()
 print("\n".join(law_lines(fit)))
 

@@ -11,11 +11,10 @@ from filelock import FileLock
 from rich.console import Console
 
 from minigpt.cli.main import main
-from minigpt.cli.tables import show
 from minigpt.errors import ConfigError
 from minigpt.lab import runs as module
 from minigpt.lab.runs import filter_runs, list_runs, remove_leftovers_below, remove_run, runs_table, sort_runs
-from minigpt.lab.tables import Table
+from minigpt.system.tables import Table, show
 from minigpt.training.folders import record_end
 
 from .folders import write_run, write_sweep
@@ -121,7 +120,7 @@ def test_link_to_a_run_is_kept(root: Path) -> None:
 def test_kill_amid_a_removal_leaves_no_half_run(root: Path) -> None:
     """The process dies after it deleted one file: the name is free, and the next clean-up does the rest."""
     code = (
-        "import os, shutil, sys; from pathlib import Path; from minigpt import files\n"
+        "import os, shutil, sys; from pathlib import Path; from minigpt.system import files\n"
         "def half(path, *args, **kwargs):\n"
         "    next(p for p in Path(path).rglob('*') if p.is_file()).unlink(); os._exit(9)\n"
         "shutil.rmtree = half; files.remove_folder(Path(sys.argv[1]), last='.minigpt')"

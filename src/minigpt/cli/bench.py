@@ -105,8 +105,8 @@ def main(argv: Sequence[str]) -> int:
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     from minigpt.cli.parsing import parse
-    from minigpt.cli.tables import say, show
     from minigpt.lab.bench.setting import make_setting
+    from minigpt.system.tables import say, show
     from minigpt.training.quiet import quiet
 
     experiment, _ = parse(request.config_words)

@@ -38,11 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the comparison to stdout and the report to its folder; gives 0."""
-    from minigpt.cli.tables import say
     from minigpt.lab.compare.compare import compare
     from minigpt.lab.compare.report import write_report
     from minigpt.lab.compare.result import as_plain
     from minigpt.lab.compare.sources import located_sweep
+    from minigpt.system.tables import say
 
     comparison = compare(args.runs, by=args.by, baseline=args.baseline)
     sweep = located_sweep(args.runs)
@@ -60,8 +60,8 @@ def run(args: argparse.Namespace) -> int:
 
 def show_comparison(console: "Console", comparison: "Comparison") -> None:
     """Tables, verdicts, notes."""
-    from minigpt.cli.tables import say, show
     from minigpt.lab.compare.table import SINGLE_GROUP, all_tables, findings, interval_note, undecided_table
+    from minigpt.system.tables import say, show
 
     for table in all_tables(comparison):
         show(console, table)

@@ -2,7 +2,6 @@
 
 import argparse
 import shutil
-import sys
 from argparse import SUPPRESS
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 from minigpt.errors import ConfigError, DataError
 from minigpt.runs.ownership import is_run
 from minigpt.runs.paths import CONFIG
-from minigpt.system.output import as_json, echo
+from minigpt.system.output import as_json, console, echo
 
 if TYPE_CHECKING:
     from minigpt.lab.plan.machine import Machine
+    from minigpt.lab.plan.plan import Plan
+    from minigpt.lab.plan.warnings import Caution
     from minigpt.lab.plan.workload import Workload
     from minigpt.training.config import Experiment
 
@@ -74,7 +75,6 @@ def main(argv: Sequence[str]) -> int:
         check_trainer(words)
     from minigpt.lab.plan.plan import make_plan
     from minigpt.lab.plan.speed import find_speed
-    from minigpt.lab.plan.text import plan_text
     from minigpt.lab.plan.warnings import warnings_of
     from minigpt.lab.scaling.law_file import find_law, read_law
 
@@ -96,9 +96,25 @@ def main(argv: Sequence[str]) -> int:
         }
         echo(as_json(content, indent=1))
     else:
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        echo(plan_text(plan, warnings, width))
+        _print(plan, warnings)
     return 0
+
+
+def _print(plan: "Plan", warnings: "list[Caution]") -> None:
+    from minigpt.lab.plan.text import memory_table, plan_lines
+    from minigpt.system.tables import say, show
+
+    screen = console()
+    for label, fact in plan_lines(plan):
+        say(screen, fact, label=f"{label:<11}")
+    say(screen)
+    show(screen, memory_table(plan))
+    say(screen, "* as the config says")
+    say(screen)
+    for warning in warnings:
+        say(screen, str(warning), label="warning: ")
+    if not warnings:
+        say(screen, "no warnings")
 
 
 def read(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:

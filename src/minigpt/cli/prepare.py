@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -114,17 +115,19 @@ def _index_time(folder: Path) -> int | None:
 
 def as_table(prepared: "Prepared") -> str:
     """What is in the folder, one line for each split."""
-    cells = [["split", "documents", "tokens", "bytes", "bytes per token", "shards"]]
+    from minigpt.system.tables import Table
+
+    columns = ("split", "documents", "tokens", "bytes", "bytes per token", "shards")
+    splits: list[Sequence[str]] = []
     for name, split in (("train", prepared.train), ("val", prepared.val)):
         counts = [f"{count:,}" for count in (split.n_documents, split.n_tokens, split.n_bytes)]
-        cells.append([name, *counts, f"{split.n_bytes / split.n_tokens:.3f}", str(len(split.shards))])
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    table = ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in cells]
+        splits.append([name, *counts, f"{split.n_bytes / split.n_tokens:.3f}", str(len(split.shards))])
+    table = Table(columns=columns, rows=splits, numbers=frozenset(columns[1:]))
     tokenizer = f"{prepared.tokenizer.kind}, {prepared.tokenizer.vocab_size:,} tokens"
     rows = {"folder": prepared.folder, "tokenizer": tokenizer, "held out": prepared.held_out}
     if prepared.files:
         rows["files"] = prepared.files
-    return "\n".join([*table, *(f"{name:<11}{value}" for name, value in rows.items())])
+    return "\n".join([table.plain(), *(f"{name:<11}{value}" for name, value in rows.items())])
 
 
 def fit_command(options: PrepareOptions, prepared: "Prepared") -> str:

@@ -39,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the list to stdout, or delete; gives 0, and 1 if a run could not be deleted."""
-    from minigpt.cli.tables import say, show
     from minigpt.lab.runs import as_plain, filter_runs, list_runs, runs_table, sort_runs, why_none
+    from minigpt.system.tables import say, show
 
     _check(args)
     every = list_runs(Path(args.folder))
@@ -80,8 +80,8 @@ def _check(args: argparse.Namespace) -> None:
 
 def _clean(runs: "list[ListedRun]", root: Path, *, asks: bool) -> int:
     """Say what will go, ask, delete."""
-    from minigpt.cli.tables import say, show
     from minigpt.lab.runs import remove_leftovers_below, remove_run, runs_table, why_deleted, why_kept
+    from minigpt.system.tables import say, show
     from minigpt.system.units import bytes_text
 
     screen = console()

@@ -15,13 +15,13 @@ from minigpt.errors import CheckpointError, ConfigError, did_you_mean
 from minigpt.lab.compare.groups import NO_DIFFERENCE, differing_keys
 from minigpt.lab.compare.labels import setting_text, told
 from minigpt.lab.sweep.record import SweepRecords, forget_run
-from minigpt.lab.tables import Table
 from minigpt.runs.ownership import is_run, strangers
 from minigpt.runs.paths import CONFIG, LOCK
 from minigpt.runs.records import RunRecord, find_runs, flat_settings, folder_bytes, read_run
 from minigpt.runs.status import RunState
 from minigpt.system.files import remove_folder, remove_gone
 from minigpt.system.marks import MARK, write_mark
+from minigpt.system.tables import Table
 from minigpt.system.units import bytes_text, clock_text
 
 _VALUES = 6  # that are shown of a setting

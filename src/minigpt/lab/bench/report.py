@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from minigpt.lab.bench.measure import Spread
-from minigpt.lab.tables import Table
 from minigpt.runs.provenance import describe
+from minigpt.system.tables import Table
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import Any
 from minigpt.lab.compare.labels import told
 from minigpt.lab.compare.result import UNITS, Comparison, Group, Verdict, field_of
 from minigpt.lab.compare.statistics import Estimate
-from minigpt.lab.tables import Table
+from minigpt.system.tables import Table
 from minigpt.system.units import count_text, flops_text, seconds_text
 
 SINGLE_GROUP = "one group: nothing to compare it with"

@@ -1,10 +1,11 @@
 """A plan as text: one line a fact, one table for memory, one line a warning."""
 
+from collections.abc import Sequence
+
 from minigpt.data.corpus import corpus_name
 from minigpt.lab.plan.memory import largest_batch
 from minigpt.lab.plan.plan import Plan
-from minigpt.lab.plan.warnings import Caution
-from minigpt.lab.tables import columns_text, folded, hanging
+from minigpt.system.tables import Table
 from minigpt.system.units import bytes_text, count_text, flops_text, rate_text, seconds_text
 
 MEMORY_COLUMNS = ("weights", "gradients", "optimizer", "activations", "logits", "copies", "other", "total")
@@ -39,22 +40,15 @@ def plan_lines(plan: Plan) -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
-def memory_table(plan: Plan) -> list[tuple[str, ...]]:
-    """The header, and a row for each strategy and precision."""
-    rows: list[tuple[str, ...]] = [("strategy", "precision", *MEMORY_COLUMNS, "fits")]
+def memory_table(plan: Plan) -> Table:
+    """Memory of a step by part, a row for each strategy and precision."""
+    rows: list[Sequence[str]] = []
     for row in plan.memory_rows:
         strategy = row.strategy + (f" x {row.devices}" if row.devices > 1 else "") + (" *" if row.is_chosen else "")
-        cells = tuple(bytes_text(getattr(row.memory, name)) for name in MEMORY_COLUMNS)
+        cells = (bytes_text(getattr(row.memory, name)) for name in MEMORY_COLUMNS)
         rows.append((strategy, row.precision, *cells, "yes" if row.fits else "no"))
-    return rows
-
-
-def plan_text(plan: Plan, warnings: list[Caution], width: int | None = None) -> str:
-    """The whole plan: for a file with a line a fact, for a terminal of `width` columns folded to them."""
-    facts = [line for name, value in plan_lines(plan) for line in hanging(f"{name:<11}", value, width)]
-    table = "\n\n".join("\n".join(columns_text(block)) for block in folded(memory_table(plan), width, keys=2))
-    told = [line for warning in warnings for line in hanging("warning: ", str(warning), width)]
-    return "\n".join([*facts, "", table, "* as the config says", "", *(told or ["nothing stands in the way"])])
+    columns = ("strategy", "precision", *MEMORY_COLUMNS, "fits")
+    return Table(columns=columns, rows=rows, numbers=frozenset(MEMORY_COLUMNS), keys=2, reads_down=True)
 
 
 def _passes(passes: float) -> str:

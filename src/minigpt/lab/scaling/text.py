@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from collections.abc import Sequence
 
 from minigpt.lab.scaling.advice import Advice
 from minigpt.lab.scaling.fits import COEFFICIENTS, Fit
@@ -9,7 +10,7 @@ from minigpt.lab.scaling.isoflop import Frontier, Parabola
 from minigpt.lab.scaling.law import Interval
 from minigpt.lab.scaling.result import ScalingResult
 from minigpt.lab.scaling.runs import ScalingSweep
-from minigpt.lab.tables import columns_text
+from minigpt.system.tables import Table
 from minigpt.system.units import count_text, flops_text
 
 COLUMNS = ("run", "parameters", "tokens", "FLOPs", "loss", "by the law")
@@ -23,7 +24,7 @@ def result_text(result: ScalingResult, how: str) -> str:
             "note: it is not recorded of every run which text it was validated on: only the names are the same"
         )
     blocks = [
-        [*left_out, *columns_text(run_table(result.sweep, result.fit))],
+        [*left_out, run_table(result.sweep, result.fit).plain()],
         law_lines(result.fit),
         parabola_lines(result.parabolas, result.frontier),
         advice_lines(result.advice, how),
@@ -31,14 +32,14 @@ def result_text(result: ScalingResult, how: str) -> str:
     return "\n\n".join("\n".join(block) for block in blocks)
 
 
-def run_table(sweep: ScalingSweep, fit: Fit) -> list[tuple[str, ...]]:
-    """The header, and a row for each run, cheapest first."""
-    rows: list[tuple[str, ...]] = [COLUMNS]
+def run_table(sweep: ScalingSweep, fit: Fit) -> Table:
+    """The loss of each run and the loss that the law predicts, the cheapest run first."""
+    rows: list[Sequence[str]] = []
     for point in sorted(sweep.points, key=lambda point: (point.flops, point.n_parameters)):
         law = fit.law.loss(point.n_parameters, point.n_tokens)
         sizes = (count_text(point.n_parameters), count_text(point.n_tokens), flops_text(point.flops))
         rows.append((point.name, *sizes, f"{point.loss:.4f}", f"{law:.4f}"))
-    return rows
+    return Table(columns=COLUMNS, rows=rows, numbers=frozenset(COLUMNS[1:]))
 
 
 def law_lines(fit: Fit) -> list[str]:
