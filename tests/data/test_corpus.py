@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from minigpt.data import corpus as corpus_module
-from minigpt.data.corpus import Corpus, corpus_name, open_corpus
+from minigpt.data import named_corpora
+from minigpt.data.corpus import Corpus, open_corpus
+from minigpt.data.named_corpora import corpus_name
 from minigpt.errors import DataError
 
 
@@ -70,9 +72,9 @@ def test_links_are_followed_and_each_file_is_read_once(linked: Path, spec: str) 
     assert told["link to a file that is read anyway"] == 1
     assert told["link to a folder above"] == 2
     assert told["link to a folder that is read anyway"] == 3
-    assert corpus.told is not None
-    assert corpus.told.startswith(f"{len(expected)} read")
-    assert "2 broken links" in corpus.told
+    assert corpus.description is not None
+    assert corpus.description.startswith(f"{len(expected)} read")
+    assert "2 broken links" in corpus.description
 
 
 def test_folders_are_resolved_and_not_each_of_their_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,15 +93,15 @@ def test_folders_are_resolved_and_not_each_of_their_files(tmp_path: Path, monkey
 
 
 def test_what_a_folder_leaves_out_is_counted(folder: Path) -> None:
-    assert open_corpus(str(folder)).told == "4 read; passed over: 2 hidden, 1 .csv, 1 .png"
+    assert open_corpus(str(folder)).description == "4 read; passed over: 2 hidden, 1 .csv, 1 .png"
     (folder / "gone").symlink_to("nowhere")
-    assert open_corpus(str(folder)).told == "4 read; passed over: 2 hidden, 1 .csv, 1 .png, 1 broken link"
+    assert open_corpus(str(folder)).description == "4 read; passed over: 2 hidden, 1 .csv, 1 .png, 1 broken link"
     (folder / "gone").unlink()
     for number in range(7):
         (folder / f"x.{number}").write_text("x")
-    told = open_corpus(str(folder)).told
+    told = open_corpus(str(folder)).description
     assert told == "4 read; passed over: 2 hidden, 1 .0, 1 .1, 1 .2, 1 .3, 1 .4, 4 of other suffixes"
-    assert open_corpus(str(folder / "a.md")).told is None
+    assert open_corpus(str(folder / "a.md")).description is None
     (folder / "tables").mkdir()
     (folder / "tables" / "a.csv").write_text("a,b")
     with pytest.raises(DataError, match=r"no text files in this folder .*; passed over: 1 .csv\)"):
@@ -108,14 +110,14 @@ def test_what_a_folder_leaves_out_is_counted(folder: Path) -> None:
 
 def test_a_table_that_is_read_as_text_is_told(folder: Path) -> None:
     expected = "1 read; 1 .csv or .tsv as plain text, with header, separators and quotes"
-    assert open_corpus(str(folder / "table.csv")).told == expected
-    assert open_corpus(f"{folder}/*.csv").told == expected
+    assert open_corpus(str(folder / "table.csv")).description == expected
+    assert open_corpus(f"{folder}/*.csv").description == expected
 
 
 def test_a_folder_that_cannot_be_listed_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Path.iterdir
     monkeypatch.setattr(Path, "iterdir", lambda path: (path / "none").stat() if path.name == "sub" else whole(path))
-    assert open_corpus(str(folder)).told == (
+    assert open_corpus(str(folder)).description == (
         "2 read; passed over: 2 hidden, 1 .csv, 1 .png, 1 folder that cannot be read"
     )
 
@@ -257,6 +259,7 @@ def test_python_is_the_standard_library_without_tests_or_packages() -> None:
 def test_python_leaves_out_what_it_cannot_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.py").write_bytes(b"# caf\xe9")
     (tmp_path / "b.py").write_text("# fine")
+    (tmp_path / "c.py").write_bytes(b"a\0b")
     monkeypatch.setattr("sysconfig.get_paths", lambda: {"stdlib": str(tmp_path)})
     assert list(open_corpus("python").documents()) == ["# fine"]
     monkeypatch.setattr("sysconfig.get_paths", lambda: {"stdlib": str(tmp_path / "python311.zip")})
@@ -283,7 +286,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         thread = threading.Thread(target=http_server.serve_forever)
         thread.start()
         address = f"http://127.0.0.1:{http_server.server_address[1]}"
-        monkeypatch.setattr(corpus_module, "SHAKESPEARE_URL", f"{address}/input.txt")
+        monkeypatch.setattr(named_corpora, "SHAKESPEARE_URL", f"{address}/input.txt")
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         yield asked
         http_server.shutdown()
@@ -296,7 +299,7 @@ def test_shakespeare_is_downloaded_once_and_checked_always(
     with pytest.raises(DataError, match=r"input.txt has sha256 \w{64}, expected 86c4e6aa"):
         open_corpus("shakespeare")
     assert not (cache / "corpora").exists()
-    monkeypatch.setattr(corpus_module, "SHAKESPEARE_SHA256", hashlib.sha256(b"First Citizen:\n").hexdigest())
+    monkeypatch.setattr(named_corpora, "SHAKESPEARE_SHA256", hashlib.sha256(b"First Citizen:\n").hexdigest())
     server.clear()
     for _ in range(2):
         assert list(open_corpus("shakespeare").documents()) == ["First Citizen:\n"]
@@ -307,8 +310,8 @@ def test_shakespeare_is_downloaded_once_and_checked_always(
 
 
 def test_without_a_network_the_url_and_the_way_out_are_told(server: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    for url in (corpus_module.SHAKESPEARE_URL.replace("input.txt", "missing"), "http://127.0.0.1:1/input.txt"):
-        monkeypatch.setattr(corpus_module, "SHAKESPEARE_URL", url)
+    for url in (named_corpora.SHAKESPEARE_URL.replace("input.txt", "missing"), "http://127.0.0.1:1/input.txt"):
+        monkeypatch.setattr(named_corpora, "SHAKESPEARE_URL", url)
         with pytest.raises(DataError, match=f"cannot download {url}: .*; take a local copy with `--data.corpus FILE`"):
             open_corpus("shakespeare")
 

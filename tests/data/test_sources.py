@@ -121,12 +121,6 @@ def test_what_is_no_text_is_named_with_its_place(
         fragments(path)
 
 
-def test_what_is_no_text_may_be_left_out(tmp_path: Path) -> None:
-    for content in (b"caf\xe9", b"a\0b"):
-        path = write(tmp_path / "a.py", content)
-        assert [list(read_span(span)) for span in spans_of_file(path, skip_unreadable=True)] == [[]]
-
-
 def test_a_file_that_became_shorter_is_noticed(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", "some text")
     [span] = spans_of_file(path)

@@ -55,7 +55,7 @@ def test_a_prepared_folder_of_other_options_is_refused_as_fit_does(
 
 
 def test_a_corpus_that_must_be_downloaded_first_is_known_by_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minigpt.data.corpus.urlopen", lambda *_, **__: pytest.fail("asked the network"))
+    monkeypatch.setattr("minigpt.data.named_corpora.urlopen", lambda *_, **__: pytest.fail("asked the network"))
     found = look_ahead(PrepareOptions(corpus="shakespeare", tokenizer="char"))
     assert found.train_tokens + found.val_tokens == 1_115_394
     assert found.vocab_size == 65

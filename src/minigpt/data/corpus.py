@@ -2,45 +2,24 @@
 
 import glob
 import hashlib
-import os
-import platform
-import sysconfig
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import Request, urlopen
 
-from minigpt.data.cache import cache_root, file_state, recall, remember
+from minigpt.data.cache import file_state, recall, remember
 from minigpt.data.compression import is_compressed
+from minigpt.data.corpus_function import is_function, run_function
+from minigpt.data.named_corpora import NAMED_CORPORA
 from minigpt.data.pieces import PIECE_BYTES
-from minigpt.data.sources import LINE_SUFFIXES, ROW_SUFFIXES, Span, inner_suffix, kind_of, read_span, spans_of_file
+from minigpt.data.progress import Progress, ignore_progress
+from minigpt.data.sources import FOLDER_SUFFIXES, TABLE_SUFFIXES, Span, inner_suffix, kind_of, read_span, spans_of_file
 from minigpt.data.walk import Walk, check_file, listed, walk_folder, walk_glob
 from minigpt.errors import DataError, did_you_mean
-from minigpt.system.files import atomic_write, home_path
+from minigpt.system.components import is_dotted
+from minigpt.system.files import home_path
 
-PROSE_SUFFIXES = (".txt", ".text", ".md", ".markdown", ".rst", ".tex", ".org", ".adoc")
-CODE_SUFFIXES = (
-    *(".c", ".cc", ".cpp", ".cs", ".go", ".h", ".hpp", ".hs", ".java", ".jl", ".js", ".kt", ".lua", ".ml", ".php"),
-    *(".pl", ".py", ".pyi", ".r", ".rb", ".rs", ".scala", ".sh", ".sql", ".swift", ".ts"),
-)
-TABLE_SUFFIXES = (".csv", ".tsv")
-FOLDER_SUFFIXES = (*PROSE_SUFFIXES, *CODE_SUFFIXES, *LINE_SUFFIXES, *ROW_SUFFIXES)
-"""What is taken from a folder, each also with .gz or .zst behind it. JSON, HTML and data tables are not prose."""
-NAMED_CORPORA = ("python", "shakespeare")
-
-SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
-SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
-"""The plays are in the public domain; the selection is from char-rnn (Andrej Karpathy, MIT licence)."""
-
-_NOT_LIBRARY = {
-    *("site-packages", "dist-packages", "__pycache__", "test", "tests", "idle_test", "idlelib", "ensurepip"),
-    "encodings",  # generated tables of code pages: an eighth of all bytes, and a model would write little else
-    "pydoc_data",  # the language reference as one long string
-}
-SHAKESPEARE_BYTES = 1_115_394
 _MEMO_BYTES = 64 << 20
 """A larger file is hashed once for each state (path, size, time of change) of it, a smaller one each time."""
 
@@ -52,12 +31,11 @@ class Corpus:
     name: str
     files: tuple[Path, ...]
     text_field: str = "text"
-    skip_unreadable: bool = False
     left_out: tuple[tuple[str, int], ...] = ()
     """Why paths of a folder or a glob were passed over, and how many for each reason."""
 
     @property
-    def told(self) -> str | None:
+    def description(self) -> str | None:
         """Which files are read and which are not, in words; None where one file is read as what it is."""
         tables = [path for path in self.files if inner_suffix(path) in TABLE_SUFFIXES]
         if len(self.files) == 1 and not tables and not self.left_out:
@@ -112,7 +90,7 @@ class Corpus:
         piece: list[Span] = []
         size = 0
         for path in self.files:
-            for span in spans_of_file(path, self.text_field, self.skip_unreadable):
+            for span in spans_of_file(path, self.text_field):
                 if piece and size + span.size > PIECE_BYTES:
                     yield tuple(piece)
                     piece, size = [], 0
@@ -122,28 +100,18 @@ class Corpus:
             yield tuple(piece)
 
 
-def corpus_name(spec: str, version: str | None = None) -> str:
-    """A corpus as a person names it: of `python`, whose library it is (of this interpreter, or of `version`), for each
-    version's is another text."""
-    return f"python {version or platform.python_version()}'s library" if spec == "python" else spec
-
-
-def needs_network(spec: str) -> bool:
-    """Whether `open_corpus` would have to download first."""
-    return spec == "shakespeare" and not _shakespeare_path().exists()
-
-
-def open_corpus(spec: str, text_field: str = "text") -> Corpus:
-    """The corpus that `spec` names: `python`, `shakespeare`, a file, a folder or a glob. DataError if there is none.
+def open_corpus(spec: str, text_field: str = "text", report: Progress = ignore_progress) -> Corpus:
+    """The corpus that `spec` names: `python`, `shakespeare`, a file, a folder, a glob, or a function of the user's own,
+    which is run. DataError if there is none.
 
     A file named like a named corpus is `./python`. In a folder, hidden files are left out, and those whose suffix is
     none of FOLDER_SUFFIXES; a single file or a glob's matches are read whatever their names. Links are followed, and
-    each file is read once, by its real path.
+    each file is read once, by its real path. `report` is told how far a function has come.
     """
-    if spec == "python":
-        return _python_corpus()
-    if spec == "shakespeare":
-        return Corpus(name=spec, files=(_shakespeare_file(),))
+    if spec in NAMED_CORPORA:
+        return Corpus(name=spec, files=tuple(NAMED_CORPORA[spec]()))
+    if is_function(spec):
+        return Corpus(name=spec, files=tuple(run_function(spec, report)))
     if not spec.strip():
         raise DataError("corpus='' names nothing: a file, a folder, a glob or one of " + ", ".join(NAMED_CORPORA))
     path = home_path(spec)
@@ -168,47 +136,6 @@ def open_corpus(spec: str, text_field: str = "text") -> Corpus:
     return Corpus(name=name or "corpus", files=tuple(files), text_field=text_field, left_out=tuple(left_out.items()))
 
 
-def _python_corpus() -> Corpus:
-    """Every module of the running interpreter's standard library, without its tests and what is installed beside it."""
-    root = Path(sysconfig.get_paths()["stdlib"])
-    files: list[Path] = []
-    for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if name not in _NOT_LIBRARY]
-        files += [Path(folder, name) for name in names if name.endswith(".py")]
-    if not files:
-        raise DataError(f"corpus python: no modules in {root}; name a file or folder of text instead")
-    return Corpus(name="python", files=tuple(sorted(files)), skip_unreadable=True)
-
-
-def _shakespeare_file() -> Path:
-    """Tiny Shakespeare, downloaded once into the cache and checked."""
-    path = _shakespeare_path()
-    local = "take a local copy with `--data.corpus FILE` (`--corpus FILE` for prepare)"
-    if not path.exists():
-        try:
-            with urlopen(Request(SHAKESPEARE_URL, headers={"User-Agent": "minigpt"}), timeout=20) as answer:
-                content = answer.read(16 << 20)
-        except (URLError, OSError, ValueError) as error:
-            reason = getattr(error, "reason", error)
-            raise DataError(f"corpus shakespeare: cannot download {SHAKESPEARE_URL}: {reason}; {local}") from None
-        _check_shakespeare(content, SHAKESPEARE_URL)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, content)
-    else:
-        _check_shakespeare(path.read_bytes(), str(path))
-    return path
-
-
-def _shakespeare_path() -> Path:
-    return cache_root() / "corpora" / "tinyshakespeare.txt"
-
-
-def _check_shakespeare(content: bytes, source: str) -> None:
-    found = hashlib.sha256(content).hexdigest()
-    if found != SHAKESPEARE_SHA256:
-        raise DataError(f"corpus shakespeare: {source} has sha256 {found}, expected {SHAKESPEARE_SHA256}")
-
-
 def _walk_folder(folder: Path) -> Walk:
     walk = walk_folder(folder, lambda path: inner_suffix(path) in FOLDER_SUFFIXES, inner_suffix)
     if not walk.files:
@@ -228,10 +155,14 @@ def _walk_glob(pattern: str) -> Walk:
 
 def _no_such_corpus(spec: str, path: Path) -> str:
     near = did_you_mean(spec, NAMED_CORPORA)
+    if not near and is_dotted(spec):
+        function = spec.rpartition(".")[2]
+        near = did_you_mean(spec, [f"{file.stem}.{function}" for file in Path.cwd().glob("*.py")])
     if not near and path.parent.is_dir():
         near = did_you_mean(path.name, sorted(entry.name for entry in path.parent.iterdir()))
     names = " or ".join(NAMED_CORPORA)
-    return f"corpus {spec}: no such file or folder, nor a named corpus ({names}){near}"
+    module = f", nor a module {spec.partition('.')[0]} to import" if is_dotted(spec) else ""
+    return f"corpus {spec}: no such file or folder, nor a named corpus ({names}){module}{near}"
 
 
 def _sha256(path: Path) -> str:

@@ -16,7 +16,8 @@ class PrepareOptions:
     """The corpus, its tokenizer and its split. `workers` and `allow_lossy_tokenizer` change nothing of the result."""
 
     corpus: str
-    """python, shakespeare, a file, folder, glob, .jsonl or .parquet; or a folder that `minigpt prepare` wrote."""
+    """python, shakespeare, a file, folder, glob, .jsonl or .parquet; a prepared folder; or a function of the user's own
+    that yields texts, as my_ideas.documents."""
     tokenizer: str
     """byte, char, bpe, gpt2, the path of a tokenizer.json, or a folder that holds one."""
     vocab_size: int = 1024

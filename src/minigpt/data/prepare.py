@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from minigpt.data.cache import cache_root
-from minigpt.data.corpus import Corpus, needs_network, open_corpus
+from minigpt.data.corpus import Corpus, open_corpus
 from minigpt.data.encoding import (
     Job,
     LossError,
@@ -24,6 +24,7 @@ from minigpt.data.encoding import (
     measure_documents,
     survey_corpus,
 )
+from minigpt.data.named_corpora import needs_network
 from minigpt.data.options import PrepareOptions
 from minigpt.data.pieces import cut_text
 from minigpt.data.prepared import (
@@ -37,7 +38,7 @@ from minigpt.data.prepared import (
     write_index,
 )
 from minigpt.data.processes import WorkerPool
-from minigpt.data.progress import Progress, reporting
+from minigpt.data.progress import Progress, ignore_progress, reporting
 from minigpt.data.round_trip import Loss, RoundTrip, total_loss
 from minigpt.data.sources import read_span
 from minigpt.data.splitting import SIDES, SplitRule, choose_rule
@@ -98,8 +99,8 @@ def prepare(
     """
     if is_prepared(home_path(options.corpus)):
         raise DataError(f"{options.corpus}: prepared already; minigpt fit takes it as --data.corpus")
-    with _one_line_errors(out):
-        return _make(_look_up(options, tokenizer), out, progress, overwrite=overwrite)
+    with _one_line_errors(out), reporting(progress) as report:
+        return _make(_look_up(options, tokenizer, report=report), out, report, overwrite=overwrite)
 
 
 def prepare_cached(
@@ -118,26 +119,29 @@ def prepare_cached(
     """
     folder = home_path(options.corpus)
     root = (cache_root() if cache is None else cache) / "data"
-    with _one_line_errors(root):
+    with _one_line_errors(root), reporting(progress) as report:
         if is_prepared(folder):
             tokenizer = tokenizer or _existing_tokenizer(options)
             return _accepted(options, open_as_corpus(folder, options, tokenizer), tokenizer)
-        recipe = replace(_look_up(options, tokenizer), whole=whole)
+        recipe = replace(_look_up(options, tokenizer, report=report), whole=whole)
         out = _place(recipe, root)
-        with _way_out(out):
-            return _make(recipe, out, progress, overwrite=True)
+        with _advising_removal(out):
+            return _make(recipe, out, report, overwrite=True)
 
 
-def find_prepared(options: PrepareOptions, tokenizer: Tokenizer | None = None) -> Path | None:
+def find_prepared(
+    options: PrepareOptions, tokenizer: Tokenizer | None = None, corpus: Corpus | None = None
+) -> Path | None:
     """The folder that `prepare_cached` would open, None where it would have to prepare first; nothing is written.
 
-    The corpus is read once, for its fingerprint. DataError where corpus or tokenizer cannot be had.
+    The corpus (`corpus`, if it is open already) is read once, for its fingerprint. DataError where corpus or tokenizer
+    cannot be had.
     """
     folder, root = home_path(options.corpus), cache_root() / "data"
     with _one_line_errors(root):
         if is_prepared(folder):
             return folder
-        recipe = _look_up(options, tokenizer)
+        recipe = _look_up(options, tokenizer, corpus)
         out = _place(recipe, root)
         return out if _holds(out, recipe.key()) else None
 
@@ -153,8 +157,13 @@ def _place(recipe: _Recipe, root: Path) -> Path:
     return out
 
 
-def _look_up(options: PrepareOptions, tokenizer: Tokenizer | None) -> _Recipe:
-    corpus = open_corpus(options.corpus, options.text_field)
+def _look_up(
+    options: PrepareOptions,
+    tokenizer: Tokenizer | None,
+    corpus: Corpus | None = None,
+    report: Progress = ignore_progress,
+) -> _Recipe:
+    corpus = corpus or open_corpus(options.corpus, options.text_field, report)
     if tokenizer is None:
         tokenizer = _existing_tokenizer(options)
     return _Recipe(options, corpus, corpus.state(), tokenizer, corpus.fingerprint())
@@ -165,17 +174,17 @@ def _existing_tokenizer(options: PrepareOptions) -> Tokenizer | None:
     return None if options.tokenizer in ("char", "bpe") else find_tokenizer(options.tokenizer)
 
 
-def _make(recipe: _Recipe, out: Path, progress: Progress | bool, *, overwrite: bool) -> Prepared:
+def _make(recipe: _Recipe, out: Path, report: Progress, *, overwrite: bool) -> Prepared:
     if not _holds(out, recipe.key()):
         _check_folder(out)
         out.mkdir(parents=True, exist_ok=True)
-        with reporting(progress) as report, _lock(out, report):
+        with _lock(out, report):
             write_mark(out, "prepared text")  # first of all: stopped at any moment, the folder is known
             if not _holds(out, recipe.key()):  # unless another process made it while this one waited
                 if not overwrite:  # asked now: another process may have made something else here meanwhile
                     _refuse_other(recipe, out)
                 _write_shards(recipe, out, report)
-    return _accepted(recipe.options, replace(open_prepared(out), files=recipe.corpus.told), recipe.tokenizer)
+    return _accepted(recipe.options, replace(open_prepared(out), files=recipe.corpus.description), recipe.tokenizer)
 
 
 def _accepted(options: PrepareOptions, prepared: Prepared, tokenizer: Tokenizer | None) -> Prepared:
@@ -197,11 +206,11 @@ def refuse_loss(options: PrepareOptions, loss: Loss | None) -> None:
         )
 
 
-def check_round_trip(options: PrepareOptions, tokenizer: Tokenizer | None = None) -> None:
+def check_round_trip(options: PrepareOptions, tokenizer: Tokenizer | None = None, corpus: Corpus | None = None) -> None:
     """Raise DataError where a tokenizer that exists does not give back the first MB of the corpus, unless allowed.
 
-    A beginning says soon what preparing, which tries all of the text, would say late. `tokenizer` is used instead of
-    the one that the options name.
+    A beginning says soon what preparing, which tries all of the text, would say late. `tokenizer` and `corpus` are used
+    instead of those that the options name.
     """
     if options.allow_lossy_tokenizer or needs_network(options.corpus):
         return
@@ -210,7 +219,8 @@ def check_round_trip(options: PrepareOptions, tokenizer: Tokenizer | None = None
     tokenizer = tokenizer or find_tokenizer(options.tokenizer)
     trial, losses, document = RoundTrip(tokenizer, starts_are_seen=True), [], 0
     left = _TRIED_BYTES
-    for span in chain.from_iterable(open_corpus(options.corpus, options.text_field).pieces()):
+    corpus = corpus or open_corpus(options.corpus, options.text_field)
+    for span in chain.from_iterable(corpus.pieces()):
         for fragment in read_span(span):
             text = fragment.text if fragment.n_bytes <= left else next(cut_text(fragment.text, max(2, left)))
             part = fragment._replace(text=text)
@@ -362,8 +372,8 @@ def _remove_others(out: Path) -> None:
 
 
 @contextmanager
-def _way_out(folder: Path) -> Iterator[None]:
-    """What is wrong with a folder of the cache, nobody need repair."""
+def _advising_removal(folder: Path) -> Iterator[None]:
+    """Advise to remove a folder of the cache that is damaged: it can be made again."""
     try:
         yield
     except DataError as error:

@@ -1,4 +1,4 @@
-"""What a long preparation tells the terminal: a bar with a rate, on stderr, if someone is looking."""
+"""Progress of a long preparation: a bar with a rate on stderr, if that is a terminal."""
 
 import sys
 import time
@@ -21,11 +21,11 @@ def reporting(progress: Progress | bool) -> Iterator[Progress]:
         with _bar() as report:
             yield report
     else:
-        yield _say_nothing
+        yield ignore_progress
 
 
-def _say_nothing(stage: str, done: int, total: int) -> None:
-    """Nobody is looking."""
+def ignore_progress(stage: str, done: int, total: int) -> None:
+    """Report nothing."""
 
 
 @contextmanager

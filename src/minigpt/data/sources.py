@@ -15,6 +15,14 @@ from minigpt.errors import DataError
 SourceKind = Literal["text", "lines", "rows"]
 LINE_SUFFIXES = (".jsonl", ".ndjson")
 ROW_SUFFIXES = (".parquet",)
+PROSE_SUFFIXES = (".txt", ".text", ".md", ".markdown", ".rst", ".tex", ".org", ".adoc")
+CODE_SUFFIXES = (
+    *(".c", ".cc", ".cpp", ".cs", ".go", ".h", ".hpp", ".hs", ".java", ".jl", ".js", ".kt", ".lua", ".ml", ".php"),
+    *(".pl", ".py", ".pyi", ".r", ".rb", ".rs", ".scala", ".sh", ".sql", ".swift", ".ts"),
+)
+TABLE_SUFFIXES = (".csv", ".tsv")
+FOLDER_SUFFIXES = (*PROSE_SUFFIXES, *CODE_SUFFIXES, *LINE_SUFFIXES, *ROW_SUFFIXES)
+"""What is taken from a folder, each also with .gz or .zst behind it. JSON, HTML and data tables are not prose."""
 KEY_BYTES = 1 << 16
 _BOM = b"\xef\xbb\xbf"
 
@@ -39,8 +47,6 @@ class Span:
     ends: bool = True
     key: int | None = None
     """Text only: `document_key` of the document that this is a fragment of."""
-    skip_unreadable: bool = False
-    """Text only: leave out what is not UTF-8, instead of refusing it."""
 
 
 class Fragment(NamedTuple):
@@ -74,14 +80,14 @@ def kind_of(path: Path) -> SourceKind:
     return "lines" if suffix in LINE_SUFFIXES else "rows" if suffix in ROW_SUFFIXES else "text"
 
 
-def spans_of_file(path: Path, field: str = "text", skip_unreadable: bool = False) -> Iterator[Span]:
+def spans_of_file(path: Path, field: str = "text") -> Iterator[Span]:
     """The spans of one file, in order, each of about PIECE_BYTES at most: that bounds the memory, too."""
     if kind_of(path) == "rows":
         yield from _spans_of_rows(path, field)
     elif kind_of(path) == "lines":
         yield from _spans_of_lines(path, field)
     else:
-        yield from _spans_of_text(path, skip_unreadable)
+        yield from _spans_of_text(path)
 
 
 def read_span(span: Span) -> Iterator[Fragment]:
@@ -102,7 +108,7 @@ def read_span(span: Span) -> Iterator[Fragment]:
         yield Fragment(text, True, True, document_key(spelt), len(spelt))
 
 
-def _spans_of_text(path: Path, skip_unreadable: bool) -> Iterator[Span]:
+def _spans_of_text(path: Path) -> Iterator[Span]:
     key = None
     with open_stream(path) as stream:
         for start, data, is_last in cut_stream(stream, whole_lines=False):
@@ -117,7 +123,6 @@ def _spans_of_text(path: Path, skip_unreadable: bool) -> Iterator[Span]:
                 begins=start == 0,
                 ends=is_last,
                 key=key,
-                skip_unreadable=skip_unreadable,
             )
 
 
@@ -158,20 +163,18 @@ def _read_text(span: Span, data: bytes) -> Iterator[Fragment]:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        if span.skip_unreadable:
-            return
         place = span.start + error.start
         hint = " (is it UTF-16?)" if span.start == 0 and data[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
         raise DataError(
             f"{span.path}: not UTF-8 text: byte 0x{data[error.start]:02x} at offset {place}{hint}"
         ) from None
     nul = data.find(b"\0")
-    if nul >= 0 and not span.skip_unreadable:
+    if nul >= 0:
         raise DataError(f"{span.path}: binary, not text: a NUL byte at offset {span.start + nul}")
     n_bytes = len(data)
     if span.start == 0 and data.startswith(_BOM):
         text, n_bytes = text[1:], n_bytes - len(_BOM)
-    if text and nul < 0:
+    if text:
         assert span.key is not None
         yield Fragment(text, span.begins, span.ends, span.key, n_bytes)
 

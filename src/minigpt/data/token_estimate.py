@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from minigpt.data.compression import is_compressed
-from minigpt.data.corpus import SHAKESPEARE_BYTES, Corpus, needs_network, open_corpus
+from minigpt.data.corpus import Corpus, open_corpus
 from minigpt.data.identity import DataIdentity
+from minigpt.data.named_corpora import SHAKESPEARE_BYTES, needs_network
 from minigpt.data.options import LEAST_BPE_VOCABULARY, PrepareOptions
 from minigpt.data.prepare import check_round_trip, find_prepared, prepare_cached, refuse_loss
 from minigpt.data.prepared import is_prepared, loss_of, read_index
@@ -70,10 +71,10 @@ def look_ahead(options: PrepareOptions, tokenizer: Tokenizer | None = None) -> T
         return _counted(prepared.folder, options, None)
     corpus = None if needs_network(options.corpus) else open_corpus(options.corpus, options.text_field)
     if corpus is None or corpus.unread_bytes <= _READ_AT_MOST:
-        folder = _find(options, tokenizer)
+        folder = _find(options, tokenizer, corpus)
         if folder is not None:
             return _counted(folder, options, corpus)
-        check_round_trip(options, tokenizer)
+        check_round_trip(options, tokenizer, corpus)
     return _estimated(options, corpus, tokenizer)
 
 
@@ -147,11 +148,11 @@ def bytes_per_token(tokenizer: str, vocab_size: int) -> float:
     return 4.8 - 2.8 * (512 / vocab_size) ** 0.35
 
 
-def _find(options: PrepareOptions, tokenizer: Tokenizer | None) -> Path | None:
-    if needs_network(options.corpus):
+def _find(options: PrepareOptions, tokenizer: Tokenizer | None, corpus: Corpus | None) -> Path | None:
+    if corpus is None:
         return None
     try:
-        return find_prepared(options, tokenizer)
+        return find_prepared(options, tokenizer, corpus)
     except DataError:  # GPT-2's tokenizer is not on this machine, say: an estimate needs none
         return None
 
@@ -175,7 +176,7 @@ def _counted(folder: Path, options: PrepareOptions, corpus: Corpus | None) -> Te
         ),
         tokenizer_fingerprint=tokenizer.fingerprint,
         is_exact=True,
-        files=corpus.told if corpus else None,
+        files=corpus.description if corpus else None,
         source=f"counted in {folder.name}",
     )
 
@@ -207,7 +208,7 @@ def _estimated(options: PrepareOptions, corpus: Corpus | None, tokenizer: Tokeni
         n_bytes=n_bytes,
         held_out=f"about {options.val_fraction:.1%}",
         is_exact=False,
-        files=corpus.told if corpus else None,
+        files=corpus.description if corpus else None,
         source=f"estimated at {per_token:.2g} byte{'' if per_token == 1 else 's'} a token from {told}",
     )
 

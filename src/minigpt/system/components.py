@@ -5,6 +5,7 @@ They are imported from the working folder or from the environment, and only when
 
 import hashlib
 import importlib
+import importlib.util
 import re
 import sys
 import sysconfig
@@ -71,6 +72,16 @@ def check_choice(key: str, value: object, choices: Iterable[str]) -> None:
     raise ConfigError(
         f"{key}={shown(value)} must be one of {', '.join(known)}, or a class of your own as my_file.Name{near}"
     )
+
+
+def is_importable(name: str) -> bool:
+    """Whether the first part of the dotted `name` is a module that is there; nothing is imported."""
+    top = name.partition(".")[0]
+    with _importable(_FOLDER.get() or Path.cwd()):
+        try:
+            return top in sys.modules or importlib.util.find_spec(top) is not None
+        except (ImportError, ValueError):
+            return False
 
 
 def import_component(key: str, name: str, folder: Path | None = None) -> Any:

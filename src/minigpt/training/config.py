@@ -104,7 +104,8 @@ class DataConfig:
     """Which text, cut into which tokens, in batches of which size."""
 
     corpus: str = "python"
-    """python (the standard library), shakespeare, a file, folder, glob, .jsonl or .parquet, or a prepared folder."""
+    """python (the standard library), shakespeare, a file, folder, glob, .jsonl or .parquet, a prepared folder, or a
+    function of your own that yields texts, as my_ideas.documents."""
     tokenizer: str = "bpe"
     """byte, char, bpe (trained on the corpus), gpt2, or a tokenizer.json."""
     vocab_size: int = PrepareOptions.vocab_size

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from minigpt.data.corpus import corpus_name
+from minigpt.data.named_corpora import corpus_name
 from minigpt.data.prepared import Prepared
 from minigpt.model.config import GPTConfig
 from minigpt.model.sizes import parameter_count

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from minigpt.data.corpus import corpus_name
+from minigpt.data.named_corpora import corpus_name
 from minigpt.runs.records import RunRecord, flat_settings
 
 CORPUS, TOKENIZER = "data.corpus", "data.tokenizer"

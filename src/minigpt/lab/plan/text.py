@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from minigpt.data.corpus import corpus_name
+from minigpt.data.named_corpora import corpus_name
 from minigpt.lab.plan.memory import largest_batch
 from minigpt.lab.plan.plan import Plan
 from minigpt.system.tables import Table
