@@ -46,7 +46,7 @@ def test_pipe_gets_plain_text(runs: Path) -> None:
     assert "\x1b" not in done.stdout
     lines = done.stdout.splitlines()
     assert lines[:4] == [
-        "what differs", "group               model.position", "rotary              rotary",
+        "settings that differ", "group               model.position", "rotary              rotary",
         "learned (baseline)  learned",
     ]  # fmt: skip
     assert "rotary                  2  1.9150 ± 0.0635  2.7628 ± 0.0917       640       7,424" in lines

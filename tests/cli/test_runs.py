@@ -104,7 +104,7 @@ def test_a_running_one_is_never_deleted(runs: Path, capsys: pytest.CaptureFixtur
         (["--where", "state=stopped"], "--where state=stopped: a state is written alone, as in --where stopped"),
         (["--where", "finishd"], "did you mean finished?"),
         (["--where", "optim.rl=1"], "no run has a setting optim.rl, did you mean optim.lr?"),
-        (["--clean", "running"], "--clean running: a run that trains is never deleted; stop it first"),
+        (["--clean", "running"], "--clean running: a running run is never deleted; stop it first"),
         (["--clean", "faild"], "--clean faild must be one of finished, stopped, diverged, failed, damaged"),
         (["--yes"], "--yes does nothing without --clean"),
         (["--clean", "failed", "--json"], "--json lists runs: leave out --clean"),
@@ -123,7 +123,7 @@ def test_clean_without_anybody_to_ask(
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
     assert main(["runs", "--clean", "stopped"]) == 2
-    assert "give --yes to delete what stands above" in capsys.readouterr().err
+    assert "give --yes to delete the runs listed above" in capsys.readouterr().err
     assert (runs / "half").is_dir()
 
 
@@ -148,8 +148,8 @@ def test_clean_never_deletes_what_lies_beside_a_run(runs: Path, capsys: pytest.C
     write_run(runs / "whole" / "inner", [3.0])
     assert main(["runs", "--clean", "stopped", "finished", "failed", "--yes"]) == 1
     out = capsys.readouterr().out
-    assert "kept runs/half (stopped): no run writes notes.md, which lies in it: move it away first" in out
-    assert "kept runs/whole (finished): no run writes inner/, which lies in it: move it away first" in out
+    assert "kept runs/half (stopped): it holds notes.md, which no run writes: move that away first" in out
+    assert "kept runs/whole (finished): it holds inner/, which no run writes: move that away first" in out
     assert "failed: runs/sweep/none: it ended before its first checkpoint" in out
     assert out.endswith("deleted runs/sweep/none\n")
     assert (runs / "half" / "notes.md").read_text() == "precious"

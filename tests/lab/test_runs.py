@@ -155,7 +155,7 @@ def test_the_table_shows_what_differs(tmp_path: Path) -> None:
     (write_run(tmp_path / "c", [2.0]) / "config.yaml").write_text("run: {")
     table = runs_table(sort_runs(list_runs(tmp_path), "name"))
     assert [row[-1] for row in table.rows] == ["lr=0.001", "lr=0.01", ""]
-    assert table.columns[-1] == "what differs"
+    assert table.columns[-1] == "differing settings"
     write_run(tmp_path / "d", [2.0], {"model.n_head": 1, "model.n_layer": 3, "data.batch_size": 2}, seed=2)
     write_run(tmp_path / "e", [2.0], {f"model.x{number}": 1 for number in range(6)})
     told = [row[-1] for row in runs_table(sort_runs(list_runs(tmp_path), "name")).rows]
@@ -183,7 +183,7 @@ def test_why_a_run_failed_is_told(tmp_path: Path) -> None:
     reasons = {run.name: run.reason for run in list_runs(tmp_path)}
     assert reasons["failed"] == "shapes do not match"
     assert reasons["sweep/a"] == "n_embd must be even"
-    assert "left no message" in reasons["killed"]
+    assert "without a message" in reasons["killed"]
     assert main(["runs", str(tmp_path)]) == 0
 
 

@@ -8,7 +8,7 @@ from filelock import FileLock
 
 from minigpt.errors import CheckpointError
 from minigpt.lab.compare.compare import compare
-from minigpt.lab.compare.sources import find_sources, told_apart
+from minigpt.lab.compare.sources import disambiguate, find_sources
 from minigpt.lab.runs import list_runs, remove_run
 
 from .folders import write_run, write_sweep
@@ -126,4 +126,4 @@ def test_runs_below_a_folder_belong_to_their_sweeps(tmp_path: Path, monkeypatch:
 
 def test_names_beside_each_other_have_the_same_parts() -> None:
     folders = [Path("/r/k/a"), Path("/r/k/b"), Path("/r/m/a"), Path("/r/lone")]
-    assert told_apart(folders) == ["k/a", "k/b", "m/a", "lone"]
+    assert disambiguate(folders) == ["k/a", "k/b", "m/a", "lone"]

@@ -23,9 +23,7 @@ def written(console: Console) -> list[str]:
 def outcome(group: str) -> Table:
     columns = ("group", *(f"loss {letter}" for letter in "abcdef"))
     rows = [(group, *(NUMBER,) * 6), ("base (baseline)", *(NUMBER,) * 6)]
-    return Table(
-        title="what came out", columns=columns, rows=list(rows), numbers=frozenset(columns[1:]), reads_down=True
-    )
+    return Table(title="results", columns=columns, rows=list(rows), numbers=frozenset(columns[1:]), reads_down=True)
 
 
 def test_columns_are_aligned_whatever_the_letters() -> None:

@@ -1,4 +1,4 @@
-"""Compare runs: in what they differ, what came out, and which difference is more than chance."""
+"""Compare runs: the settings that differ, the results, and which differences are more than chance."""
 
 import argparse
 from pathlib import Path
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--by",
         choices=get_args(By),
-        help="value of a run that the verdicts are about (default: final; tokens where a run is not finished)",
+        help="value of each run that the verdicts compare (default: final; tokens if a run is not finished)",
     )
     parser.add_argument(
         "--baseline",
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the comparison to stdout and the report to its folder; gives 0."""
+    """Print the comparison and write the report; returns 0."""
     from minigpt.lab.compare.compare import compare
     from minigpt.lab.compare.report import write_report
     from minigpt.lab.compare.result import as_plain
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def show_comparison(console: "Console", comparison: "Comparison") -> None:
-    """Tables, verdicts, notes."""
+    """Print tables, verdicts and notes."""
     from minigpt.lab.compare.table import SINGLE_GROUP, all_tables, findings, interval_note, undecided_table
     from minigpt.system.tables import say, show
 

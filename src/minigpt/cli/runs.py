@@ -16,14 +16,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("folder", nargs="?", default="runs", metavar="FOLDER", help="the folder that holds the runs")
     parser.add_argument(
-        "--sort", choices=("loss", "age", "size", "name"), default="age", help="lowest, youngest, largest, first letter"
+        "--sort",
+        choices=("loss", "age", "size", "name"),
+        default="age",
+        help="lowest, youngest, largest, or by name",
     )
     parser.add_argument(
         "--where",
         nargs="+",
         default=[],
         metavar="CONDITION",
-        help="only these: a state (running, waiting, finished, stopped, diverged, failed, damaged), "
+        help="only these runs: a state (running, waiting, finished, stopped, diverged, failed, damaged), "
         "or KEY=VALUE of the config",
     )
     parser.add_argument(
@@ -31,14 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="STATE",
-        help="delete the runs of these states that --where leaves; asks first, and never deletes a running one",
+        help="delete the runs in these states among those of --where; asks first, and never deletes a running one",
     )
     parser.add_argument("--yes", action="store_true", help="with --clean: do not ask")
     parser.add_argument("--json", action="store_true", help="write one line of JSON instead of a table")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the list to stdout, or delete; gives 0, and 1 if a run could not be deleted."""
+    """Print the list, or delete runs; returns 1 if a run could not be deleted, else 0."""
     from minigpt.lab.runs import as_plain, filter_runs, list_runs, runs_table, sort_runs, why_none
     from minigpt.system.tables import say, show
 
@@ -69,7 +72,7 @@ def _check(args: argparse.Namespace) -> None:
     states = [state for state in get_args(RunState) if state != "running"]
     for state in args.clean:
         if state == "running":
-            raise ConfigError("--clean running: a run that trains is never deleted; stop it first")
+            raise ConfigError("--clean running: a running run is never deleted; stop it first")
         if state not in states:
             raise ConfigError(f"--clean {state} must be one of {', '.join(states)}{did_you_mean(state, states)}")
     if args.yes and not args.clean:
@@ -79,7 +82,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _clean(runs: "list[ListedRun]", root: Path, *, asks: bool) -> int:
-    """Say what will go, ask, delete."""
+    """List the runs to delete, ask, and delete them."""
     from minigpt.lab.runs import remove_leftovers_below, remove_run, runs_table, why_deleted, why_kept
     from minigpt.system.tables import say, show
     from minigpt.system.units import bytes_text
@@ -110,8 +113,8 @@ def _clean(runs: "list[ListedRun]", root: Path, *, asks: bool) -> int:
 
 
 def _agreed(question: str) -> bool:
-    """Whether a person says yes; ConfigError where nobody can be asked."""
+    """Whether the user says yes; raises ConfigError without a terminal."""
     if not sys.stdin.isatty():
-        raise ConfigError("--clean cannot ask here, where no terminal is: give --yes to delete what stands above")
+        raise ConfigError("--clean cannot ask without a terminal: give --yes to delete the runs listed above")
     complain(question, end="")
     return sys.stdin.readline().strip().lower() in {"y", "yes"}

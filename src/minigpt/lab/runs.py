@@ -1,4 +1,4 @@
-"""Every run under a folder: listed, sorted, filtered, and cleaned away."""
+"""List, sort, filter and delete the runs in a folder."""
 
 import datetime
 import math
@@ -12,8 +12,8 @@ import yaml
 from filelock import FileLock, Timeout
 
 from minigpt.errors import CheckpointError, ConfigError, did_you_mean
-from minigpt.lab.compare.groups import NO_DIFFERENCE, differing_keys
-from minigpt.lab.compare.labels import setting_text, told
+from minigpt.lab.compare.groups import NEUTRAL_SETTINGS, differing_keys
+from minigpt.lab.compare.labels import setting_text, yaml_text
 from minigpt.lab.sweep.record import SweepRecords, forget_run
 from minigpt.runs.ownership import is_run, strangers
 from minigpt.runs.paths import CONFIG, LOCK
@@ -24,9 +24,9 @@ from minigpt.system.marks import MARK, write_mark
 from minigpt.system.tables import Table
 from minigpt.system.units import bytes_text, clock_text
 
-_VALUES = 6  # that are shown of a setting
-_FEW = 4  # settings that are shown of a run
-_DIFFERS = "what differs"
+_VALUES = 6  # shown of a setting
+_FEW = 4  # settings shown of a run
+_DIFFERS = "differing settings"
 SortKey = Literal["loss", "age", "size", "name"]
 
 
@@ -43,12 +43,12 @@ class ListedRun:
     step: int | None
     max_steps: int | None
     loss: float | None
-    """Of its last validation, nats per token."""
+    """At its last validation, in nats per token."""
     bytes: int
     settings: dict[str, Any]
-    """Flat."""
+    """By dotted key."""
     reason: str
-    """What is wrong with a damaged one, or why another ended before its last step, where that is known."""
+    """Why it is damaged, or why it ended before its last step, if known."""
 
     def __repr__(self) -> str:
         """One line."""
@@ -57,13 +57,13 @@ class ListedRun:
         return f"run {self.name}: {self.state}{step}{loss}, {bytes_text(self.bytes)}"
 
     note: str = ""
-    """That its curves were cut short."""
+    """Says that its curves were cut short, if they were."""
     strangers: tuple[str, ...] = ()
-    """What lies in its folder that no run writes: with it the folder is never deleted."""
+    """Files in its folder that no run writes: the folder is then never deleted."""
 
 
 def list_runs(root: Path) -> list[ListedRun]:
-    """All runs in `root` and below, by name; raises ConfigError where `root` is no folder of runs."""
+    """All runs in `root` and below, by name; raises ConfigError if `root` is no folder of runs."""
     if not root.is_dir():
         near = did_you_mean(root.name, [path.name for path in root.parent.glob("*") if path.is_dir()])
         raise ConfigError(f"no folder {root} that holds runs{near}")
@@ -74,14 +74,14 @@ def list_runs(root: Path) -> list[ListedRun]:
 
 
 def sort_runs(runs: Iterable[ListedRun], key: SortKey) -> list[ListedRun]:
-    """The lowest loss, the youngest, the largest, or the first letter first; runs without a loss last."""
+    """Sort by loss (lowest first, runs without one last), age (youngest first), size (largest first) or name."""
     return sorted(runs, key=_SORT_KEYS[key])
 
 
 def filter_runs(runs: Sequence[ListedRun], conditions: Sequence[str]) -> list[ListedRun]:
-    """Those that meet every condition: a state, or `key=value` of the config.
+    """The runs that meet every condition: a state, or `key=value` of the config.
 
-    Raises ConfigError for a state or a key that there is none of, with the nearest.
+    Raises ConfigError for an unknown state or key, naming the nearest.
     """
     keys = list(dict.fromkeys(key for run in runs for key in run.settings))
     tests = [_condition(text, keys) for text in conditions]
@@ -89,11 +89,11 @@ def filter_runs(runs: Sequence[ListedRun], conditions: Sequence[str]) -> list[Li
 
 
 def why_none(runs: Sequence[ListedRun], conditions: Sequence[str]) -> str:
-    """Of what value no run is, and what values there are; empty: each condition by itself is met."""
+    """The condition that no run meets, with the existing values; empty if each is met by some run."""
     for text in conditions:
         key, equals, value = text.partition("=")
         if equals and runs and not filter_runs(runs, [text]):
-            values = list(dict.fromkeys(told(run.settings[key]) for run in runs if key in run.settings))
+            values = list(dict.fromkeys(yaml_text(run.settings[key]) for run in runs if key in run.settings))
             more = ", ..." if len(values) > _VALUES else ""
             near = did_you_mean(value, values)
             return f": {key} is {', '.join(values[:_VALUES])}{more}, never {value}{near}"
@@ -101,9 +101,10 @@ def why_none(runs: Sequence[ListedRun], conditions: Sequence[str]) -> str:
 
 
 def remove_run(run: ListedRun) -> str | None:
-    """Delete the folder of `run` and tell its sweep; gives why not, if it is not the run any more that was listed.
+    """Delete the folder of `run` and record that in its sweep; return the reason if it must be kept.
 
-    Its lock is held meanwhile, so nobody begins to train in it. A kill leaves the whole run or none under its name.
+    The run's lock is held meanwhile, so that no training starts in it. A kill leaves either the whole run or nothing
+    under its name.
     """
     if (refusal := why_kept(run)) is not None:
         return refusal
@@ -114,7 +115,7 @@ def remove_run(run: ListedRun) -> str | None:
                 return f"it is {now.state} now"
             if (refusal := why_kept(now)) is not None:
                 return refusal
-            write_mark(run.folder, "run")  # by which what a kill leaves of it is known
+            write_mark(run.folder, "run")  # identifies what a kill leaves
             remove_folder(run.folder, last=MARK)
             forget_run(run.folder)
     except Timeout:
@@ -123,37 +124,37 @@ def remove_run(run: ListedRun) -> str | None:
 
 
 def why_deleted(run: ListedRun) -> str:
-    """Why `run` is what it is, for the question before its deletion."""
+    """Explain the state of `run`, for the question before its deletion."""
     if run.reason or run.step is None or run.max_steps is None:
         return run.reason
     done = f"it has done {run.step:,} of {run.max_steps:,} steps"
-    told = {
-        "stopped": f"{done}, with a checkpoint to go on from",
-        "diverged": f"{done}; a loss is no number, or spiked",
+    reasons = {
+        "stopped": f"{done}, with a checkpoint to resume from",
+        "diverged": f"{done}; a loss was not finite, or spiked",
     }
-    return told.get(run.state, done)
+    return reasons.get(run.state, done)
 
 
 def why_kept(run: ListedRun) -> str | None:
-    """Why the folder of `run` may not be deleted as a whole; None: it may."""
+    """Why the folder of `run` must not be deleted; None if it may be."""
     if run.folder.is_symlink():
         return "it is a link"
     if run.strangers:
         more = ", ..." if len(run.strangers) > _VALUES else ""
-        return f"no run writes {', '.join(run.strangers[:_VALUES])}{more}, which lies in it: move it away first"
+        return f"it holds {', '.join(run.strangers[:_VALUES])}{more}, which no run writes: move that away first"
     if Path.cwd().is_relative_to(run.folder.resolve()):
         return "it is the working folder"
-    return None if is_run(run.folder) else "it is no run's any more"
+    return None if is_run(run.folder) else "it is not a run any more"
 
 
 def remove_leftovers_below(root: Path) -> None:
-    """Finish what killed clean-ups began."""
+    """Finish deletions that a kill interrupted."""
     for folder in {root, *(path.parent for path in root.glob("**/.*.gone-*"))}:
         remove_gone(folder, MARK, lambda leftover: is_run(leftover) and not strangers(leftover))
 
 
 def runs_table(runs: Sequence[ListedRun]) -> Table:
-    """For a reader; with a column of what differs between the runs, if anything does."""
+    """The runs as a table, with a column of the settings in which they differ, if any."""
     rows: list[Sequence[str]] = [
         (
             run.name,
@@ -174,14 +175,13 @@ def runs_table(runs: Sequence[ListedRun]) -> Table:
 
 
 def _differing(runs: Sequence[ListedRun]) -> list[str]:
-    """For each run its values of the settings that are not the same in all; where these are many, those that most
-    other runs have otherwise."""
+    """For each run its values of the settings that differ between runs; if these are many, only the unusual values."""
     known = [run.settings for run in runs if run.settings]
     if not known:
         return [""] * len(runs)
-    # A setting that older configs lack is null in the others: no difference.
-    told_apart = differing_keys([{key: value for key, value in each.items() if value is not None} for each in known])
-    keys = [key for key in told_apart if key not in NO_DIFFERENCE - {"seed_everything"}]
+    # A setting that older configs lack is null in newer ones: no difference.
+    found = differing_keys([{key: value for key, value in each.items() if value is not None} for each in known])
+    keys = [key for key in found if key not in NEUTRAL_SETTINGS - {"seed_everything"}]
     usual = {key: Counter(repr(each.get(key)) for each in known).most_common(1)[0][0] for key in keys}
     shown = []
     for run in runs:
@@ -194,7 +194,7 @@ def _differing(runs: Sequence[ListedRun]) -> list[str]:
 
 
 def as_plain(run: ListedRun) -> dict[str, Any]:
-    """For JSON."""
+    """Plain values for JSON."""
     names = ("name", "state", "age", "step", "max_steps", "loss", "bytes", "reason", "note")
     values = {name: getattr(run, name) for name in names}
     finite = run.loss is not None and math.isfinite(run.loss)
@@ -202,7 +202,7 @@ def as_plain(run: ListedRun) -> dict[str, Any]:
 
 
 def _listed(folder: Path, root: Path, sweeps: SweepRecords, *, locked: bool = False) -> ListedRun:
-    """`locked`: by this very process, which is no sign of a training."""
+    """Describe the run in `folder`; `locked` says that this process holds its lock, which then means no training."""
     name = str(folder.relative_to(root))
     n_bytes = folder_bytes(folder)
     try:
@@ -230,7 +230,7 @@ def _listed(folder: Path, root: Path, sweeps: SweepRecords, *, locked: bool = Fa
 
 
 def _why(record: RunRecord, sweeps: SweepRecords) -> str:
-    """Why a run ended before its last step, as far as anybody knows: its sweep, or its last session."""
+    """Why a run ended before its last step, as recorded by its last session or its sweep."""
     state = sweeps.state(record.folder, record.state)
     if state not in {"failed", "diverged", "stopped"}:
         return ""
@@ -240,7 +240,7 @@ def _why(record: RunRecord, sweeps: SweepRecords) -> str:
     recorded = record.sessions[-1].get("error") if record.sessions else None
     reason = recorded or (cell.reason if cell else None)
     if not reason and state == "failed":
-        return "it ended before its first checkpoint and left no message: it was killed or stopped"
+        return "it ended before its first checkpoint without a message: it was killed or stopped"
     return str(reason or "")
 
 
@@ -280,7 +280,7 @@ def _condition(text: str, keys: Sequence[str]) -> Callable[[ListedRun], bool]:
 
 
 def _same(value: Any, text: str) -> bool:
-    """Whether `text` says `value`: as a number, whatever its spelling, or as YAML."""
+    """Whether `text` stands for `value`, as a number or as YAML."""
     try:
         if isinstance(value, int | float) and not isinstance(value, bool):
             return float(text) == value

@@ -14,12 +14,12 @@ from minigpt.cli.compare import show_comparison
 from minigpt.data.tokenizers import CharTokenizer
 from minigpt.errors import CheckpointError, ConfigError
 from minigpt.lab.compare.compare import compare
-from minigpt.lab.compare.curves import seconds_at
-from minigpt.lab.compare.groups import NO_DIFFERENCE
+from minigpt.lab.compare.groups import NEUTRAL_SETTINGS
 from minigpt.lab.compare.labels import labels, stem
 from minigpt.lab.compare.picture import draw_curves
 from minigpt.lab.compare.report import write_report
 from minigpt.lab.compare.result import as_plain
+from minigpt.lab.compare.summaries import seconds_at
 from minigpt.lab.compare.table import findings, interval_note, outcome_table, undecided_table
 from minigpt.runs.records import read_run
 from minigpt.training.config import RunConfig
@@ -54,7 +54,7 @@ def test_verdict_in_words(seeds: list[Path]) -> None:
 def test_every_setting_of_a_run_is_thought_of() -> None:
     """One that changes no loss makes no group of its own; a new field of RunConfig must be put on one side."""
     matters = {"eval_every", "eval_batches", "compile", "init_from", "on_divergence", "spike_threshold"}
-    harmless = {key.removeprefix("run.") for key in NO_DIFFERENCE if key.startswith("run.")}
+    harmless = {key.removeprefix("run.") for key in NEUTRAL_SETTINGS if key.startswith("run.")}
     assert harmless | matters == {field.name for field in dataclasses.fields(RunConfig)}
     assert not harmless & matters
 
@@ -90,18 +90,18 @@ def test_one_model_is_compared_pair_by_pair(tmp_path: Path) -> None:
         write_run(tmp_path / f"b{n}", four(2.05 + n / 10 + n / 1000), {"optim.lr": 0.01}, seed=n)
     (verdict,) = compare([tmp_path]).verdicts
     assert (verdict.method, verdict.claim) == ("paired", "worse")
-    assert verdict.text == "lr=0.01 is worse than lr=0.001 by 0.0520 ± 0.0025 nats (3 seeds, pair by pair, p < 0.001)"
+    assert verdict.text == "lr=0.01 is worse than lr=0.001 by 0.0520 ± 0.0025 nats (3 seeds, paired, p < 0.001)"
 
 
 def test_one_seed_has_no_interval(tmp_path: Path) -> None:
     paths = [write_run(tmp_path / "a", four(2.0)), write_run(tmp_path / "b", four(1.9), ROTARY)]
     (verdict,) = compare(paths).verdicts
     assert verdict.text == (
-        "one seed: no interval; rotary came out -0.100 nats from learned, and nothing can be claimed"
+        "one seed: no interval; rotary differs from learned by -0.100 nats, but nothing can be claimed"
     )
     paths.append(write_run(tmp_path / "c", four(1.95), seed=2))
     assert compare(paths).verdicts[0].text == (
-        "one seed of rotary: no interval; rotary came out -0.075 nats from learned"
+        "one seed of rotary: no interval; rotary differs from learned by -0.075 nats"
     )
 
 
@@ -143,7 +143,7 @@ def test_another_tokenizer_is_compared_by_bits_per_byte(tmp_path: Path) -> None:
     found = compare([one, other])
     assert found.measure == "bits_per_byte"
     assert found.verdicts[0].difference == pytest.approx((3.0 / 2 - 2.0) / 0.6931471805599453)
-    assert "bits per byte from byte" in found.verdicts[0].text
+    assert "bits per byte, but nothing can be claimed" in found.verdicts[0].text
     assert found.notes[0] == (
         "The runs have different tokenizers: losses per token do not compare, so bits per byte are compared."
     )
@@ -154,7 +154,7 @@ def test_another_text_is_not_compared(tmp_path: Path) -> None:
     one = write_run(tmp_path / "a", four(2.0), fingerprint="x")
     other = write_run(tmp_path / "b", four(1.0), {"data.corpus": "shakespeare"}, fingerprint="y", text="the plays")
     found = compare([one, other])
-    assert found.verdicts[0].text == ("no verdict on shakespeare: it is validated on another text than python")
+    assert found.verdicts[0].text == ("no verdict on shakespeare: it is not validated on the same text as python")
     assert "(python, shakespeare)" in found.notes[0]
     assert found.verdicts[0].difference is None
 
@@ -177,7 +177,7 @@ def test_equal_paths_of_other_texts_are_two_groups_whose_labels_tell_them_apart(
     assert [group.settings for group in found.groups] == [{"data.corpus": label} for label in labels]
     assert [group.name for group in found.groups] == [f"corpus={label}" for label in labels]
     assert found.verdicts[0].text == (
-        f"no verdict on corpus={labels[1]}: it is validated on another text than corpus={labels[0]}"
+        f"no verdict on corpus={labels[1]}: it is not validated on the same text as corpus={labels[0]}"
     )
     again = write_run(
         tmp_path / "again",
@@ -232,7 +232,7 @@ def test_a_text_that_is_not_recorded_is_neither_the_same_nor_another(tmp_path: P
     if what == "no provenance":
         (other / "provenance.json").unlink()
     found = compare([one, other])
-    assert "it is not known whether it is validated on the text of" in found.verdicts[0].text
+    assert "it is not known whether it is validated on the same text as" in found.verdicts[0].text
     assert "It is not recorded which text b was validated on" in found.notes[0]
     assert not any("different texts" in note for note in found.notes)
 
@@ -323,7 +323,7 @@ def test_sweep(tmp_path: Path) -> None:
     assert [group.name for group in found.groups] == ["base", "position=rotary"]
     (verdict,) = found.verdicts
     assert verdict.claim == "better"
-    assert verdict.text.endswith("; 1 of 3 runs of position=rotary came to nothing")
+    assert verdict.text.endswith("; 1 of 3 runs of position=rotary gave no result")
     left_out = {each.name: (each.state, each.reason) for each in found.left_out}
     assert left_out["position=rotary-s3"] == ("diverged", "the loss is not finite (nan) at step 12")
     assert left_out["lr=1-s2"] == ("failed", "out of memory")
@@ -501,7 +501,7 @@ def test_lost_runs_of_two_sweeps_are_counted_where_they_belong(tmp_path: Path) -
         paths.append(sweep)
     found = compare(paths)
     assert [(each.name, each.group) for each in found.left_out] == [("b/lost", "b/base")]
-    assert found.verdicts[0].text.endswith("; 1 of 4 runs of b/base came to nothing")
+    assert found.verdicts[0].text.endswith("; 1 of 4 runs of b/base gave no result")
 
 
 def test_group_of_a_sweep_whose_runs_differ_in_more_than_the_seed_is_several(tmp_path: Path) -> None:
@@ -513,7 +513,7 @@ def test_group_of_a_sweep_whose_runs_differ_in_more_than_the_seed_is_several(tmp
         "base": [1, 3], "base,seed=2": [2], "rot": [1, 2, 3]
     }  # fmt: skip
     assert found.notes == [
-        "The runs of base differ in more than the seed (optim.lr): here they are base and base,seed=2."
+        "The runs of base differ in more than the seed (optim.lr): here they are the groups base and base,seed=2."
     ]
 
 
@@ -610,13 +610,13 @@ def test_diverged_run_of_no_sweep_is_counted_where_it_belongs(tmp_path: Path) ->
         write_run(tmp_path / f"b-s{seed}", four(last), ROTARY, seed=seed)
     found = compare([tmp_path])
     assert [(each.name, each.group) for each in found.left_out] == [("b-s3", "rotary")]
-    assert found.verdicts[0].text.endswith("; 1 of 3 runs of rotary came to nothing")
+    assert found.verdicts[0].text.endswith("; 1 of 3 runs of rotary gave no result")
 
 
 def test_midway_is_told_of_equal_steps_too(tmp_path: Path) -> None:
     """Batches twice as large: as many steps, and yet read at half of them."""
     paths = [write_run(tmp_path / "a", four(2.0)), write_run(tmp_path / "b", four(1.9), {"data.batch_size": 8})]
-    told = "Where a longer run is read midway, its learning rate has not come down yet."
+    told = "Where the curve of a longer run is read midway, its learning rate has not decayed yet."
     assert told in compare(paths, by="tokens").notes
     assert told not in compare(paths[:1], by="tokens").notes
     assert told not in compare(paths, by="final").notes
@@ -625,7 +625,7 @@ def test_midway_is_told_of_equal_steps_too(tmp_path: Path) -> None:
 
 def test_lowest_of_more_validations_is_told(tmp_path: Path) -> None:
     paths = [write_run(tmp_path / "a", four(2.0)), write_run(tmp_path / "b", [*four(1.9), 1.8], ROTARY)]
-    told = "The lowest losses are those of 4 to 5 validations: of more of them the lowest is lower by chance alone."
+    told = "The lowest losses are those of 4 to 5 validations: the lowest of more validations is lower by chance alone."
     assert told in compare(paths, by="best").notes
     assert told not in compare(paths).notes
 
@@ -643,7 +643,7 @@ def test_a_sweep_that_was_run_twice_is_told_in_two_lines(tmp_path: Path) -> None
     found = compare([cells(tmp_path / name, groups, seeds=(1, 2)) for name in ("one", "two")])
     assert [group.seeds for group in found.groups] == [[1, 2]] * 6
     merged, repeats = found.notes
-    assert merged.startswith("6 groups have runs of several that have the same settings: one/lr=1 and two/lr=1, ")
+    assert merged.startswith("6 groups are merged from several with the same settings: one/lr=1 and two/lr=1, ")
     assert repeats.startswith(
         "12 runs repeat others (same settings, same seed) and count in no mean: two/lr=1,seed=1 repeats one/lr=1,seed=1"
     )

@@ -119,7 +119,7 @@ def test_of_many_groups_the_best_the_worst_and_the_baseline_stand_out(tmp_path: 
     bright = [name for name, tone in tones.items() if tone]
     assert len(bright) == len(PALETTE)
     assert {"lr=11.0", "lr=1.0", "lr=20.0"} <= set(bright)
-    assert "12 between them" in draw_curves(found).svg
+    assert "12 more" in draw_curves(found).svg
 
 
 def test_one_run_has_no_differences_to_draw(tmp_path: Path) -> None:

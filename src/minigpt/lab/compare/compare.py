@@ -1,37 +1,36 @@
-"""`compare`: what differs between runs, what came out, and which differences can be claimed."""
+"""Compare runs: the settings that differ, the results, and the differences that can be claimed."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from minigpt.errors import CheckpointError, ConfigError
-from minigpt.lab.compare.curves import shortest_end, validation_curve
 from minigpt.lab.compare.data import choose_measure
-from minigpt.lab.compare.groups import Grouped, group_runs, home_of, sweep_labels
-from minigpt.lab.compare.notes import lost_groups, notes_on, notes_on_sweeps
+from minigpt.lab.compare.groups import RunGroup, group_of, group_runs, sweep_labels
+from minigpt.lab.compare.notes import lost_group_notes, run_notes, sweep_notes
 from minigpt.lab.compare.result import By, Comparison, Curve, LeftOut, Measure, Run, field_of
-from minigpt.lab.compare.runs import repeated, summarise_group, summarise_run
-from minigpt.lab.compare.sources import RunSource, find_sources, told_apart
-from minigpt.lab.compare.table import note_on_columns
-from minigpt.lab.compare.verdicts import Sample, verdicts
+from minigpt.lab.compare.sources import RunSource, disambiguate, find_sources
+from minigpt.lab.compare.summaries import repeated, shortest_end, summarise_group, summarise_run, validation_curve
+from minigpt.lab.compare.table import column_notes
+from minigpt.lab.compare.verdicts import GroupValues, verdicts
 from minigpt.runs.records import RunRecord
 
-_NOTHING_CAME = frozenset({"diverged", "failed", "damaged"})
+_WITHOUT_RESULT = frozenset({"diverged", "failed", "damaged"})
 
 
 def compare(paths: str | Path | Sequence[str | Path], by: By | None = None, baseline: str | None = None) -> Comparison:
-    """Compare the runs that `paths` mean: run folders, names under runs/, a sweep's folder, a folder of runs.
+    """Compare the runs in `paths`: run folders, names under runs/, a sweep's folder, or a folder of runs.
 
-    `by` says which value of a run the verdicts are about; none: the final one, or that at equal tokens where a run is
-    not finished. `baseline` names the group, or a run of it, that the others are compared with; none: a sweep's `base`,
-    else the group of the first run. Raises CheckpointError for what is no run or has no curve, and ConfigError for a
-    baseline that is not there, and where `paths` is empty.
+    `by` chooses the value of each run that the verdicts are about; by default the final one, or that at equal tokens
+    if a run is not finished. `baseline` names the group, or one of its runs, that the others are compared with; by
+    default a sweep's `base`, else the group of the first run. Raises CheckpointError for a path that is no run or has
+    no curve, and ConfigError for a baseline that does not exist and for empty `paths`.
     """
     paths = [paths] if isinstance(paths, str | Path) else list(paths)
     if not paths:
         raise ConfigError("there is nothing to compare: no run was named")
     sources = find_sources(paths)
-    name_of = dict(zip([source.folder for source in sources], told_apart([s.folder for s in sources]), strict=True))
+    name_of = dict(zip([source.folder for source in sources], disambiguate([s.folder for s in sources]), strict=True))
     usable = [(source, source.record) for source in sources if source.record is not None and not source.reason]
     if not usable:
         reasons = "; ".join(f"{name_of[source.folder]} is {source.state}: {source.reason}" for source in sources[:3])
@@ -46,12 +45,12 @@ def compare(paths: str | Path | Sequence[str | Path], by: By | None = None, base
     in_order = [run for own in runs for run in own]
     counted = [run for run in in_order if run.repeats is None]
     by = by or ("final" if all(run.state == "finished" for run in counted) else "tokens")
-    samples = [
-        _sample(group, own, left_out, of=records[first], field=field_of(by, measure))
+    values = [
+        _group_values(group, own, left_out, of=records[first], field=field_of(by, measure))
         for group, own in zip(groups, runs, strict=True)
         for first in group.members[:1]
     ]
-    lost = lost_groups(left_out, [group.name for group in groups])
+    lost = lost_group_notes(left_out, [group.name for group in groups])
     found = Comparison(
         name=Path(paths[0]).resolve().name if len(paths) == 1 else f"{len(in_order)} runs",
         measure=measure,
@@ -60,22 +59,22 @@ def compare(paths: str | Path | Sequence[str | Path], by: By | None = None, base
         groups=[summarise_group(group.name, group.differing, own) for group, own in zip(groups, runs, strict=True)],
         runs=in_order,
         left_out=left_out,
-        verdicts=verdicts(samples, measure),
-        notes=[*notes, *notes_on_sweeps(groups), *lost, *notes_on(in_order, records, by, equal)],
+        verdicts=verdicts(values, measure),
+        notes=[*notes, *sweep_notes(groups), *lost, *run_notes(in_order, records, by, equal)],
         equal=equal,
         curves={str(record.folder): curve for record, curve in zip(records, curves, strict=True)},
     )
-    return replace(found, notes=[*found.notes, *note_on_columns(found)])
+    return replace(found, notes=[*found.notes, *column_notes(found)])
 
 
-def _left_out(sources: Sequence[RunSource], groups: Sequence[Grouped], name_of: dict[Path, str]) -> list[LeftOut]:
+def _left_out(sources: Sequence[RunSource], groups: Sequence[RunGroup], name_of: dict[Path, str]) -> list[LeftOut]:
     """The runs that cannot be compared."""
-    told = sweep_labels([source.group for source in sources if source.group is not None])
+    labels = sweep_labels([source.group for source in sources if source.group is not None])
     made = []
     for source in sources:
         if source.reason:
-            home = home_of(source, groups)
-            group = home.name if home else told[source.group] if source.group else ""
+            home = group_of(source, groups)
+            group = home.name if home else labels[source.group] if source.group else ""
             made.append(LeftOut(name=name_of[source.folder], group=group, state=source.state, reason=source.reason))
     return made
 
@@ -88,9 +87,9 @@ def _curve(record: RunRecord, measure: Measure) -> Curve:
 
 
 def _summaries(
-    records: Sequence[RunRecord], names: Sequence[str], curves: Sequence[Curve], groups: Sequence[Grouped]
+    records: Sequence[RunRecord], names: Sequence[str], curves: Sequence[Curve], groups: Sequence[RunGroup]
 ) -> tuple[list[list[Run]], dict[str, float | None]]:
-    """The runs of each group, and where the values at equal cost are read: at the end of the shortest that counts."""
+    """Summarise the runs of each group; also the equal costs at which values are read: where the shortest run ends."""
     repeats = {position: first for group in groups for position, first in repeated(records, group.members).items()}
     counted = [curve for position, curve in enumerate(curves) if position not in repeats]
     equal = {
@@ -115,10 +114,12 @@ def _summaries(
     return runs, equal
 
 
-def _sample(group: Grouped, runs: Sequence[Run], left_out: Sequence[LeftOut], *, of: RunRecord, field: str) -> Sample:
-    """What the verdict on a group is made from; `of` is one of its runs, which all have its data and its model."""
+def _group_values(
+    group: RunGroup, runs: Sequence[Run], left_out: Sequence[LeftOut], *, of: RunRecord, field: str
+) -> GroupValues:
+    """The values that the verdict on a group is based on; `of` is any of its runs: they share data and model."""
     values = {run.seed: getattr(run, field) for run in runs if run.repeats is None}
-    return Sample(
+    return GroupValues(
         group=group.name,
         data=of.identity,
         tokenizer=of.tokenizer_fingerprint,
@@ -126,6 +127,6 @@ def _sample(group: Grouped, runs: Sequence[Run], left_out: Sequence[LeftOut], *,
         model=of.model,
         values={seed: value for seed, value in values.items() if value is not None},
         unknown=sum(value is None for value in values.values()),
-        # What is left of a group that lost runs may be the lucky ones.
-        missing=sum(each.group == group.name and each.state in _NOTHING_CAME for each in left_out),
+        # The runs that are left of such a group may be the lucky ones.
+        missing=sum(each.group == group.name and each.state in _WITHOUT_RESULT for each in left_out),
     )

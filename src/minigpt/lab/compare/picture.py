@@ -54,7 +54,7 @@ _STYLE: dict[Any, Any] = {
 
 
 Draw = Callable[["Figure", Comparison, str], None]
-"""Draws into a figure, in an ink."""
+"""Draw into a figure in the given ink colour."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,10 @@ class Picture:
 
 
 def draw_curves(comparison: Comparison) -> Picture:
-    """Validation over tokens: the mean of each group as a line, all its seeds as a band around it.
+    """Draw validation over tokens: the mean of each group as a line, the range of its seeds as a band.
 
-    With more groups than colours, the baseline, the best and the worst are coloured and the others grey. The first
-    steep stretch, where all curves lie on each other, is left to the upper edge.
+    With more groups than colours, the baseline, the best and the worst are coloured and the others grey. The y axis is
+    fitted to the last part of the curves; their steep beginning, where they overlap, is cut off.
     """
     return _picture("curves", comparison, _curves, (8.6, 4.6))
 
@@ -88,7 +88,7 @@ def draw_differences(comparison: Comparison) -> Picture | None:
 
 
 def colours(comparison: Comparison) -> dict[str, str | None]:
-    """The colour of each group; None is one of the grey ones. Best groups first, as the legend has them."""
+    """The colour of each group, None for grey; the best group first, as in the legend."""
     names = [group.name for group in ranked(comparison)]
     chosen = names
     if len(names) > len(PALETTE):
@@ -140,7 +140,7 @@ def _curves(figure: "Figure", comparison: Comparison, ink: str) -> None:
         if group.name == comparison.baseline:
             style = {"color": tone, "linewidth": 2.2, "linestyle": (0, (5, 1.6))}
         xs, mean, low, high = _band(curves)
-        # A line of a single point would be nothing.
+        # A line through a single point would be invisible.
         marker = "o" if len(xs) == 1 else None
         (handles[group.name],) = axes.plot(xs, mean, marker=marker, **style, zorder=3 if tone else 1)
         if len(curves) > 1 and tone:
@@ -149,21 +149,21 @@ def _curves(figure: "Figure", comparison: Comparison, ink: str) -> None:
             else:
                 axes.fill_between(xs, low, high, color=tone, alpha=0.18, linewidth=0, zorder=2)
     _limit(axes, comparison)
-    axes.set(xlabel="tokens trained on", ylabel=f"validation: {_words(comparison)}")
+    axes.set(xlabel="tokens trained on", ylabel=f"validation: {_axis_label(comparison)}")
     axes.xaxis.set_major_formatter(lambda x, _: count_text(x) if x else "0")
     coloured = [group for group in ranked(comparison) if tones[group.name]]
     legend = [(handles[group.name], _legend(group, comparison)) for group in coloured]
     n_grey = len(comparison.groups) - len(coloured)
     if n_grey:
         grey = next(handles[name] for name, tone in tones.items() if tone is None)
-        legend.append((grey, f"{n_grey} between them"))
+        legend.append((grey, f"{n_grey} more"))
     if len(comparison.groups) > 1 or legend:
-        handles_, told = zip(*legend, strict=True)
-        figure.legend(handles_, told, loc="outside right center", labelcolor=ink, fontsize=9.5, handlelength=2.4)
+        lines, labels = zip(*legend, strict=True)
+        figure.legend(lines, labels, loc="outside right center", labelcolor=ink, fontsize=9.5, handlelength=2.4)
 
 
 def _band(curves: Sequence[Curve]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Tokens, mean, lowest and highest value over the seeds, where all of them have been."""
+    """Tokens, mean, lowest and highest value over the seeds, in the range that all of them cover."""
     begin, end = max(curve.tokens[0] for curve in curves), min(curve.tokens[-1] for curve in curves)
     points = sorted({x for curve in curves for x in curve.tokens if begin <= x <= end}) or [end]
     if len(points) > _POINTS:
@@ -173,7 +173,7 @@ def _band(curves: Sequence[Curve]) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
 
 
 def _limit(axes: "Axes", comparison: Comparison) -> None:
-    """Let the curves' ends fill the picture."""
+    """Fit the axes to the ends of the curves."""
     curves = [comparison.curves[run.folder] for run in comparison.runs if run.repeats is None]
     end = max(curve.tokens[-1] for curve in curves)
     late = [
@@ -216,7 +216,7 @@ def _differences(figure: "Figure", comparison: Comparison, ink: str) -> None:
 def _legend(group: Group, comparison: Comparison) -> str:
     value = group.estimates.get(field_of(comparison.by, comparison.measure))
     name = _short_name(group.name)
-    return f"{value.mean:.3f}  {name}" if value else f" {name}"  # matplotlib passes over what begins with a _
+    return f"{value.mean:.3f}  {name}" if value else f" {name}"  # matplotlib ignores labels that begin with _
 
 
 def _short_name(name: str) -> str:
@@ -224,5 +224,5 @@ def _short_name(name: str) -> str:
     return line if len(line) <= _LONGEST_NAME else f"{line[: _LONGEST_NAME - 1]}…"
 
 
-def _words(comparison: Comparison) -> str:
+def _axis_label(comparison: Comparison) -> str:
     return {"loss": "loss, nats per token", "bits_per_byte": "bits per byte"}[comparison.measure]

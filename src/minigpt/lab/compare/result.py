@@ -1,4 +1,4 @@
-"""What a comparison of runs comes to, as plain dataclasses."""
+"""The result of a comparison of runs, as plain dataclasses."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -10,7 +10,7 @@ Measure = Literal["loss", "bits_per_byte"]
 UNITS: dict[Measure, str] = {"loss": "nats", "bits_per_byte": "bits per byte"}
 
 By = Literal["final", "best", "tokens", "flops", "time"]
-"""Which value of a run counts: the last one, the lowest, or that at equal tokens, FLOPs or training time."""
+"""Which value of a run is compared: the last one, the lowest, or that at equal tokens, FLOPs or training time."""
 
 Claim = Literal["better", "worse", "none"]
 
@@ -20,17 +20,17 @@ class Curve:
     """The validations of one run, in the measure of the comparison."""
 
     tokens: list[int]
-    """Trained on by then."""
+    """Tokens trained on at each validation."""
     flops: list[float]
-    """Of that training."""
+    """FLOPs of training at each validation."""
     seconds: list[float]
-    """Of training, without validations and checkpoints; empty: not recorded."""
+    """Seconds of training, without validations and checkpoints; empty: not recorded."""
     values: list[float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What one run came to. Losses are nats per token, on the validation split."""
+    """The numbers of one run. Losses are nats per token, on the validation split."""
 
     name: str
     folder: str
@@ -38,14 +38,14 @@ class Run:
     seed: int
     state: str
     repeats: str | None
-    """The run that it does again: same group, same seed. It counts in no mean."""
+    """The run that it repeats: same group, same seed. It counts in no mean."""
     steps: int
     tokens: int
     flops: float
     seconds: float | None
-    """Of training, without validations and checkpoints."""
+    """Seconds of training, without validations and checkpoints."""
     validations: int
-    """How often it was validated."""
+    """How many there were."""
     parameters: int
     tokens_per_second: float | None
     """The median over the run."""
@@ -54,7 +54,7 @@ class Run:
     final_bits_per_byte: float | None
     best_bits_per_byte: float | None
     at_equal_tokens: float | None
-    """In the measure of the comparison, read off the curve where the shortest of the runs ends."""
+    """In the measure of the comparison, interpolated where the shortest of the runs ends."""
     at_equal_flops: float | None
     at_equal_time: float | None
 
@@ -63,21 +63,21 @@ NUMBERS = (
     "final_loss", "best_loss", "final_bits_per_byte", "best_bits_per_byte", "at_equal_tokens", "at_equal_flops",
     "at_equal_time", "tokens_per_second", "parameters", "seconds",
 )  # fmt: skip
-"""Of a run's fields, those that have a mean over the seeds."""
+"""The fields of a run that are averaged over the seeds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Runs that differ in nothing but the seed."""
+    """Runs that differ only in the seed."""
 
     name: str
     settings: dict[str, Any]
-    """By dotted key, of those that differ between the groups."""
+    """The settings that differ between the groups, by dotted key."""
     runs: list[str]
     seeds: list[int]
-    """Of the runs that count."""
+    """The seeds of the runs that count."""
     estimates: dict[str, Estimate]
-    """Of `NUMBERS`; one that not all its runs have is left out."""
+    """Means of `NUMBERS`; one that is missing in any of its runs is left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,14 +86,14 @@ class LeftOut:
 
     name: str
     group: str
-    """Empty: no run like it is compared, and it belongs to no sweep."""
+    """Empty: no run with its settings is compared, and it belongs to no sweep."""
     state: str
     reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """How a group stands to the baseline."""
+    """How a group compares with the baseline."""
 
     group: str
     baseline: str
@@ -101,22 +101,22 @@ class Verdict:
     text: str
     """The verdict as a sentence."""
     difference: float | None
-    """Mean of the group minus mean of the baseline; none: they do not compare."""
+    """Mean of the group minus mean of the baseline; none: they cannot be compared."""
     half_width: float | None
-    """Of the 95 % interval of this difference by itself."""
+    """Half the width of the 95 % interval of this difference, not corrected for several comparisons."""
     p: float | None
     p_corrected: float | None
-    """Holm's, for all groups that are compared with the baseline."""
+    """By Holm's method, for all groups that are compared with the baseline."""
     method: Method | None
     size: str = ""
-    """The difference in digits, with half of its interval where there is one: `-0.012 ± 0.030`."""
+    """The difference as text, with half of its interval where there is one: `-0.012 ± 0.030`."""
     why: str = ""
-    """Why nothing can be said, or what else a reader must know of the runs; empty: nothing."""
+    """Why there is no verdict, or how many runs gave no result; empty: neither."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """All of it."""
+    """Groups, runs, verdicts and notes."""
 
     name: str
     measure: Measure
@@ -134,20 +134,20 @@ class Comparison:
     """By run folder."""
 
     def __repr__(self) -> str:
-        """The claims as sentences, and how many groups there are of which nothing can be claimed."""
+        """The claims as sentences, and the number of groups for which no difference can be claimed."""
         claims = [verdict.text for verdict in self.verdicts if verdict.claim != "none"]
         rest = len(self.verdicts) - len(claims)
         head = f"{len(self.runs)} runs in {len(self.groups)} groups, compared with {self.baseline}"
-        return "\n".join([head, *claims, *([f"no difference can be claimed of {rest} groups"] if rest else [])])
+        return "\n".join([head, *claims, *([f"no difference can be claimed for {rest} groups"] if rest else [])])
 
 
 def field_of(by: By, measure: Measure) -> str:
-    """Which of a run's numbers the verdicts are about."""
+    """The field of a run that the verdicts are about."""
     return f"{by}_{measure}" if by in {"final", "best"} else f"at_equal_{by}"
 
 
 def as_plain(comparison: Comparison) -> dict[str, Any]:
-    """Plain values for JSON, which has no word for a number that is not finite: such a one is null."""
+    """Convert to plain values for JSON; numbers that are not finite become null."""
     return {name: _plain(value) for name, value in asdict(comparison).items()}
 
 

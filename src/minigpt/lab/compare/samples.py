@@ -1,4 +1,4 @@
-"""The last text that each group sampled on the way, out of its TensorBoard events."""
+"""The last text that each group sampled during training, read from its TensorBoard events."""
 
 import contextlib
 import logging
@@ -17,7 +17,7 @@ _INDENT = "    "
 
 @dataclass(frozen=True)
 class SampledText:
-    """What one run wrote."""
+    """A text that one run sampled."""
 
     group: str
     run: str
@@ -26,7 +26,7 @@ class SampledText:
 
 
 def last_samples(comparison: Comparison) -> list[SampledText]:
-    """One for each group that has any, of the first of its runs that has one; the best group first."""
+    """The last sample of each group, of its first run that has one; the best group first."""
     found = []
     for group in ranked(comparison):
         runs = [run for run in comparison.runs if run.group == group.name]
@@ -39,7 +39,7 @@ def last_samples(comparison: Comparison) -> list[SampledText]:
 
 
 def _last_sample(folder: Path) -> tuple[int, str] | None:
-    """Step and text; none where there are no events, or none that can be read."""
+    """Step and text; None if there are no events, or none that can be read."""
     if not any(folder.glob("events.out.tfevents.*")):
         return None
     from tensorboard.backend.event_processing.event_accumulator import TENSORS, EventAccumulator
@@ -56,7 +56,7 @@ def _last_sample(folder: Path) -> tuple[int, str] | None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without tensorboard's log lines."""
+    """Silence TensorBoard's logger."""
     logger = logging.getLogger("tensorboard")
     level = logger.level
     logger.setLevel(logging.CRITICAL)

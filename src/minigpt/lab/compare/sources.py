@@ -1,4 +1,4 @@
-"""Which runs are meant: run folders, names under runs/, a sweep's folder, a folder of runs."""
+"""Find the runs that paths name: run folders, names under runs/, a sweep's folder, or a folder of runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from minigpt.runs.records import RunRecord, find_runs, read_run
 
 
 class SweepGroup(NamedTuple):
-    """What a sweep calls runs that differ in nothing but the seed; another sweep may mean others by the same name."""
+    """A group of a sweep: runs that differ only in the seed. Another sweep may use the same name for others."""
 
     sweep: Path
     name: str
@@ -29,20 +29,20 @@ _WITHOUT_CURVES = {
 
 @dataclass(frozen=True, kw_only=True)
 class RunSource:
-    """One run that was asked for."""
+    """One requested run."""
 
     folder: Path
     group: SweepGroup | None = None
     """None: it belongs to no sweep."""
     record: RunRecord | None = None
-    """None: it cannot be read, or need not be."""
+    """None: it cannot be read, or its state says enough."""
     state: str
     reason: str = ""
     """Why it cannot be compared; empty: it can."""
 
 
 def find_sources(paths: Sequence[str | Path]) -> list[RunSource]:
-    """The runs that `paths` mean, each once, in the order given; raises CheckpointError for what is none."""
+    """Find the runs in `paths`, each once, in the order given; raises CheckpointError for a path that is no run."""
     found: dict[Path, RunSource] = {}
     for path in paths:
         for source in _sources(_located(Path(path))):
@@ -52,10 +52,10 @@ def find_sources(paths: Sequence[str | Path]) -> list[RunSource]:
     return list(found.values())
 
 
-def told_apart(folders: Sequence[Path]) -> list[str]:
-    """The name of each folder, behind as many of those above it as tell it from the others: `a/base` and `b/base`.
+def disambiguate(folders: Sequence[Path]) -> list[str]:
+    """A unique name for each folder, with as many parent folders as needed: `a/base` and `b/base`.
 
-    Where one needs them, those beside it have them too: a reader would not know where the bare names belong.
+    All folders beside one that needs its parents get them too, so that no bare name is ambiguous to a reader.
     """
     whole = [folder.absolute() for folder in folders]
     needed: dict[Path, int] = {}
@@ -67,7 +67,7 @@ def told_apart(folders: Sequence[Path]) -> list[str]:
 
 
 def located_sweep(paths: Sequence[str | Path]) -> Path | None:
-    """The folder of the sweep, if `paths` is one and nothing else."""
+    """The folder of the sweep, if `paths` is a single sweep."""
     folders = [_located(Path(path)) for path in paths]
     return folders[0] if len(folders) == 1 and is_sweep(folders[0]) else None
 
@@ -90,22 +90,22 @@ def _sources(path: Path) -> list[RunSource]:
         folders = list(find_runs(path))
         if folders:
             sweeps = SweepRecords()
-            return _finished_ones([_found(folder, sweeps) for folder in folders])
+            return _leave_out_unfinished([_found(folder, sweeps) for folder in folders])
     record = read_run(path)
-    source = _judged(RunSource(folder=path, record=record, state=SweepRecords().state(path, record.state)))
+    source = _with_reason(RunSource(folder=path, record=record, state=SweepRecords().state(path, record.state)))
     if not record.metrics:
         raise CheckpointError(f"{path} holds no curves: {source.reason} (it is {source.state})")
     return [source]
 
 
 def _cells(sweep: Path) -> list[RunSource]:
-    """The cells of a sweep, those without a folder too."""
+    """The cells of a sweep, including those without a folder."""
     sweeps = SweepRecords()
-    return _finished_ones([_cell(sweep, cell, sweeps) for cell in read_cells(sweep)])
+    return _leave_out_unfinished([_cell(sweep, cell, sweeps) for cell in read_cells(sweep)])
 
 
-def _finished_ones(sources: list[RunSource]) -> list[RunSource]:
-    """Without the runs that are not finished, where others are: what has just begun would cut all curves short."""
+def _leave_out_unfinished(sources: list[RunSource]) -> list[RunSource]:
+    """Leave out unfinished runs if others are finished: one that has just begun would cut all curves short."""
     if not any(source.state == "finished" and not source.reason for source in sources):
         return sources
     return [
@@ -122,7 +122,7 @@ def _how_far(record: RunRecord) -> str:
 
 
 def _found(folder: Path, sweeps: SweepRecords) -> RunSource:
-    """A run that was come across: what its sweep knows of it counts, if it is one's."""
+    """A run in a folder of runs; if it is a cell of a sweep, the record of the sweep counts."""
     cell = sweeps.cell(folder)
     return _listed(folder, None, sweeps) if cell is None else _cell(folder.parent, cell, sweeps)
 
@@ -139,20 +139,20 @@ def _cell(sweep: Path, cell: RecordedCell, sweeps: SweepRecords) -> RunSource:
 
 
 def _listed(folder: Path, group: SweepGroup | None, sweeps: SweepRecords) -> RunSource:
-    """A run among others: what is wrong with it is told beside them."""
+    """A run among others: an error in it becomes its reason."""
     try:
         record = read_run(folder)
         state = sweeps.state(folder, record.state)
-        source = _judged(RunSource(folder=folder, group=group, record=record, state=state))
+        source = _with_reason(RunSource(folder=folder, group=group, record=record, state=state))
         if not source.reason:
-            _ = record.model  # it can be known; one that has just begun has no tokenizer yet
+            _ = record.model  # raises if it is not known yet: a run that has just begun has no tokenizer
     except CheckpointError as error:
         return RunSource(folder=folder, group=group, state="damaged", reason=str(error))
     return source
 
 
-def _judged(source: RunSource) -> RunSource:
-    """With the reason, if it has no curve that could be compared."""
+def _with_reason(source: RunSource) -> RunSource:
+    """Add the reason if there is no curve that could be compared."""
     assert source.record is not None
     reason = ""
     if source.state == "diverged":

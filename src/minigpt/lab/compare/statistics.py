@@ -1,4 +1,4 @@
-"""Means over seeds with their intervals, and how sure a difference of two is."""
+"""Means over seeds with confidence intervals, and tests of their differences."""
 
 import math
 import warnings
@@ -10,10 +10,10 @@ import numpy as np
 
 CONFIDENCE = 0.95
 PAIRS_WANTED = 3
-"""Two pairs leave one degree of freedom, and an interval that says nothing."""
+"""Two pairs leave one degree of freedom, and an interval too wide to use."""
 
 _ROUNDING = 1e-9
-"""Of a value: seeds that change less change nothing. Losses are float32, with seven digits."""
+"""Relative spread below which seeds are taken to be equal: losses are float32, with seven digits."""
 
 Method = Literal["Welch", "paired"]
 
@@ -24,7 +24,7 @@ class Estimate:
 
     mean: float
     half_width: float | None
-    """Of its 95 % interval: mean ± half_width; none: of one seed there is no interval."""
+    """Half the width of the 95 % interval; None for a single seed."""
     n: int
 
 
@@ -34,16 +34,16 @@ class Difference:
 
     difference: float
     half_width: float | None
-    """Of its 95 % interval; none: one side has one seed, or nothing varies."""
+    """Half the width of the 95 % interval; None if one side has a single seed, or if nothing varies."""
     p: float | None
-    """How often chance alone would make a difference as large, were there none."""
+    """Probability of a difference at least as large if there were none."""
     method: Method
 
 
 def estimate(values: Sequence[float]) -> Estimate:
     """The mean of `values` and its interval by Student's t with n - 1 degrees of freedom (Student 1908).
 
-    It holds the true mean in 95 % of all experiments if the values are independent and near normal, whatever their
+    It contains the true mean in 95 % of all experiments if the values are independent and near normal, whatever their
     number from two on.
     """
     n = len(values)
@@ -57,21 +57,20 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 
 def difference(ours: Mapping[int, float], theirs: Mapping[int, float], *, one_model: bool) -> Difference:
-    """The mean of `ours` minus that of `theirs`, both by seed, with interval and p-value, two-sided.
+    """Test the mean of `ours` minus that of `theirs`, both by seed, two-sided, with its interval.
 
     By Welch's t-test, which lets the two spreads differ (Welch 1947, "The generalization of 'Student's' problem when
-    several different population variances are involved", Biometrika 34). If both sides are `one_model`, trained
-    otherwise, and ran the same seeds, three or more: by the t-test of the differences pair by pair. The two runs of a
-    seed then begin with the same weights and read the same batches, and what they share drops out (Bouthillier et al.
-    2021, "Accounting for variance in machine learning benchmarks").
+    several different population variances are involved", Biometrika 34). If both sides are `one_model`, trained in
+    different ways on the same three or more seeds: by the paired t-test. The two runs of a seed then begin with the
+    same weights and read the same batches, and their common variation cancels (Bouthillier et al. 2021, "Accounting
+    for variance in machine learning benchmarks").
 
-    Pairs have their price: n - 1 degrees of freedom instead of Welch's 2 n - 2, at three seeds an interval 4.30 / 2.78
+    Pairs have a price: n - 1 degrees of freedom instead of Welch's 2 n - 2, at three seeds an interval 4.30 / 2.78
     as wide, which only a correlation above 0.58 wins back (de Winter 2013, "Using the Student's t-test with extremely
     small sample sizes"). Over 16 seeds the final losses of one model at two learning rates correlated by 0.82, those of
-    learned and rotary positions by 0.06 (benchmarks/seed_pairs.py): the same seed is another draw for another model.
-    There Welch's test is the sharper one, and it stays valid: if what pairs share makes them alike, it errs on the side
-    of caution. The rule knows seeds and settings and never looks at the losses: whoever took the smaller of two
-    p-values would claim too much.
+    learned and rotary positions by 0.06 (benchmarks/seed_pairs.py): for another model the same seed is another draw.
+    There Welch's test is sharper, and it stays valid: if pairs are correlated, it is conservative. The choice depends
+    on seeds and settings, never on the losses: taking the smaller of two p-values would claim too much.
     """
     paired = one_model and ours.keys() == theirs.keys() and len(ours) >= PAIRS_WANTED
     method: Method = "paired" if paired else "Welch"
@@ -85,7 +84,7 @@ def difference(ours: Mapping[int, float], theirs: Mapping[int, float], *, one_mo
     from scipy import stats
 
     with warnings.catch_warnings():
-        # Of one side whose values are all the same it says that digits were lost; its variance is nought indeed.
+        # scipy warns of lost precision if all values of one side are equal; its variance is indeed 0.
         warnings.simplefilter("ignore", RuntimeWarning)
         if paired:
             result = stats.ttest_rel(ours_values, theirs_values)
@@ -96,8 +95,8 @@ def difference(ours: Mapping[int, float], theirs: Mapping[int, float], *, one_mo
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """`p_values` corrected for being many, in the order given: with none of the differences real, the chance that any
-    of them falls below 0.05 is at most 0.05.
+    """Correct `p_values` for multiple comparisons, in the order given: if no difference is real, the probability that
+    any of them falls below 0.05 is at most 0.05.
 
     Holm 1979, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6: the
     smallest of m times m, the next times m - 1, ..., none smaller than the one before, none above 1.

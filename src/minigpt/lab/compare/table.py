@@ -1,19 +1,19 @@
-"""A comparison as tables: what differs, what came out, which runs are not in it."""
+"""A comparison as tables: settings that differ, results, and runs that are not compared."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from minigpt.lab.compare.labels import told
+from minigpt.lab.compare.labels import yaml_text
 from minigpt.lab.compare.result import UNITS, Comparison, Group, Verdict, field_of
 from minigpt.lab.compare.statistics import Estimate
 from minigpt.system.tables import Table
 from minigpt.system.units import count_text, flops_text, seconds_text
 
 SINGLE_GROUP = "one group: nothing to compare it with"
-"""In the place of verdicts."""
+"""Shown in place of verdicts."""
 _FEW = 4  # columns of settings, or of groups
-_FEW_SENTENCES = 2  # of groups of which nothing can be claimed
+_FEW_SENTENCES = 2  # verdicts without a claim
 
 
 def ranked(comparison: Comparison) -> list[Group]:
@@ -26,38 +26,38 @@ def ranked(comparison: Comparison) -> list[Group]:
 
 
 def settings_table(comparison: Comparison) -> Table | None:
-    """In what the groups differ: a column for each setting, or a row where there are more settings than groups; for
-    many of both, each group's changes in one cell. None where nothing differs."""
+    """The settings that differ: a column for each, or a row each if they outnumber the groups; if there are many of
+    both, each group's changes in one cell. None if nothing differs."""
     groups = ranked(comparison)
     keys = list(dict.fromkeys(key for group in groups for key in group.settings))
     if not keys:
         return None
-    title = "what differs"
+    title = "settings that differ"
     rows: list[Sequence[str]]
     if len(keys) <= _FEW:
-        rows = [(_called(group, comparison), *(_value(group.settings, key) for key in keys)) for group in groups]
+        rows = [(_display_name(group, comparison), *(_value(group.settings, key) for key in keys)) for group in groups]
         table = Table(title=title, columns=("group", *keys), rows=rows, reads_down=True)
         return _emphasised(table, groups, comparison)
     if len(groups) <= _FEW:
         rows = [(key, *(_value(group.settings, key) for group in groups)) for key in keys]
-        columns = ("setting", *(_called(group, comparison) for group in groups))
+        columns = ("setting", *(_display_name(group, comparison) for group in groups))
         return Table(title=title, columns=columns, rows=rows, reads_down=True)
     baseline = next(group for group in groups if group.name == comparison.baseline)
-    rows = [(_called(group, comparison), _changes(group, baseline, keys)) for group in groups]
+    rows = [(_display_name(group, comparison), _changes(group, baseline, keys)) for group in groups]
     table = Table(title=title, columns=("group", "settings"), rows=rows, prose=frozenset({"settings"}))
     return _emphasised(table, groups, comparison)
 
 
 def outcome_table(comparison: Comparison) -> Table:
-    """What came out, the best group first: means over the seeds with their 95% intervals."""
+    """The results, the best group first: means over the seeds with their 95% intervals."""
     groups = ranked(comparison)
-    columns = {"group": [_called(group, comparison) for group in groups]}
+    columns = {"group": [_display_name(group, comparison) for group in groups]}
     columns["seeds"] = [str(len(group.seeds)) for group in groups]
-    for title, field, told_as in _columns(comparison):
+    for title, field, text in _columns(comparison):
         if _is_worth_a_column(field, comparison):
-            columns[title] = [_estimate(group.estimates.get(field), told_as) for group in groups]
+            columns[title] = [_estimate(group.estimates.get(field), text) for group in groups]
     table = Table(
-        title="what came out",
+        title="results",
         columns=tuple(columns),
         rows=list(zip(*columns.values(), strict=True)),
         numbers=frozenset(columns) - {"group"},
@@ -67,14 +67,14 @@ def outcome_table(comparison: Comparison) -> Table:
 
 
 def findings(comparison: Comparison) -> list[Verdict]:
-    """The verdicts to be told as sentences, claims first: all of them where few come to nothing."""
+    """The verdicts to be shown as sentences, claims first: all of them if few are without a claim."""
     order = [group.name for group in ranked(comparison)]
-    told = sorted(comparison.verdicts, key=lambda each: (each.claim == "none", order.index(each.group)))
-    return [each for each in told if each.claim != "none" or undecided_table(comparison) is None]
+    verdicts = sorted(comparison.verdicts, key=lambda each: (each.claim == "none", order.index(each.group)))
+    return [each for each in verdicts if each.claim != "none" or undecided_table(comparison) is None]
 
 
 def undecided_table(comparison: Comparison) -> Table | None:
-    """The groups of which nothing can be claimed, where they are so many that sentences would hide the others."""
+    """The groups without a claim, if they are so many that sentences would hide the others."""
     order = [group.name for group in ranked(comparison)]
     rest = sorted((each for each in comparison.verdicts if each.claim == "none"), key=lambda x: order.index(x.group))
     if len(rest) <= _FEW_SENTENCES:
@@ -99,14 +99,14 @@ def _p(verdict: Verdict) -> str:
     return "–" if verdict.p_corrected is None else f"{verdict.p_corrected:.2g}"
 
 
-def note_on_columns(comparison: Comparison) -> list[str]:
-    """On the numbers that too few groups have to be compared by; one note, or none."""
-    told = [title for title, field, _ in _columns(comparison) if not _is_worth_a_column(field, comparison)]
-    return [f"Left out, as fewer than two groups have a value there: {', '.join(told)}."] if told else []
+def column_notes(comparison: Comparison) -> list[str]:
+    """A note on the numbers that too few groups have, if there are any."""
+    titles = [title for title, field, _ in _columns(comparison) if not _is_worth_a_column(field, comparison)]
+    return [f"Left out, as fewer than two groups have a value there: {', '.join(titles)}."] if titles else []
 
 
 def interval_note(comparison: Comparison) -> str:
-    """What ± means in the outcome and in the verdicts; empty: it stands nowhere."""
+    """What ± means in the results and the verdicts; empty if it is not used."""
     if any("±" in verdict.size for verdict in comparison.verdicts):
         return "±: half of a 95% interval over the seeds, of each comparison by itself"
     shown = any("±" in cell for row in outcome_table(comparison).rows for cell in row)
@@ -129,7 +129,7 @@ def all_tables(comparison: Comparison) -> list[Table]:
 
 
 def _columns(comparison: Comparison) -> list[tuple[str, str, Callable[[float], str]]]:
-    """Title, field and way to tell of each number; one that is the final one for all is left out."""
+    """Title, field and format of each number; one that equals the final one for all runs is left out."""
     final = field_of("final", comparison.measure)
     ends: dict[str, Callable[[float], str]] = {
         "tokens": lambda x: f"at {count_text(x)} tokens",
@@ -156,7 +156,7 @@ def _columns(comparison: Comparison) -> list[tuple[str, str, Callable[[float], s
 
 
 def _is_worth_a_column(field: str, comparison: Comparison) -> bool:
-    """Whether there are two values that can be compared, or one of the only group."""
+    """Whether two groups have a value there, or the only group has one."""
     return sum(field in group.estimates for group in comparison.groups) >= min(2, len(comparison.groups))
 
 
@@ -164,26 +164,26 @@ def _loss(value: float) -> str:
     return f"{value:.4f}"
 
 
-def _estimate(value: Estimate | None, told_as: Callable[[float], str]) -> str:
+def _estimate(value: Estimate | None, text: Callable[[float], str]) -> str:
     if value is None:
         return "–"
     if value.half_width:
-        return f"{told_as(value.mean)} ± {told_as(value.half_width)}"
-    return told_as(value.mean)
+        return f"{text(value.mean)} ± {text(value.half_width)}"
+    return text(value.mean)
 
 
-def _called(group: Group, comparison: Comparison) -> str:
+def _display_name(group: Group, comparison: Comparison) -> str:
     return (
         f"{group.name} (baseline)" if group.name == comparison.baseline and len(comparison.groups) > 1 else group.name
     )
 
 
 def _value(settings: dict[str, Any], key: str) -> str:
-    return told(settings[key]) if key in settings else "–"
+    return yaml_text(settings[key]) if key in settings else "–"
 
 
 def _changes(group: Group, baseline: Group, keys: Sequence[str]) -> str:
-    """`model.position=rotary`; of the baseline all that any other group changes."""
+    """`model.position=rotary`; for the baseline all keys that any other group changes."""
     changed = [
         key for key in keys if group is baseline or _value(group.settings, key) != _value(baseline.settings, key)
     ]

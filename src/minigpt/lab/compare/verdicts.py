@@ -1,4 +1,4 @@
-"""What can be claimed of each group against the baseline, in words."""
+"""Verdicts: what can be claimed about each group against the baseline, as sentences."""
 
 import math
 from collections.abc import Sequence
@@ -11,29 +11,29 @@ from minigpt.model.config import GPTConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
-    """The values of one group that count."""
+class GroupValues:
+    """The values of one group that a verdict is based on."""
 
     group: str
     data: DataIdentity
-    """Which text it is validated on."""
+    """Identifies the text it is validated on."""
     tokenizer: str
     """The tokenizer's fingerprint."""
     loses: str
-    """What of the text the tokenizer loses, in words; empty: nothing."""
+    """What the tokenizer loses of the text, as a phrase; empty: nothing."""
     model: GPTConfig
     values: dict[int, float]
     """By seed."""
     unknown: int = 0
-    """Runs without one: those that have it may be the fast ones, so they say nothing of the group."""
+    """Number of runs without a value: those that have one may be the fast ones, so there is no verdict."""
     missing: int = 0
-    """Runs of the group that came to no value."""
+    """Number of runs of the group that failed or diverged."""
 
 
-def verdicts(samples: Sequence[Sample], measure: Measure) -> list[Verdict]:
-    """One for each sample but the first, which is the baseline; the p-values are corrected for being several."""
-    baseline, *others = samples
-    tests: list[tuple[Sample, Difference | None]] = [
+def verdicts(groups: Sequence[GroupValues], measure: Measure) -> list[Verdict]:
+    """A verdict for each group but the first, which is the baseline; p-values are corrected by Holm's method."""
+    baseline, *others = groups
+    tests: list[tuple[GroupValues, Difference | None]] = [
         (other, None if _incomparable(other, baseline) else _difference(other, baseline)) for other in others
     ]
     known = [test.p for _, test in tests if test is not None and test.p is not None]
@@ -45,12 +45,18 @@ def verdicts(samples: Sequence[Sample], measure: Measure) -> list[Verdict]:
     return made
 
 
-def _difference(ours: Sample, theirs: Sample) -> Difference:
+def _difference(ours: GroupValues, theirs: GroupValues) -> Difference:
     return difference(ours.values, theirs.values, one_model=ours.model == theirs.model)
 
 
 def _verdict(
-    ours: Sample, theirs: Sample, test: Difference | None, corrected: float | None, *, n_tests: int, measure: Measure
+    ours: GroupValues,
+    theirs: GroupValues,
+    test: Difference | None,
+    corrected: float | None,
+    *,
+    n_tests: int,
+    measure: Measure,
 ) -> Verdict:
     plain = Verdict(
         group=ours.group,
@@ -67,9 +73,9 @@ def _verdict(
         reason = _incomparable(ours, theirs)
         return replace(plain, text=f"no verdict on {ours.group}: {reason}", why=reason)
     missing = [
-        f"{sample.missing} of {sample.missing + len(sample.values)} runs of {sample.group} came to nothing"
-        for sample in (ours, theirs)
-        if sample.missing
+        f"{group.missing} of {group.missing + len(group.values)} runs of {group.group} gave no result"
+        for group in (ours, theirs)
+        if group.missing
     ]
     lost = "".join(f"; {each}" for each in missing)
     gap = f"{test.difference:+.{_digits(test)}f}"
@@ -78,7 +84,7 @@ def _verdict(
         return replace(plain, text=text + lost, size=gap, why="; ".join([why, *missing]))
     plain = replace(plain, size=f"{gap} ± {test.half_width:.{_digits(test)}f}", why="; ".join(missing))
     size = f"{abs(test.difference):.{_digits(test)}f} ± {test.half_width:.{_digits(test)}f} {UNITS[measure]}"
-    tested = ", pair by pair" if test.method == "paired" else ""
+    tested = ", paired" if test.method == "paired" else ""
     many = f" corrected for {n_tests} comparisons" if n_tests > 1 else ""
     facts = f"({_seeds(ours, theirs)}{tested}, {_p(corrected)}{many})"
     if corrected >= 1 - CONFIDENCE:
@@ -88,44 +94,44 @@ def _verdict(
     return replace(plain, claim=claim, text=f"{ours.group} is {claim} than {theirs.group} by {size} {facts}{lost}")
 
 
-def _incomparable(ours: Sample, theirs: Sample) -> str:
-    """Why there is no verdict; empty: there is."""
-    for sample in (ours, theirs):
-        if not sample.values:
-            return f"{sample.group} has no value here"
-        if sample.unknown:
-            some = f"{sample.unknown} of {sample.unknown + len(sample.values)} runs"
-            return f"{some} of {sample.group} have no value here"
+def _incomparable(ours: GroupValues, theirs: GroupValues) -> str:
+    """Why there is no verdict; empty if there is one."""
+    for group in (ours, theirs):
+        if not group.values:
+            return f"{group.group} has no value here"
+        if group.unknown:
+            some = f"{group.unknown} of {group.unknown + len(group.values)} runs"
+            return f"{some} of {group.group} have no value here"
     same_text = ours.data.same_held_out(theirs.data)
     if same_text is None:
-        return f"it is not known whether it is validated on the text of {theirs.group}"
+        return f"it is not known whether it is validated on the same text as {theirs.group}"
     if not same_text:
-        return f"it is validated on another text than {theirs.group}"
-    for sample in (ours, theirs):
-        if sample.loses and ours.tokenizer != theirs.tokenizer:
+        return f"it is not validated on the same text as {theirs.group}"
+    for group in (ours, theirs):
+        if group.loses and ours.tokenizer != theirs.tokenizer:
             return (
-                f"the tokenizer of {sample.group} loses {sample.loses}, and bits per byte of less text do not compare "
+                f"the tokenizer of {group.group} loses {group.loses}, and bits per byte of the rest cannot be compared "
                 "with another tokenizer's"
             )
     return ""
 
 
-def _without_interval(ours: Sample, theirs: Sample, test: Difference, gap: str) -> tuple[str, str]:
-    """The verdict as a sentence, and why it is none in a few words."""
-    single = [sample.group for sample in (ours, theirs) if len(sample.values) == 1]
+def _without_interval(ours: GroupValues, theirs: GroupValues, test: Difference, gap: str) -> tuple[str, str]:
+    """The sentence of a verdict without an interval, and its reason in a few words."""
+    single = [group.group for group in (ours, theirs) if len(group.values) == 1]
     if len(single) == 2:
         why = "one seed: no interval"
-        return f"{why}; {ours.group} came out {gap} from {theirs.group}, and nothing can be claimed", why
+        return f"{why}; {ours.group} differs from {theirs.group} by {gap}, but nothing can be claimed", why
     if single:
         why = f"one seed of {single[0]}: no interval"
-        return f"{why}; {ours.group} came out {gap} from {theirs.group}", why
+        return f"{why}; {ours.group} differs from {theirs.group} by {gap}", why
     if test.difference == 0:
-        return f"{ours.group} and {theirs.group} came out the same to the last bit", "the same to the last bit"
-    why = "no interval: no seed changes anything"
-    return f"{why}; {ours.group} came out {gap} from {theirs.group}", why
+        return f"{ours.group} and {theirs.group} are identical to the last bit", "identical to the last bit"
+    why = "no interval: the seeds do not differ"
+    return f"{why}; {ours.group} differs from {theirs.group} by {gap}", why
 
 
-def _seeds(ours: Sample, theirs: Sample) -> str:
+def _seeds(ours: GroupValues, theirs: GroupValues) -> str:
     counts = [len(ours.values), len(theirs.values)]
     return f"{counts[0]} seeds" if counts[0] == counts[1] else f"{counts[0]} and {counts[1]} seeds"
 
@@ -135,6 +141,6 @@ def _p(value: float) -> str:
 
 
 def _digits(test: Difference) -> int:
-    """Places after the point: three, or as many as two digits of the interval need."""
+    """Decimal places: three, or as many as two significant digits of the interval need."""
     width = test.half_width or abs(test.difference)
     return max(3, 1 - math.floor(math.log10(width))) if width > 0 else 3

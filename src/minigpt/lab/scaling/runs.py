@@ -7,8 +7,8 @@ from pathlib import Path
 from minigpt.data.identity import DataIdentity
 from minigpt.data.tokenizers import load_tokenizer
 from minigpt.errors import DataError, MinigptError, shown
-from minigpt.lab.compare.contents import CORPUS, told_data
-from minigpt.lab.compare.curves import median_speed
+from minigpt.lab.compare.data import CORPUS, describe_data
+from minigpt.lab.compare.summaries import median_speed
 from minigpt.lab.scaling.fits import Point
 from minigpt.lab.sweep.record import read_cells
 from minigpt.model.config import GPTConfig
@@ -93,7 +93,7 @@ def _check_alike(folder: Path, runs: list[ScalingRun], records: list[RunRecord])
     others = [
         run for run, (same, one_name) in zip(runs, alike, strict=True) if not (one_name if same is None else same)
     ]
-    kinds = {"corpus": [str(words[CORPUS]) for words in told_data(records)] if others else []}
+    kinds = {"corpus": [str(words[CORPUS]) for words in describe_data(records)] if others else []}
     if len({run.tokenizer_fingerprint for run in runs}) > 1:
         kinds["tokenizer"] = [f"{run.tokenizer} of {run.vocab_size:,} tokens" for run in runs]
     for what, found in kinds.items():
