@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from minigpt.system.cores import usable_cores
+from minigpt.system.limits import usable_cores
 
 
 def files(root: Path, content: dict[str, str]) -> Path:

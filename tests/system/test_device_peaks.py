@@ -2,7 +2,7 @@
 
 import pytest
 
-from minigpt.system.device_peaks import TABLE, data_sheet, sheet_peak
+from minigpt.system.utilisation import TABLE, data_sheet, sheet_peak
 
 NAMES = [  # as the drivers spell them, with the dense rate in TFLOP/s of the format that one trains in
     ("NVIDIA H100 80GB HBM3", "bf16", 989.4),

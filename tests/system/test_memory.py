@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from minigpt.system.memory import cgroup_bytes, machine_bytes
+from minigpt.system.limits import cgroup_bytes, machine_bytes
 
 UNLIMITED_V1 = 9223372036854771712
 GROUP_V2 = "0::/jobs/mine\n"

@@ -200,7 +200,7 @@ def _bar() -> "Iterator[ReportProgress]":
 
 
 def _race(setting: "Setting", options: argparse.Namespace, progress: "ReportProgress") -> "Report":
-    from minigpt.lab.bench.reports import race_report
+    from minigpt.lab.bench.report import race_report
     from minigpt.lab.bench.training import race
 
     steps = -(-options.steps // options.rounds)
@@ -210,7 +210,7 @@ def _race(setting: "Setting", options: argparse.Namespace, progress: "ReportProg
 
 def _decode(setting: "Setting", options: argparse.Namespace, progress: "ReportProgress") -> "Report":
     from minigpt.lab.bench.decoding import decode, shapes
-    from minigpt.lab.bench.reports import decode_report
+    from minigpt.lab.bench.report import decode_report
 
     wanted = shapes(setting.config.block_size, options.batch_sizes, options.contexts)
     decoded = []
@@ -225,7 +225,7 @@ def _decode(setting: "Setting", options: argparse.Namespace, progress: "ReportPr
 
 def _profile(setting: "Setting", options: argparse.Namespace, progress: "ReportProgress") -> "Report":
     from minigpt.lab.bench.costs import profile_step
-    from minigpt.lab.bench.reports import profile_report
+    from minigpt.lab.bench.report import profile_report
 
     progress(0, 0)
     return profile_report(setting, profile_step(setting, options.steps))

@@ -1,6 +1,7 @@
 """Train every cell of a sweep file: a base config, what is changed in it, and the seeds. Restartable at any moment."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -77,10 +78,18 @@ def run(args: argparse.Namespace) -> int:
     args = argparse.Namespace(**{**_ABSENT, **vars(args)})
     _check_options(args)
     job = _job(args, _read(args))
-    from minigpt.lab.sweep.engines import ENGINES
     from minigpt.lab.sweep.local import run_one
 
-    return ENGINES[args.engine](job) if args.cell is None else run_one(job, args.cell)
+    return engines()[args.engine](job) if args.cell is None else run_one(job, args.cell)
+
+
+def engines() -> "dict[EngineName, Callable[[Job], int]]":
+    """The function that runs a sweep on each engine."""
+    from minigpt.lab.sweep.local import run_local
+    from minigpt.lab.sweep.ray import run_on_ray
+    from minigpt.lab.sweep.slurm import write_script
+
+    return {"local": run_local, "ray": run_on_ray, "slurm": write_script}
 
 
 def _check_options(args: argparse.Namespace) -> None:

@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from minigpt.errors import DataError, MinigptError
-from minigpt.system.cores import usable_cores
+from minigpt.system.limits import usable_cores
 
 
 class WorkerPool:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 import minigpt
-from minigpt.system.cores import usable_cores
+from minigpt.system.limits import usable_cores
 
 _PACKAGES = ("torch", "lightning", "torchmetrics", "numpy", "tokenizers", "jsonargparse", "omegaconf")
 

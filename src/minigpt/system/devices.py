@@ -1,4 +1,8 @@
-"""The device that a name stands for."""
+"""Devices: the one that a setting names, and what a device is called."""
+
+import platform
+import subprocess
+from functools import lru_cache
 
 import torch
 
@@ -18,3 +22,19 @@ def find_device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"device={name!r} cannot be used here ({reason}); auto takes one that can") from None
     return device
+
+
+def device_name(device: torch.device) -> str:
+    """What the device is called: `NVIDIA H100 80GB HBM3`, `Apple M2 Pro`; a CPU has no row in any table."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return _apple_chip() if device.type == "mps" else platform.machine()
+
+
+@lru_cache(maxsize=1)
+def _apple_chip() -> str:
+    try:
+        asked = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return platform.machine()
+    return asked.stdout.strip()

@@ -1,7 +1,7 @@
 """The profile: costs by name, the largest first, and no more than the step."""
 
 from minigpt.lab.bench.costs import LARGEST, profile_step
-from minigpt.lab.bench.reports import profile_report
+from minigpt.lab.bench.report import profile_report
 from minigpt.lab.bench.setting import Setting
 
 

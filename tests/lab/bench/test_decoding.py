@@ -5,7 +5,7 @@ import pytest
 from minigpt.errors import ConfigError
 from minigpt.lab.bench import decoding
 from minigpt.lab.bench.decoding import CACHED, UNCACHED, Shape, decode, shapes
-from minigpt.lab.bench.reports import decode_report
+from minigpt.lab.bench.report import decode_report
 from minigpt.lab.bench.setting import Setting
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from minigpt.lab.bench.reports import race_report
+from minigpt.lab.bench.report import race_report
 from minigpt.lab.bench.setting import Setting, make_setting
 from minigpt.lab.bench.training import BARE, TRAINER, race
 from minigpt.system.utilisation import utilisation

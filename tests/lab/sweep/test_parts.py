@@ -11,9 +11,9 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from lab.sweeps import BASE, Fake, cells, quiet_view, run_of, sweep, write_metrics
+from minigpt.cli.sweep import engines
 from minigpt.errors import ConfigError
 from minigpt.lab.sweep.cell import CellProcess, CellRun, Outcome
-from minigpt.lab.sweep.engines import ENGINES
 from minigpt.lab.sweep.file import EngineName
 from minigpt.lab.sweep.folder import CellRecord, SweepFolder
 from minigpt.lab.sweep.progress import Progress, read_curve, read_progress
@@ -24,7 +24,7 @@ from minigpt.runs.paths import LOCK
 
 
 def test_engines_are_the_ones_with_a_name() -> None:
-    assert tuple(ENGINES) == get_args(EngineName)
+    assert tuple(engines()) == get_args(EngineName)
 
 
 def test_cells_are_added_and_what_became_of_others_is_kept(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a measurement is told by: one table with notes and a verdict, also as Markdown for a file."""
+"""The reports of `minigpt bench`, of a race, of decoding and of a profile: a table with notes and a verdict."""
 
 import datetime
 import shlex
@@ -7,9 +7,18 @@ from dataclasses import dataclass
 
 import torch
 
-from minigpt.lab.bench.measure import Spread
+from minigpt.lab.bench.costs import LARGEST, Profile
+from minigpt.lab.bench.decoding import CACHED, UNCACHED, Decoded
+from minigpt.lab.bench.measure import Spread, ratio, spread
+from minigpt.lab.bench.setting import Setting
+from minigpt.lab.bench.training import BARE, TRAINER, Race, Result
+from minigpt.model.sizes import parameter_count
 from minigpt.runs.provenance import describe
+from minigpt.system.devices import device_name
+from minigpt.system.precision import product_format
 from minigpt.system.tables import Table
+from minigpt.system.units import bytes_text, count_text, seconds_text, speed_text
+from minigpt.system.utilisation import Peak, sheet_peak, utilisation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,3 +75,136 @@ def ratio_text(value: float) -> str:
 def share_text(value: float) -> str:
     """`37.2%`"""
     return f"{value:.1%}"
+
+
+def peaks(setting: Setting, measured: float) -> list[Peak]:
+    """What utilisation is told of: the data sheet's peak, if there is one, and the measured one (FLOP/s)."""
+    listed = sheet_peak(device_name(setting.device), product_format(setting.precision, setting.device))
+    return [*([Peak(listed, "data sheet")] if listed else []), Peak(measured, "measured")]
+
+
+def race_report(setting: Setting, race: Race, steps: int) -> Report:
+    """Times, rates, memory and utilisation of each contender, and the ratios of their times."""
+    results, found = race.results, peaks(setting, race.peak)
+    times = {result.name: result.seconds for result in results}
+    rows = []
+    for result in results:
+        seconds = spread(result.seconds)
+        rate = seconds.map(lambda value: setting.tokens_per_step / value)
+        shares = [_share(result, rate, peak) for peak in found]
+        rows.append(
+            (
+                result.name,
+                spread_text(seconds, seconds_text),
+                spread_text(rate, count_text),
+                "–" if result.n_bytes is None else bytes_text(result.n_bytes),
+                *shares,
+                spread_text(ratio(result.seconds, times[BARE]), ratio_text),
+            )
+        )
+    overhead = spread_text(ratio(times[TRAINER], times[BARE]), ratio_text)
+    told = [f"the Trainer's step takes {overhead} of the bare loop's time"]
+    for other in results:
+        if other.name not in {TRAINER, BARE}:
+            gain = spread_text(ratio(times[BARE], other.seconds), ratio_text)
+            told.insert(0, f"a step of minigpt takes {gain} of the time of {other.name}")
+    rounds = len(times[BARE])
+    return Report(
+        columns=(
+            "",
+            "time per step",
+            "tokens/s",
+            "memory of a step",
+            *(f"MFU, {peak.source}" for peak in found),
+            "time / bare loop's",
+        ),
+        rows=rows,
+        notes=[
+            *_what(setting, found),
+            f"{rounds} rounds of {steps} steps each in turn: median (lowest to highest); a ratio is within one round.",
+        ],
+        verdict="; ".join(told),
+    )
+
+
+def decode_report(setting: Setting, decoded: Sequence[Decoded]) -> Report:
+    """Rates of prefill and decode by batch and prompt, and what the cache is worth."""
+    rows, gains = [], []
+    for each in decoded:
+        gain = ratio(each.decode[CACHED], each.decode[UNCACHED])
+        gains.append(gain.median)
+        rows.append(
+            (
+                f"{each.shape.batch_size:,}",
+                f"{each.shape.prompt:,} tokens",
+                f"{each.shape.new:,} tokens",
+                *(spread_text(spread(each.prefill[name]), count_text) for name in (CACHED, UNCACHED)),
+                *(spread_text(spread(each.decode[name]), count_text) for name in (CACHED, UNCACHED)),
+                spread_text(gain, ratio_text),
+            )
+        )
+    return Report(
+        columns=(
+            "batch",
+            "prompt",
+            "new",
+            "prefill, cached",
+            "prefill, uncached",
+            "decode, cached",
+            "decode, uncached",
+            "ratio",
+        ),
+        rows=rows,
+        notes=[
+            *_what(setting, []),
+            f"{len(decoded[0].decode[CACHED])} rounds in turn, greedy, float32: tokens/s, median (lowest to highest). "
+            "The first new token is the prefill's.",
+        ],
+        verdict=f"decoding with the cache is {min(gains):.2f} to {max(gains):.2f} times as fast as without (medians)",
+    )
+
+
+def profile_report(setting: Setting, profiled: Profile) -> Report:
+    """The largest costs of a step and their share of it."""
+    largest = profiled.costs[:LARGEST]
+    share = sum(cost.seconds for cost in largest) / profiled.seconds
+    return Report(
+        columns=("cost", "what it is", "calls per step", "time per step", "share"),
+        rows=[
+            (
+                cost.name,
+                cost.meaning,
+                f"{cost.calls:,.3g}",
+                seconds_text(cost.seconds),
+                share_text(cost.seconds / profiled.seconds),
+            )
+            for cost in largest
+        ],
+        notes=[
+            *_what(setting, []),
+            f"A step of the bare loop takes {seconds_text(profiled.plain_seconds)}, and under torch's profiler "
+            f"{seconds_text(profiled.seconds)}, of which the shares are.",
+        ],
+        verdict=f"these {len(largest)} make {share_text(share)} of the step",
+        prose=frozenset({"what it is"}),
+    )
+
+
+def _share(result: Result, rate: Spread, peak: Peak) -> str:
+    share = rate.map(lambda value: utilisation(result.flops_per_token, value, peak.flops))
+    return spread_text(share, share_text)
+
+
+def _what(setting: Setting, found: Sequence[Peak]) -> list[str]:
+    """The model, the device and its peaks, and what is not as the config says."""
+    config, experiment = setting.config, setting.experiment
+    product = product_format(setting.precision, setting.device)
+    device = f"{device_name(setting.device)} ({setting.device.type})"
+    compiled = ", compiled" if experiment.run.compile else ""
+    lines = [
+        f"{parameter_count(config):,} parameters, vocabulary {config.vocab_size:,}, "
+        f"{setting.tokens_per_step:,} tokens a step ({setting.accumulate} x {experiment.data.batch_size} x "
+        f"{config.block_size}), {experiment.optim.name}, {setting.precision}{compiled}, on {device}.",
+        *(f"Peak of {product} matrix products, {peak.source}: {speed_text(peak.flops)}." for peak in found),
+    ]
+    return [*lines, *([f"Note: {setting.note}"] if setting.note else [])]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 
 from minigpt.errors import ConfigError, did_you_mean
-from minigpt.system.device_peaks import DEVICES, data_sheet
-from minigpt.system.memory import machine_bytes
-from minigpt.system.utilisation import device_name
+from minigpt.system.devices import device_name
+from minigpt.system.limits import machine_bytes
+from minigpt.system.utilisation import DEVICES, data_sheet
 
 
 @dataclass(frozen=True, kw_only=True)

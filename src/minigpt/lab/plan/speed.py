@@ -17,10 +17,10 @@ from minigpt.lab.plan.workload import Workload
 from minigpt.model.gpt import GPT
 from minigpt.model.sizes import flops_per_token
 from minigpt.optim.groups import build_optimizer
-from minigpt.system.device_peaks import data_sheet, sheet_peak
 from minigpt.system.matmul import measured_peak, synchronize
 from minigpt.system.precision import FORMATS, autocast, product_dtype, weights_dtype
 from minigpt.system.units import speed_text
+from minigpt.system.utilisation import data_sheet, sheet_peak
 
 LISTED_UTILISATION = 0.35
 """Of a GPU's dense peak, where nothing was measured: good trainers of models of this size reach 0.3 to 0.5 (MFU of

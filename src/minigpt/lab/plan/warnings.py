@@ -10,10 +10,10 @@ from minigpt.lab.plan.plan import Plan
 from minigpt.lab.plan.workload import Workload
 from minigpt.lab.scaling.law import REPEATED
 from minigpt.model.config import padded_vocabulary
-from minigpt.system.cores import usable_cores
-from minigpt.system.device_peaks import data_sheet
+from minigpt.system.limits import usable_cores
 from minigpt.system.precision import product_dtype
 from minigpt.system.units import bytes_text, count_text, seconds_text
+from minigpt.system.utilisation import data_sheet
 
 USELESS_PASSES = 16
 """From about here more passes add almost nothing (Muennighoff et al. 2023, figure 1)."""

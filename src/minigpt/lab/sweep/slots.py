@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from minigpt.errors import ConfigError
-from minigpt.system.cores import usable_cores
+from minigpt.system.limits import usable_cores
 
 TASK_CPUS = 4
 """Cores of a batch system's task where nobody says: the machine that submits it tells nothing about the one that runs

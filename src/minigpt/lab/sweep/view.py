@@ -15,7 +15,7 @@ from minigpt.errors import ConfigError, printable
 from minigpt.lab.sweep.cell import CellRun, Outcome
 from minigpt.lab.sweep.file import Cell
 from minigpt.lab.sweep.folder import CellRecord, State
-from minigpt.lab.sweep.progress import Progress, read_progress
+from minigpt.lab.sweep.progress import Clock, Progress, read_progress
 from minigpt.system.units import clock_text
 
 _REFRESH_SECONDS = 1.0
@@ -24,8 +24,6 @@ _COLOURS = {
 }  # fmt: skip
 _ORDER: tuple[State, ...] = ("running", "failed", "diverged", "stopped", "finished", "pruned", "waiting")
 """Of the rows, should there be more than the terminal has lines."""
-_RECENT = 6
-"""Cells that the next one's time is estimated by."""
 _FRAME_LINES = 6
 """Of the table's head and foot."""
 
@@ -44,38 +42,6 @@ class View(Protocol):
 
     def refresh(self) -> None:
         """Time has passed."""
-
-
-class Clock:
-    """Seconds left, from the steps that the running cells did since their first one was seen: starting up is none."""
-
-    def __init__(self) -> None:
-        self._began: dict[str, float] = {}
-        self._seen: dict[str, tuple[float, int]] = {}
-        self._took: list[float] = []
-
-    def begin(self, run: CellRun) -> None:
-        """A session of a cell begins."""
-        self._began[run.name] = time.monotonic()
-
-    def end(self, run: CellRun) -> None:
-        """It has ended."""
-        self._took.append(self.elapsed(run.name))
-
-    def elapsed(self, name: str) -> float:
-        """Seconds since the cell began in this session."""
-        return time.monotonic() - self._began.get(name, time.monotonic())
-
-    def left(self, run: CellRun, step: int) -> float | None:
-        """Seconds until the cell that stands at `step` is done; None: too little of it was seen yet."""
-        now = time.monotonic()
-        began, first = self._seen.setdefault(run.name, (now, step)) if step else (now, step)
-        return (now - began) / (step - first) * (run.max_steps - step) if step > first else None
-
-    def whole(self, lefts: Mapping[str, float]) -> float:
-        """Seconds that a cell takes from its start: what the last ones took, or those at work will have taken."""
-        took = self._took[-_RECENT:] or [left + self.elapsed(name) for name, left in lefts.items()]
-        return sum(took) / len(took)
 
 
 class PlainView:

@@ -3,7 +3,7 @@
 from minigpt.errors import ConfigError
 from minigpt.model.config import GPTConfig
 from minigpt.model.sizes import INDEX_BYTES, parameter_count
-from minigpt.system.memory import machine_bytes
+from minigpt.system.limits import machine_bytes
 from minigpt.system.units import bytes_text
 
 
