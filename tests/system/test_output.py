@@ -129,11 +129,13 @@ def test_lone_bytes_of_a_path_are_escaped_in_a_file(tmp_path: Path) -> None:
 
 
 def test_nobody_else_writes_to_a_stream() -> None:
-    """`print`, `Console(...)` and `sys.stdout.write` stand in output.py alone."""
+    """`print`, `Console(...)` unless it writes into a string, and `sys.stdout.write` stand in output.py alone."""
     root = Path(minigpt.__file__).parent
     for path in root.rglob("*.py"):
         if path.name == "output.py":
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            if not isinstance(node, ast.Call) or "file=io.StringIO()" in map(ast.unparse, node.keywords):
+                continue
+            called = ast.unparse(node.func)
             assert called not in {"print", "Console", "sys.stdout.write", "sys.stderr.write"}, f"{path}:{node.lineno}"

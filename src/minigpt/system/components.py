@@ -193,7 +193,7 @@ def _sha256(path: Path) -> str:
 def _file_of(module: ModuleType | None) -> Path | None:
     """The source file of a module of the user's own; None for any other module."""
     file = getattr(module, "__file__", None)
-    if not isinstance(file, str) or not file.endswith(".py"):
+    if not isinstance(file, str) or not file.endswith(".py") or not Path(file).is_absolute():  # torch.ops: "_ops.py"
         return None
     path = Path(file).resolve()
     return None if path.is_relative_to(_PACKAGE) or _is_installed(path) else path

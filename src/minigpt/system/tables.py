@@ -1,6 +1,5 @@
 """Tables of text: plain lines for a pipe, rich's tables for a terminal, in several parts where it is narrow."""
 
-import io
 import re
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -13,9 +12,11 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from minigpt.errors import printable
+from minigpt.system.output import console
 
 _GAP = 2
 """Terminal columns between two columns of a table, and at its edges together."""
+_UNLIMITED = 1_000_000
 _INDENT = "  "
 _SENTENCE = 30
 """Terminal columns in which a sentence can still be read."""
@@ -51,10 +52,10 @@ class Table:
 
     def plain(self) -> str:
         """Lines of text: columns two spaces apart, nothing cut, no colour, no spaces at the ends of lines."""
-        console = Console(file=io.StringIO(), width=1_000_000, color_system=None, force_jupyter=False)
-        with console.capture() as captured:
-            console.print(_rich(replace(self, title=""), None), soft_wrap=True)
-        lines = [line.rstrip() for line in captured.get().splitlines()]
+        screen = console()
+        options = screen.options.update(width=_UNLIMITED)
+        rendered = screen.render_lines(_rich(replace(self, title=""), None), options, pad=False)
+        lines = ["".join(segment.text for segment in line).rstrip() for line in rendered]
         return "\n".join([*([self.title] if self.title else []), *lines])
 
     def fits(self, room: int) -> bool:
@@ -105,33 +106,33 @@ class Table:
         return widths
 
 
-def show(console: Console, table: Table) -> None:
+def show(screen: Console, table: Table) -> None:
     """Print `table`; no cell is ever cut, and no number is wrapped.
 
     In a terminal that is too narrow for it, it is printed in several parts.
     """
-    if not console.is_terminal:
-        console.print(table.plain(), highlight=False, markup=False, soft_wrap=True)
+    if not screen.is_terminal:
+        screen.print(table.plain(), highlight=False, markup=False, soft_wrap=True)
         return
-    room = console.width - _GAP
+    room = screen.width - _GAP
     if table.fits(room):
-        console.print(_rich(table, SIMPLE_HEAD))
+        screen.print(_rich(table, SIMPLE_HEAD))
         return
     beside = table._part([place for place, name in enumerate(table.columns) if place and name not in table.prose])
-    if table.reads_down or not beside.fits(console.width - len(_INDENT)):
+    if table.reads_down or not beside.fits(screen.width - len(_INDENT)):
         for block in table.blocks(room):
-            console.print(_rich(block, SIMPLE_HEAD))
+            screen.print(_rich(block, SIMPLE_HEAD))
         return
-    for line, style in _stacked(table, beside, console.width):
-        console.print(Text(line, style=style), soft_wrap=True)
+    for line, style in _stacked(table, beside, screen.width):
+        screen.print(Text(line, style=style), soft_wrap=True)
 
 
-def say(console: Console, line: str = "", style: str | None = None, *, label: str = "") -> None:
+def say(screen: Console, line: str = "", style: str | None = None, *, label: str = "") -> None:
     """Print `label` and `line`: as one line into a pipe, in a terminal wrapped between words, below the label."""
     line = printable(line)
-    wrap = console.is_terminal and line
-    text = "\n".join(wrapped(line, console.width, label=label)) if wrap else label + line
-    console.print(Text(text, style=style or ""), soft_wrap=True)
+    wrap = screen.is_terminal and line
+    text = "\n".join(wrapped(line, screen.width, label=label)) if wrap else label + line
+    screen.print(Text(text, style=style or ""), soft_wrap=True)
 
 
 def wrapped(line: str, width: int, *, label: str = "") -> list[str]:
