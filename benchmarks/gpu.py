@@ -26,7 +26,7 @@ from loss_memory import loss_memory
 from muon import muon
 from report import machine
 
-from minigpt.cli.keys import load_yaml
+from minigpt.cli.yaml_files import load_yaml
 from minigpt.errors import ConfigError
 from minigpt.system.files import atomic_write
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from minigpt.cli.experiment import read_experiment
 from minigpt.cli.keys import GROUPS, known_keys
 from minigpt.cli.main import main
-from minigpt.cli.parsing import check
 from minigpt.cli.sweep_cells import SweepCells
 from minigpt.lab.sweep.file import parse_sweep
 from minigpt.runs.metrics_csv import read_metrics
@@ -68,7 +68,7 @@ def test_ablation_changes_one_thing_at_a_time() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_is_valid(path: Path) -> None:
-    check(["--config", str(path)])
+    read_experiment(["--config", str(path)])
 
 
 def test_base_writes_every_default_once() -> None:

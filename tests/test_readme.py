@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from minigpt.cli import bench, plan
+from minigpt.cli.experiment import read_experiment
 from minigpt.cli.main import COMMANDS, module_name
-from minigpt.cli.parsing import check
 from minigpt.cli.sweep_cells import SweepCells
 from minigpt.lab.sweep.file import parse_sweep
 
@@ -52,7 +52,7 @@ def test_fit_commands_are_valid(line: str, monkeypatch: pytest.MonkeyPatch) -> N
     words = shlex.split(line)[2:]
     if words[0] == "--resume":  # a run that is not there: its config stands for it
         words[:2] = ["--config", "configs/base.yaml"]
-    check(words)
+    read_experiment(words)
 
 
 @pytest.mark.parametrize("line", [line for line in COMMAND_LINES if line.startswith("minigpt bench")])
@@ -65,7 +65,7 @@ def test_bench_commands_are_valid(line: str, monkeypatch: pytest.MonkeyPatch) ->
 def test_plan_commands_are_valid(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     _, words = plan.read(shlex.split(line)[2:])
-    check(words)
+    read_experiment(words)
 
 
 OWN_PARSER = ("minigpt fit", "minigpt bench", "minigpt plan")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from minigpt.cli.experiment import build_experiment, read_experiment
 from minigpt.cli.main import main
-from minigpt.cli.parsing import check, parse
 from minigpt.errors import CheckpointError, ConfigError
 
 MINE = """
@@ -101,9 +101,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )  # fmt: skip
 def test_a_mistake_in_a_class_is_said_of_the_class(words: list[str], line: str, here: Path) -> None:
     argv = [f"--trainer.{word}" for word in words]
-    check(argv)  # all of it is found where lightning is imported
+    read_experiment(argv)  # all of it is found where lightning is imported
     with pytest.raises(ConfigError) as told:
-        parse(argv)
+        build_experiment(argv)
     assert line.format(here=here) in str(told.value)
     assert "\n" not in str(told.value)
 
@@ -116,20 +116,20 @@ def test_the_same_from_yaml_and_from_several_classes(here: Path) -> None:
         encoding="utf-8",
     )
     with pytest.raises(ConfigError, match="Good has no argument evry, did you mean every"):
-        parse(["--config", str(config)])
+        build_experiment(["--config", str(config)])
 
 
 def test_a_class_in_the_working_folder_is_found(here: Path) -> None:
     """By the script too, whose import path does not have the folder; it comes last, so nothing installed is hidden."""
     (here / "random.py").write_text("raise RuntimeError('not the library')\n", encoding="utf-8")
-    experiment, _ = parse(["--trainer.callbacks+=my_classes_14.Good", "--trainer.callbacks.every=3"])
+    experiment, _ = build_experiment(["--trainer.callbacks+=my_classes_14.Good", "--trainer.callbacks.every=3"])
     assert experiment.trainer["callbacks"][0].every == 3
     assert sys.path[-1] == str(here)
 
 
 def test_the_import_path_stays_as_it_is_without_such_a_class(here: Path) -> None:
     before = list(sys.path)
-    parse(["--trainer.callbacks+=LearningRateMonitor"])
+    build_experiment(["--trainer.callbacks+=LearningRateMonitor"])
     assert sys.path == before
 
 
@@ -162,5 +162,5 @@ def test_what_was_kept_from_writing_stays_the_cause(here: Path) -> None:
         encoding="utf-8",
     )
     with pytest.raises(ConfigError) as told:
-        parse(["--trainer.callbacks+=writes_14.C"])
+        build_experiment(["--trainer.callbacks+=writes_14.C"])
     assert isinstance(told.value.__cause__, CheckpointError)

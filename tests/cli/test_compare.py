@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -133,10 +134,7 @@ def test_runs_that_were_trained(
                 Path("runs"), corpus_file, seed_everything=seed, optim__lr=lr, run__name=f"lr{lr}-s{seed}",
                 run__sample_every=12, run__sample_prompt="line",
             )  # fmt: skip
-            groups = {"run": vars(experiment.run), "model": experiment.model, "data": experiment.data.to_dict()}
-            groups |= {"optim": vars(experiment.optim) | {"betas": [0.9, 0.99]}, "trainer": experiment.trainer}
-            object.__setattr__(experiment, "yaml", yaml.safe_dump({"seed_everything": seed, **groups}))
-            assert fit(experiment) == 0
+            assert fit(replace(experiment, yaml=yaml.safe_dump(experiment.settings()))) == 0
     capsys.readouterr()
     assert main(["compare", "runs", "--baseline", "lr=0.01", "--out", "report"]) == 0
     out = capsys.readouterr().out

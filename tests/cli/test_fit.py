@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from minigpt.cli.keys import check_names, known_keys, load_yaml, trainer_arguments
+from minigpt.cli.experiment import build_experiment, read_experiment
+from minigpt.cli.keys import check_names, known_keys, trainer_arguments
 from minigpt.cli.main import main
-from minigpt.cli.parsing import check, parse
+from minigpt.cli.yaml_files import load_yaml
 from minigpt.errors import ConfigError
 from minigpt.training.config import TRAINER_OWNED
 
@@ -108,7 +109,7 @@ def test_command_line_mistakes(words: list[str], message: str, capsys: pytest.Ca
 def test_yaml_mistakes(tmp_path: Path, text: str, message: str) -> None:
     path = write(tmp_path / "c.yaml", text)
     with pytest.raises(ConfigError, match=message) as caught:
-        check(["--config", path])
+        read_experiment(["--config", path])
     assert "\n" not in str(caught.value)
 
 
@@ -133,7 +134,7 @@ def test_yaml_mistakes(tmp_path: Path, text: str, message: str) -> None:
 )
 def test_yaml_that_cannot_be_read(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        check(["--config", write(tmp_path / "c.yaml", text)])
+        read_experiment(["--config", write(tmp_path / "c.yaml", text)])
 
 
 def test_a_merge_is_no_double_key(tmp_path: Path) -> None:
@@ -155,21 +156,21 @@ def test_a_merge_is_no_double_key(tmp_path: Path) -> None:
 def test_null_is_refused_where_it_means_nothing(tmp_path: Path, key: str, rule: str) -> None:
     group, name = key.split(".")
     with pytest.raises(ConfigError, match=f"{key}=null must be {rule}"):
-        check(["--config", write(tmp_path / "c.yaml", f"{group}: {{{name}: null}}\n")])
-    check(["--config", write(tmp_path / "c.yaml", "model: {n_kv_head: null}\n")])
+        read_experiment(["--config", write(tmp_path / "c.yaml", f"{group}: {{{name}: null}}\n")])
+    read_experiment(["--config", write(tmp_path / "c.yaml", "model: {n_kv_head: null}\n")])
 
 
 def test_warmup_beyond_all_numbers(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"optim.warmup_steps=.* must lie between 0 and"):
-        check(["--config", write(tmp_path / "c.yaml", f"optim: {{warmup_steps: 1{'0' * 400}}}\n")])
+        read_experiment(["--config", write(tmp_path / "c.yaml", f"optim: {{warmup_steps: 1{'0' * 400}}}\n")])
 
 
 def test_binary_config(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_bytes(b"\xff\xfe\x00\x01")
     with pytest.raises(ConfigError, match=r"c.yaml: cannot be read"):
-        check(["--config", str(tmp_path / "c.yaml")])
+        read_experiment(["--config", str(tmp_path / "c.yaml")])
     with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
-        check(["--config", str(tmp_path)])
+        read_experiment(["--config", str(tmp_path)])
 
 
 def test_nearest_file_name_is_offered(tmp_path: Path) -> None:
@@ -190,10 +191,10 @@ def test_several_files_options_and_interpolation_across_groups(tmp_path: Path) -
         "optim:\n  warmup_steps: ${trainer.max_steps}\ntrainer:\n  max_steps: 5\n",
     )
     second = write(tmp_path / "second.yaml", "model:\n  n_embd: 48\n")
-    experiment, ckpt_path = parse(
+    experiment, ckpt_path = build_experiment(
         ["--config", first, "--config", second, "--trainer.max_steps", "7", "--ckpt_path", "last"]
     )
-    assert (experiment.model["n_embd"], experiment.model["n_ff"]) == (48, 48)
+    assert (experiment.model.n_embd, experiment.model.n_ff) == (48, 48)
     assert (experiment.trainer["max_steps"], experiment.optim.warmup_steps) == (7, 7)
     assert experiment.trainer["gradient_clip_val"] == 1.0  # not named in the file: base.yaml's value
     assert ckpt_path == "last"
@@ -205,8 +206,8 @@ def test_several_files_options_and_interpolation_across_groups(tmp_path: Path) -
 
 def test_saved_config_gives_the_same_experiment(tmp_path: Path) -> None:
     words = ["--model.n_head=4", "--optim.schedule=constant", "--trainer.callbacks+=lightning.pytorch.callbacks.Timer"]
-    experiment, _ = parse(words)
-    again, _ = parse(["--config", write(tmp_path / "config.yaml", experiment.yaml)])
+    experiment, _ = build_experiment(words)
+    again, _ = build_experiment(["--config", write(tmp_path / "config.yaml", experiment.yaml)])
     assert again.yaml == experiment.yaml
     assert (again.model, again.optim, again.data, again.run) == (
         experiment.model, experiment.optim, experiment.data, experiment.run

@@ -4,14 +4,15 @@ import csv
 import json
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from minigpt.cli.experiment import read_experiment
 from minigpt.cli.main import main
-from minigpt.cli.parsing import parse_plain
 from minigpt.data.tokenizers import ByteTokenizer
 from minigpt.lab.scaling.advice import advise
 from minigpt.lab.scaling.fits import Fit
@@ -100,7 +101,7 @@ def test_the_law_of_the_runs_is_found_drawn_and_saved(tmp_path: Path, capsys: py
 def test_the_recommended_settings_spend_the_budget(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert scaling(write_sweep(tmp_path / "small"), "--flops", "2e12") == 0
     experiment = pasted(capsys.readouterr().out)
-    config = GPTConfig(vocab_size=257, **experiment.model)
+    config = replace(experiment.model, vocab_size=257)
     steps = experiment.trainer["max_steps"]
     assert flops_per_token(config) * steps * BATCH * 64 == pytest.approx(2e12, rel=0.01)
     assert parameter_count(config) == pytest.approx(LAW.optimum(2e12)[0], rel=0.25)
@@ -110,7 +111,7 @@ def test_the_recommended_settings_spend_the_budget(tmp_path: Path, capsys: pytes
 def pasted(out: str) -> Experiment:
     """What `minigpt fit` makes of the printed command."""
     words = shlex.split(next(line for line in out.splitlines() if line.startswith("  minigpt fit ")))
-    return parse_plain(words[2:])
+    return read_experiment(words[2:])
 
 
 @pytest.mark.parametrize("heads", [(1, 1, 2), (4, 5, 2), (8, 8, 8)])
@@ -128,11 +129,11 @@ def test_the_recommended_command_is_one_run_of_the_runs_own_kind(
     fit = Fit(law=LAW, resampled=(LAW,), residual=0.01, noise=0.01, flops_per_pair=6.5)
     advice = advise(fit, None, read_sweep(tmp_path / "odd one").runs, flops)
     experiment = pasted(f"  {command(advice)}")
-    config = GPTConfig(vocab_size=257, **experiment.model)
+    config = replace(experiment.model, vocab_size=257)
     steps = experiment.trainer["max_steps"]
     assert config == advice.config
     assert flops_per_token(config) * steps * 8 * 64 == pytest.approx(flops, rel=0.01)
-    assert (experiment.data.tokenizer, experiment.data.batch_size, experiment.model["dropout"]) == ("byte", 8, 0.0)
+    assert (experiment.data.tokenizer, experiment.data.batch_size, experiment.model.dropout) == ("byte", 8, 0.0)
     assert (experiment.optim.lr, experiment.optim.min_lr) == (0.01, 0.001)
     assert experiment.optim.warmup_steps == pytest.approx(0.1 * steps, abs=0.01 * steps + 1)
     assert experiment.run.name == f"best-{flops_text(flops)}"

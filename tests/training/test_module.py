@@ -43,8 +43,7 @@ def test_logged_loss_is_the_mean_of_the_accumulated_batches(tmp_path: Path, corp
         "whole": {"data__batch_size": 8},
         "parts": {"data__batch_size": 2, "trainer__accumulate_grad_batches": 4},
     }.items():
-        experiment = tiny_experiment(tmp_path / name, corpus_file, **settings, trainer__max_steps=1)
-        experiment.model["dropout"] = 0.0
+        experiment = tiny_experiment(tmp_path / name, corpus_file, **settings, model__dropout=0.0, trainer__max_steps=1)
         assert fit(experiment) == 0
     whole, parts = (
         read_metrics(tmp_path / name / "tiny" / "metrics.csv")[1]["train/loss"] for name in ("whole", "parts")

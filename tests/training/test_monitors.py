@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 
-from minigpt.cli.parsing import parse
+from minigpt.cli.experiment import build_experiment
 from minigpt.errors import ConfigError
 from minigpt.runs.metrics_csv import CURVES, read_metrics
 from minigpt.training.fit import fit
@@ -71,7 +71,7 @@ def test_what_no_run_has_is_refused_before_anything_is_read(words: list[str], li
     name, *arguments = words
     argv = [f"--trainer.callbacks+={name}", *(f"--trainer.callbacks.{argument}" for argument in arguments)]
     with pytest.raises(ConfigError) as told:
-        parse(argv)
+        build_experiment(argv)
     assert line in str(told.value)
 
 

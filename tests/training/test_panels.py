@@ -236,7 +236,7 @@ def test_names_are_parsed() -> None:
 def test_odd_models(tmp_path: Path, corpus_file: Path, n_layer: int) -> None:
     """Without layers, and with post-norm and shared keys; a window longer than the sentence."""
     model = {"block_size": 12, "n_layer": n_layer, "n_head": 4, "n_kv_head": 2, "n_embd": 16, "position": "alibi"}
-    experiment = paneled(tmp_path, corpus_file, run__panel_heads=(), run__panel_every=12)
-    experiment.model.clear()
-    experiment.model.update(model | {"norm_placement": "post"})
+    model |= {"norm_placement": "post"}
+    changes = {f"model__{name}": value for name, value in model.items()}
+    experiment = paneled(tmp_path, corpus_file, run__panel_heads=(), run__panel_every=12, **changes)
     assert fit(experiment) == 0

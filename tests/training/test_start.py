@@ -68,8 +68,7 @@ def test_two_places_to_begin_from_are_refused(tmp_path: Path, corpus_file: Path,
 def test_weights_of_another_shape_are_refused_with_the_options_that_fit(
     tmp_path: Path, corpus_file: Path, bare: Path
 ) -> None:
-    experiment = tiny_experiment(tmp_path, corpus_file, run__init_from=str(bare))
-    experiment.model.update(n_layer=2, bias=False)
+    experiment = tiny_experiment(tmp_path, corpus_file, run__init_from=str(bare), model__n_layer=2, model__bias=False)
     with pytest.raises(ConfigError) as caught:
         fit(experiment)
     message = str(caught.value)

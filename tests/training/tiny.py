@@ -5,8 +5,9 @@ from typing import Any
 
 import torch
 
+from minigpt.model.config import GPTConfig
 from minigpt.optim.config import OptimConfig
-from minigpt.training.config import TRAINER_DEFAULTS, DataConfig, Experiment, RunConfig
+from minigpt.training.config import TRAINER_DEFAULTS, UNKNOWN_VOCAB_SIZE, DataConfig, Experiment, RunConfig
 
 MODEL = {"block_size": 16, "n_layer": 1, "n_head": 2, "n_embd": 16, "dropout": 0.3}
 
@@ -28,7 +29,7 @@ def tiny_experiment(root: Path, corpus: Path, **changes: Any) -> Experiment:
     return Experiment(
         seed_everything=seed,
         run=RunConfig(**groups["run"]),
-        model=groups["model"],
+        model=GPTConfig(vocab_size=UNKNOWN_VOCAB_SIZE, **groups["model"]),
         optim=OptimConfig(**groups["optim"]),
         data=DataConfig(**groups["data"]),
         trainer=groups["trainer"],

@@ -104,12 +104,12 @@ def main(argv: Sequence[str]) -> int:
     request = read(argv)
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-    from minigpt.cli.parsing import parse
+    from minigpt.cli.experiment import build_experiment
     from minigpt.lab.bench.setting import make_setting
     from minigpt.system.tables import say, show
     from minigpt.training.quiet import quiet
 
-    experiment, _ = parse(request.config_words)
+    experiment, _ = build_experiment(request.config_words)
     setting = make_setting(experiment, progress=sys.stderr.isatty())
     if setting.note:
         note(setting.note)
@@ -137,15 +137,15 @@ def read(argv: Sequence[str]) -> Request:
     if options.rounds is None:
         options.rounds = _DECODINGS if options.generate else min(_ROUNDS, max(1, options.steps))
     _check(options)
+    from minigpt.cli.experiment import read_experiment
     from minigpt.cli.keys import check_names
-    from minigpt.cli.parsing import check
 
     check_names(rest, also=[name.removeprefix("--") for name in parser.option_names()])
     refused = [word for word in rest if word.split("=")[0] in {"--ckpt_path", "--print_config"}]
     if refused:
         raise ConfigError(f"{refused[0]} is for minigpt fit: bench trains from scratch and keeps nothing")
     words = [*(word for file in options.config for word in ("--config", file)), *rest]
-    check(words)
+    read_experiment(words)
     return Request(options=options, config_words=words)
 
 

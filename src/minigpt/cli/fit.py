@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str]) -> int:
     """Check the command line, then import lightning, then train; gives the exit code."""
-    from minigpt.cli.parsing import build_parser, check, parse
+    from minigpt.cli.experiment import build_experiment, read_experiment
+    from minigpt.cli.parser import build_parser
     from minigpt.cli.resume import resumed
 
     if not argv or "-h" in argv or "--help" in argv:
@@ -14,8 +15,8 @@ def main(argv: Sequence[str]) -> int:
         return 0
     words, folder = resumed(argv)
     if not any(word.startswith("--print_config") for word in argv):
-        check(words)
-    experiment, ckpt_path = parse(words)
+        read_experiment(words)
+    experiment, ckpt_path = build_experiment(words)
 
     from minigpt.training.fit import fit
 

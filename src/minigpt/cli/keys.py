@@ -2,16 +2,13 @@
 one."""
 
 import ast
-import difflib
 import importlib.util
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from minigpt.cli.yaml_files import load_yaml
 from minigpt.errors import ConfigError, did_you_mean, shown
 from minigpt.model.config import GPTConfig
 from minigpt.optim.config import OptimConfig
@@ -108,74 +105,6 @@ def is_sweep_file(content: dict[str, Any]) -> bool:
     return "base" in content and not {*GROUPS, "trainer"} & content.keys()
 
 
-def load_yaml(path: Path, named: str = "--config ") -> dict[str, Any]:
-    """The mapping in a YAML file; a file that is missing, broken or holds something else is a ConfigError with file
-    and line. `named` is what stands before the file's name on the command line."""
-    try:
-        content = _UniqueKeys(path.read_text(encoding="utf-8")).get_single_data()
-    except FileNotFoundError as error:
-        near = near_path(path, path.parent.glob("*.yaml"))
-        raise ConfigError(f"{named}{path}: there is no such file{near}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{named}{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    except yaml.MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError(f"{path}{line}: is not YAML: {error.problem or error.context}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: is not YAML: {str(error).splitlines()[0]}") from error
-    except RecursionError as error:
-        raise ConfigError(f"{path}: is nested too deeply to be read") from error
-    except (ValueError, AttributeError, LookupError, ArithmeticError) as error:  # what is no date or number after all
-        raise ConfigError(f"{path}: holds a value that cannot be read: {error}; a text goes in quotes") from error
-    _check_extent(content, path)
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise ConfigError(
-            f"{path}: holds {in_words(str(type(content)))}, and a config is a mapping of groups: model, data, ..."
-        )
-    return content
-
-
-def near_path(path: Path, there: Iterable[Path]) -> str:
-    """`, did you mean PATH?`, by the stems: a folder and a suffix that they share would make all of them alike."""
-    stems = {found.stem: found for found in sorted(there)}
-    near = difflib.get_close_matches(path.stem, stems, n=1)
-    return f", did you mean {stems[near[0]]}?" if near else ""
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML without Python objects, in which a key stands once, as the specification asks: the last one would win."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """As SafeLoader; raises ConstructorError for a key that stands twice."""
-        seen = set()
-        for key, _ in node.value:
-            name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key)
-            if name in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value} stands twice", key.start_mark)
-            seen.add(name)
-        return super().construct_mapping(node, deep)
-
-
-def _check_extent(content: Any, path: Path) -> None:
-    """Refuse what aliases blow up: a value inside itself, or inside so many others that reading them never ends."""
-    waiting, n_values = [(content, 0)], 0
-    while waiting:
-        value, depth = waiting.pop()
-        n_values += 1
-        if depth > _DEEPEST:
-            raise ConfigError(f"{path}: is nested deeper than {_DEEPEST} levels, or holds itself")
-        if n_values > _MOST_VALUES:
-            raise ConfigError(f"{path}: holds more than {_MOST_VALUES:,} values")
-        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | set | tuple) else ()
-        waiting += [(each, depth + 1) for each in inner]
-
-
-_DEEPEST = 50
-_MOST_VALUES = 100_000
-
-
 def _options(argv: Sequence[str]) -> Iterator[str]:
     for word in argv:
         if word.startswith("--"):
@@ -205,22 +134,3 @@ def _check(key: str, known: Sequence[str], where: str) -> None:
     near = _OTHER_NAMES.get(leaf) or (same_leaf[0] if same_leaf else None)
     hint = f", did you mean {near}?" if near else did_you_mean(key, known)
     raise ConfigError(f"{where}unknown key {key}{hint}")
-
-
-def in_words(kind: str) -> str:
-    """A type, as jsonargparse writes it, as a reader of YAML knows it."""
-    length = re.fullmatch(r"tuple with (\d+) elements?", kind)
-    return f"a list of {length[1]} values" if length else TYPES.get(kind, kind)
-
-
-TYPES = {
-    "<class 'int'>": "a whole number",
-    "<class 'float'>": "a number",
-    "<class 'bool'>": "true or false",
-    "<class 'str'>": "a text",
-    "<class 'dict'>": "a mapping",
-    "<class 'list'>": "a list",
-    "<class 'tuple'>": "a list, as in [a, b]",
-    "<class 'NoneType'>": "null",
-}
-"""A Python type in words."""

@@ -4,7 +4,7 @@ import argparse
 import shutil
 from argparse import SUPPRESS
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,9 +68,9 @@ def main(argv: Sequence[str]) -> int:
     """Check the command line, look, compute and print; gives 0, whatever the plan warns of."""
     options, words = read(argv)
     from minigpt.cli.classes import names_classes
-    from minigpt.cli.parsing import check_trainer, parse_plain
+    from minigpt.cli.experiment import check_trainer, read_experiment
 
-    experiment = parse_plain(words)
+    experiment = read_experiment(words)
     if names_classes(experiment.trainer):  # what fit would refuse; asking lightning takes seconds
         check_trainer(words)
     from minigpt.lab.plan.plan import make_plan
@@ -140,7 +140,7 @@ def read(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 def _config_file(given: Path) -> Path:
     """The YAML file `given`, or the one of the run in that folder; what is wrong is said without a `--config`."""
-    from minigpt.cli.keys import load_yaml, near_path
+    from minigpt.cli.yaml_files import load_yaml, near_path
 
     if given.is_dir() and not ((given / CONFIG).is_file() and is_run(given)):
         why = "that minigpt fit did not write" if (given / CONFIG).is_file() else f"without {CONFIG}"
@@ -168,8 +168,6 @@ def _check(options: argparse.Namespace) -> None:
 
 def find_machine(experiment: "Experiment", options: argparse.Namespace) -> "Machine":
     """The device that is asked for, or the one that the Trainer would take here."""
-    from dataclasses import replace
-
     from minigpt.lab.plan.machine import listed_machine, this_machine
     from minigpt.system.devices import find_device
 
@@ -209,7 +207,7 @@ def make_workload(experiment: "Experiment", devices: int) -> "Workload":
     from minigpt.data.token_estimate import look_ahead
     from minigpt.lab.plan.memory import strategy_name
     from minigpt.lab.plan.workload import Workload
-    from minigpt.model.config import GPTConfig, padded_vocabulary
+    from minigpt.model.config import padded_vocabulary
     from minigpt.runs.checkpoint import find_checkpoint, read_checkpoint
     from minigpt.system.precision import check_precision
     from minigpt.training.config import SAMPLE_TOKENS
@@ -220,7 +218,7 @@ def make_workload(experiment: "Experiment", devices: int) -> "Workload":
     if text.train_tokens < 1:
         raise DataError(f"{data.corpus}: the text is too short: it leaves no token to train on")
     vocab_size = start.config.vocab_size if start else padded_vocabulary(text.vocab_size, data.vocab_multiple)
-    config = GPTConfig(vocab_size=vocab_size, **experiment.model)
+    config = replace(experiment.model, vocab_size=vocab_size)
     if text.is_exact:  # an estimate is warned of
         check_length(text.train_tokens, config.block_size, f"the training part of data.corpus={data.corpus}")
         check_length(text.val_tokens, config.block_size, f"the validation part of data.corpus={data.corpus}")

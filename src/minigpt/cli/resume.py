@@ -65,7 +65,7 @@ def _check_newest(path: Path, folder: Path) -> None:
 
 def _names(folder: Path) -> list[str]:
     """What the config must say of a run that was renamed or moved since it was written."""
-    from minigpt.cli.keys import load_yaml
+    from minigpt.cli.yaml_files import load_yaml
 
     run = load_yaml(folder / CONFIG, named="").get("run")
     if not isinstance(run, dict):  # the defaults would be another experiment

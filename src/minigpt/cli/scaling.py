@@ -90,7 +90,8 @@ def find_folder(sweep: str, root: Path) -> Path:
     if path.suffix not in {".yaml", ".yml"}:
         near = did_you_mean(path.name, [found.name for found in path.parent.glob("*") if found.is_dir()])
         raise DataError(f"{sweep}: no such folder of a sweep, and no YAML file of one{near}")
-    from minigpt.cli.keys import is_sweep_file, load_yaml
+    from minigpt.cli.keys import is_sweep_file
+    from minigpt.cli.yaml_files import load_yaml
 
     content = load_yaml(path, named="")
     if not is_sweep_file(content):

@@ -108,7 +108,7 @@ def _check_options(args: argparse.Namespace) -> None:
 
 def _read(args: argparse.Namespace) -> Sweep:
     """The sweep file with the options over it."""
-    from minigpt.cli.keys import load_yaml
+    from minigpt.cli.yaml_files import load_yaml
 
     path = Path(args.sweep)
     content = load_yaml(path, named="")
@@ -136,7 +136,7 @@ def _change(word: str) -> tuple[str, Any]:
 
 
 def _default_seed() -> int:
-    from minigpt.cli.parsing import build_parser
+    from minigpt.cli.parser import build_parser
 
     return int(build_parser().get_defaults()["seed_everything"])
 

@@ -147,7 +147,7 @@ class SweepCells:
 
     def make_run(self, cell: Cell) -> "CellRun":
         """How the cell is trained; raises ConfigError for settings of a search that do not go together."""
-        from minigpt.cli.parsing import dump
+        from minigpt.cli.yaml_files import dump
         from minigpt.lab.sweep.cell import CellRun
         from minigpt.lab.sweep.folder import BASE
 
@@ -173,19 +173,19 @@ class SweepCells:
         return [f"--config={config}", *words_of({**self.sweep.overrides, **overrides})]
 
     def _resolve(self, overrides: Mapping[str, Any], where: str) -> dict[str, Any]:
-        from minigpt.cli.parsing import resolve
+        from minigpt.cli.experiment import read_experiment
 
         known = json.dumps(overrides, sort_keys=True)
         if known not in self._resolved:
             try:
-                self._resolved[known] = resolve(self._words(self.sweep.base_path, overrides))
+                self._resolved[known] = read_experiment(self._words(self.sweep.base_path, overrides)).settings()
             except ConfigError as error:
                 raise ConfigError(f"{self.sweep.path}: {where}{error}") from None
         return self._resolved[known]
 
     def _check_trainers(self) -> None:
         """Each group of trainer settings once, and with lightning only where it may know better: that takes seconds."""
-        from minigpt.cli.parsing import check_trainer
+        from minigpt.cli.experiment import check_trainer
 
         seen = set()
         for overrides, settings in self._resolved.items():

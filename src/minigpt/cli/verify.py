@@ -80,7 +80,7 @@ def retrainable(config: str, leave_out: Sequence[str], path: Path) -> tuple[str,
     Loggers, a profiler and a limit of time change no step of a training, and callbacks of the classes `leave_out` do
     not, as their user says. Raises ConfigError for a class that the config does not name.
     """
-    from minigpt.cli.parsing import dump
+    from minigpt.cli.yaml_files import dump
 
     content = _content(config)
     trainer = content.get("trainer") if content else None
@@ -117,14 +117,14 @@ def _content(config: str) -> dict[str, Any] | None:
 
 def _experiment(content: str, scratch: Path, path: Path) -> "Experiment":
     """What the config of the checkpoint `path` says; the classes that it names are built."""
-    from minigpt.cli.parsing import parse
+    from minigpt.cli.experiment import build_experiment
     from minigpt.lab.verify.restrict_writes import confined
 
     config = scratch / "config.yaml"
     config.write_text(content, encoding="utf-8")
     try:
         with confined("a class of the config, when it is built,", scratch):
-            return parse(["--config", str(config)])[0]
+            return build_experiment(["--config", str(config)])[0]
     except ConfigError as error:
         refused: BaseException | None = error
         while refused is not None and not isinstance(refused, CheckpointError):  # a class that was kept from writing

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 from minigpt.data.options import PrepareOptions, SplitName
 from minigpt.errors import ConfigError, did_you_mean
+from minigpt.model.config import GPTConfig
 from minigpt.optim.config import OptimConfig
 from minigpt.system.settings import refuse_without_effect
 from minigpt.training.panels.names import parse_panels
@@ -166,8 +167,8 @@ class Experiment:
 
     seed_everything: int
     run: RunConfig
-    model: dict[str, Any]
-    """The fields of GPTConfig but `vocab_size`, which is the tokenizer's."""
+    model: GPTConfig
+    """With UNKNOWN_VOCAB_SIZE until there is a tokenizer: `replace(experiment.model, vocab_size=...)`."""
     optim: OptimConfig
     data: DataConfig
     trainer: dict[str, Any]
@@ -180,11 +181,26 @@ class Experiment:
         if not 0 <= self.seed_everything < 2**32:
             raise ConfigError(f"seed_everything={self.seed_everything} must lie between 0 and 2^32 - 1")
         for name in ("max_steps", "accumulate_grad_batches"):
-            if self.trainer[name] < 1:
-                raise ConfigError(f"trainer.{name}={self.trainer[name]} must be at least 1")
+            value = self.trainer[name]
+            if type(value) is not int:
+                raise ConfigError(f"trainer.{name}={'null' if value is None else value} must be a whole number")
+            if value < 1:
+                raise ConfigError(f"trainer.{name}={value} must be at least 1")
         clip = self.trainer["gradient_clip_val"]
+        if not isinstance(clip, int | float | None):
+            raise ConfigError(f"trainer.gradient_clip_val={clip} must be a number (null: no clipping)")
         if clip is not None and not clip >= 0:
             raise ConfigError(f"trainer.gradient_clip_val={clip} must not be negative (null: no clipping)")
+
+    def settings(self) -> dict[str, Any]:
+        """Return all settings by group, as a config names them."""
+        groups = {name: asdict(getattr(self, name)) for name in ("run", "model", "optim", "data")}
+        del groups["model"]["vocab_size"]
+        return {"seed_everything": self.seed_everything, **groups, "trainer": self.trainer}
+
+
+UNKNOWN_VOCAB_SIZE = 1
+"""Stands in `Experiment.model` for the tokenizer's vocabulary, which no config says."""
 
 
 TRAINER_DEFAULTS: dict[str, Any] = {

@@ -152,7 +152,7 @@ def model_config(experiment: Experiment, prepared: Prepared, start: Start) -> GP
     vocab_size = padded_vocabulary(prepared.tokenizer.vocab_size, experiment.data.vocab_multiple)
     if start.checkpoint and start.weights_only:
         vocab_size = start.checkpoint.config.vocab_size
-    return GPTConfig(vocab_size=vocab_size, **experiment.model)
+    return replace(experiment.model, vocab_size=vocab_size)
 
 
 def padded_bytes(prepared: Prepared, config: GPTConfig) -> np.ndarray:

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from minigpt.lab.bench.setting import Setting, make_setting
+from minigpt.model.config import GPTConfig
 from minigpt.optim.config import OptimConfig
 from minigpt.system import matmul
-from minigpt.training.config import TRAINER_DEFAULTS, DataConfig, Experiment, RunConfig
+from minigpt.training.config import TRAINER_DEFAULTS, UNKNOWN_VOCAB_SIZE, DataConfig, Experiment, RunConfig
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +33,7 @@ def experiment_of(corpus: Path, **changes: Any) -> Experiment:
     return Experiment(
         seed_everything=3,
         run=RunConfig(**groups["run"]),
-        model=groups["model"],
+        model=GPTConfig(vocab_size=UNKNOWN_VOCAB_SIZE, **groups["model"]),
         optim=OptimConfig(**groups["optim"]),
         data=DataConfig(**groups["data"]),
         trainer=groups["trainer"],

@@ -53,7 +53,7 @@ def test_keys_that_end_alike_stay_whole(tmp_path: Path) -> None:
 
 
 def test_words_are_what_fit_reads() -> None:
-    from minigpt.cli.parsing import resolve
+    from minigpt.cli.experiment import read_experiment
 
     values = {
         "optim.min_lr": 1e-05,
@@ -62,7 +62,7 @@ def test_words_are_what_fit_reads() -> None:
         "optim.betas": [0.8, 0.9],
         "run.name": "null",
     }
-    settings = resolve(words_of(values))
+    settings = read_experiment(words_of(values)).settings()
     for key, value in values.items():
         group, name = key.split(".")
         found = settings[group][name]

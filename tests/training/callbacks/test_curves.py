@@ -1,13 +1,13 @@
 """The curves that measure the machine: what they say, and that they change nothing."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from lightning.pytorch import Callback
 
-from minigpt.model.config import GPTConfig
 from minigpt.model.sizes import flops_per_token
 from minigpt.runs.metrics_csv import read_metrics
 from minigpt.system.utilisation import Peak
@@ -37,7 +37,7 @@ def test_columns_of_a_run(tmp_path: Path, corpus_file: Path, monkeypatch: pytest
     monkeypatch.setattr(curves, "find_peak", lambda device, precision: Peak(1e9, "data sheet"))
     experiment = tiny_experiment(tmp_path, corpus_file, trainer__accumulate_grad_batches=2)
     assert fit(experiment) == 0
-    per_token = flops_per_token(GPTConfig(vocab_size=257, **experiment.model))
+    per_token = flops_per_token(replace(experiment.model, vocab_size=257))
     for row in read_metrics(tmp_path / "tiny" / "metrics.csv").values():
         if "train/loss" in row:
             rate = row["train/tokens_per_second"]

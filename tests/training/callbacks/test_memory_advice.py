@@ -10,7 +10,7 @@ from minigpt.model.config import GPTConfig
 from minigpt.training.callbacks import memory_advice as memory
 from minigpt.training.callbacks.memory_advice import check_memory
 from minigpt.training.fit import fit
-from training.tiny import MODEL, tiny_experiment
+from training.tiny import tiny_experiment
 
 
 @pytest.mark.parametrize("size", ["n_layer", "n_embd", "n_ff", "block_size", "vocab_size"])
@@ -36,11 +36,10 @@ def test_the_limit_is_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert memory.machine_bytes() > 0
 
 
-@pytest.mark.parametrize("change", [{"data__batch_size": 2**40}, {"model": MODEL | {"n_layer": 2**40}}])
+@pytest.mark.parametrize("change", [{"data__batch_size": 2**40}, {"model__n_layer": 2**40}])
 def test_fit_asks(tmp_path: Path, corpus_file: Path, change: dict[str, Any]) -> None:
     """Before a folder is taken, and at once."""
-    experiment = tiny_experiment(tmp_path / "runs", corpus_file, **{k: v for k, v in change.items() if "__" in k})
-    experiment.model.update(change.get("model", {}))
+    experiment = tiny_experiment(tmp_path / "runs", corpus_file, **change)
     with pytest.raises(ConfigError, match="memory"):
         fit(experiment)
     assert not (tmp_path / "runs").exists()

@@ -75,8 +75,7 @@ def make_setting(experiment: Experiment, *, progress: bool = False) -> Setting:
 def random_text(experiment: Experiment) -> Prepared:
     """Random tokens in place of a text, of as large a vocabulary as the config's tokenizer would have."""
     vocab_size = expected_vocabulary(experiment.data.tokenizer, experiment.data.vocab_size)
-    block_size = int(experiment.model["block_size"])
-    n_tokens = max(_LEAST_TOKENS, 4 * block_size)
+    n_tokens = max(_LEAST_TOKENS, 4 * experiment.model.block_size)
     drawn = np.random.default_rng(0).integers(0, vocab_size, n_tokens).astype(token_dtype(vocab_size))
     train, val = (
         TokenSplit(

@@ -10,7 +10,8 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from lightning.pytorch import Callback
 
-from minigpt.cli.parsing import check, dump, parse, parse_plain
+from minigpt.cli.experiment import build_experiment, read_experiment
+from minigpt.cli.yaml_files import dump
 from minigpt.errors import ConfigError
 from minigpt.training.config import TRAINER_DEFAULTS
 
@@ -36,12 +37,12 @@ def test_any_text_survives_the_yaml(text: str) -> None:
 def test_a_config_reads_back_as_it_was(tmp_path_factory, text: str) -> None:
     """Through jsonargparse and omegaconf, which read it when a run is verified."""
     try:
-        experiment, _ = parse([f"--run.sample_prompt={text}", f"--data.corpus={text}"])
+        experiment, _ = build_experiment([f"--run.sample_prompt={text}", f"--data.corpus={text}"])
     except ConfigError:
         assume(False)  # nothing, or an interpolation that leads nowhere
     path = tmp_path_factory.mktemp("config") / "config.yaml"
     path.write_bytes(experiment.yaml.encode())
-    again, _ = parse(["--config", str(path)])
+    again, _ = build_experiment(["--config", str(path)])
     assert again.run == experiment.run
     assert again.data == experiment.data
     assert again.yaml == experiment.yaml
@@ -49,14 +50,14 @@ def test_a_config_reads_back_as_it_was(tmp_path_factory, text: str) -> None:
 
 def test_what_is_left_of_an_interpolation_is_one_line() -> None:
     with pytest.raises(ConfigError, match=r"run\.sample_prompt='a.*' must not hold \$\{, with which an interpolation"):
-        parse(["--run.sample_prompt=a\\${b}"])
+        build_experiment(["--run.sample_prompt=a\\${b}"])
 
 
 def test_a_path_with_a_lone_byte_is_read_back(tmp_path: Path) -> None:
     """Python writes the byte as half a surrogate pair, YAML as its escape."""
-    experiment, _ = parse(["--data.corpus=/a/\udcff b\udcfe.txt", "--optim.lr=1e-3"])
+    experiment, _ = build_experiment(["--data.corpus=/a/\udcff b\udcfe.txt", "--optim.lr=1e-3"])
     (tmp_path / "config.yaml").write_text(experiment.yaml, encoding="utf-8")
-    again, _ = parse(["--config", str(tmp_path / "config.yaml")])
+    again, _ = build_experiment(["--config", str(tmp_path / "config.yaml")])
     assert again.data.corpus == "/a/\udcff b\udcfe.txt"
     assert again.yaml == experiment.yaml
 
@@ -66,9 +67,9 @@ def test_a_config_that_holds_nothing_has_the_defaults(text: str, tmp_path: Path)
     config = tmp_path / "config.yaml"
     config.write_text(text, encoding="utf-8")
     for words in (["--config", str(config)], [f"--config={config}", "--optim.lr=0.5"]):
-        check(words)
-        assert parse_plain(words).trainer["max_steps"] == TRAINER_DEFAULTS["max_steps"]
-    assert parse_plain(words).optim.lr == 0.5
+        read_experiment(words)
+        assert read_experiment(words).trainer["max_steps"] == TRAINER_DEFAULTS["max_steps"]
+    assert read_experiment(words).optim.lr == 0.5
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,7 @@ def test_a_config_that_holds_nothing_has_the_defaults(text: str, tmp_path: Path)
 def test_a_config_that_is_none_is_one_line(text: str, line: str, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=re.escape(line)):
-        check(["--config", str(tmp_path / "config.yaml")])
+        read_experiment(["--config", str(tmp_path / "config.yaml")])
 
 
 CPU = torch.device("cpu")
@@ -103,19 +104,19 @@ def test_what_print_config_prints_is_a_config(
 ) -> None:
     words = ["--optim.lr=${seed_everything}", f"--trainer.callbacks+={__name__}.Holds"]
     with pytest.raises(SystemExit) as ended:
-        parse([*words, *more, "--print_config"])
+        build_experiment([*words, *more, "--print_config"])
     assert ended.value.code == 0
     (tmp_path / "my.yaml").write_text(capsys.readouterr().out, encoding="utf-8")
-    check(["--config", str(tmp_path / "my.yaml")])
-    again, ckpt_path = parse(["--config", str(tmp_path / "my.yaml")])
-    assert again.yaml == parse(words)[0].yaml
+    read_experiment(["--config", str(tmp_path / "my.yaml")])
+    again, ckpt_path = build_experiment(["--config", str(tmp_path / "my.yaml")])
+    assert again.yaml == build_experiment(words)[0].yaml
     assert ckpt_path is None
 
 
 def test_a_default_that_is_no_yaml_is_left_to_the_class(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
-    experiment, _ = parse([f"--trainer.callbacks+={__name__}.Holds", "--trainer.callbacks.name=y"])
+    experiment, _ = build_experiment([f"--trainer.callbacks+={__name__}.Holds", "--trainer.callbacks.name=y"])
     (tmp_path / "config.yaml").write_text(experiment.yaml, encoding="utf-8")
-    again, _ = parse(["--config", str(tmp_path / "config.yaml")])
+    again, _ = build_experiment(["--config", str(tmp_path / "config.yaml")])
     (callback,) = again.trainer["callbacks"]
     assert (callback.device, callback.name) == (torch.device("cpu"), "y")
     assert again.yaml == experiment.yaml
