@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from minigpt.model.config import GPTConfig
     from minigpt.model.gpt import GPT
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["GPT", "GPTConfig", "__version__", "interpret", "load"]
 
 _HOME = {"GPT": "minigpt.model.gpt", "GPTConfig": "minigpt.model.config", "load": "minigpt.api"}

@@ -48,7 +48,7 @@ def test_the_command_it_ends_with_opens_the_folder(
     out = tmp_path / "my out"
     assert main(["prepare", "--corpus", str(corpus), "--out", str(out), *chosen]) == 0
     words = shlex.split(capsys.readouterr().out.splitlines()[-1])
-    assert words[:4] == ["minigpt", "fit", "--config", "configs/base.yaml"]
+    assert words[:4] == ["minigpt", "fit", "--config", "base"]
     given = dict(zip(words[4::2], words[5::2], strict=True))
     settings = {name.removeprefix("--data."): value for name, value in given.items()}
     values: dict[str, Any] = dict(settings)

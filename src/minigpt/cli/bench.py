@@ -151,7 +151,7 @@ def read(argv: Sequence[str]) -> Request:
 
 def _check(options: argparse.Namespace) -> None:
     if not options.config:
-        raise ConfigError("bench needs --config FILE: configs/base.yaml, say")
+        raise ConfigError("bench needs --config FILE: --config base, say")
     if options.against is not None and options.against not in AGAINST:
         near = did_you_mean(options.against, AGAINST)
         raise ConfigError(f"--against {options.against} must be one of {', '.join(AGAINST)}{near}")

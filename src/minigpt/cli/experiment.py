@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
@@ -16,6 +15,7 @@ from minigpt.cli.messages import TYPES, one_line, with_model_prefix
 from minigpt.cli.parser import build_parser
 from minigpt.cli.yaml_files import load_yaml
 from minigpt.errors import ConfigError
+from minigpt.system.shipped_configs import find_config
 from minigpt.training.config import TRAINER_DEFAULTS, UNKNOWN_VOCAB_SIZE, Experiment
 
 
@@ -58,7 +58,7 @@ def _parse_trainer(argv: Sequence[str]) -> tuple[ArgumentParser, Namespace]:
 
 def _parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
     try:
-        words = list(_without_empty(argv))
+        words = list(_with_config_paths(argv))
         if any(word.startswith("--print_config") for word in words):
             words = list(_without_ckpt_path(words))
         return parser.parse_args(words)
@@ -82,14 +82,15 @@ def _without_ckpt_path(argv: Sequence[str]) -> Iterator[str]:
             yield word
 
 
-def _without_empty(argv: Sequence[str]) -> Iterator[str]:
-    """Yield the words without config files that hold nothing, or comments alone: they change nothing."""
+def _with_config_paths(argv: Sequence[str]) -> Iterator[str]:
+    """Yield the words with the paths of config files, and without those that hold nothing: they change nothing."""
     words = iter(argv)
     for word in words:
-        if word == "--config" and (path := next(words, None)) is not None:
-            yield from ("--config", path) if load_yaml(Path(path)) else ()
-        elif not word.startswith("--config=") or load_yaml(Path(word.removeprefix("--config="))):
+        given = next(words, None) if word == "--config" else word.removeprefix("--config=")
+        if given is None or word.partition("=")[0] != "--config":
             yield word
+        elif load_yaml(path := find_config(given)):
+            yield f"--config={path}"
 
 
 def _build(parser: ArgumentParser, values: Namespace) -> Namespace:

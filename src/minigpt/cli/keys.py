@@ -12,6 +12,7 @@ from minigpt.cli.yaml_files import load_yaml
 from minigpt.errors import ConfigError, did_you_mean, shown
 from minigpt.model.config import GPTConfig
 from minigpt.optim.config import OptimConfig
+from minigpt.system.shipped_configs import find_config
 from minigpt.training.config import TRAINER_OWNED, DataConfig, RunConfig
 
 GROUPS: dict[str, type] = {"run": RunConfig, "model": GPTConfig, "optim": OptimConfig, "data": DataConfig}
@@ -92,12 +93,12 @@ def check_names(argv: Sequence[str], also: Sequence[str] = ()) -> None:
 
 
 def config_files(argv: Sequence[str]) -> Iterator[Path]:
-    """The files that `--config FILE` or `--config=FILE` name."""
+    """Yield the files that `--config FILE` or `--config=FILE` name."""
     for position, word in enumerate(argv):
         if word == "--config" and position + 1 < len(argv):
-            yield Path(argv[position + 1])
+            yield find_config(argv[position + 1])
         elif word.startswith("--config="):
-            yield Path(word.removeprefix("--config="))
+            yield find_config(word.removeprefix("--config="))
 
 
 def is_sweep_file(content: dict[str, Any]) -> bool:

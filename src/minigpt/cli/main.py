@@ -19,17 +19,18 @@ from minigpt.errors import ConfigError, MinigptError, did_you_mean, printable
 from minigpt.system.output import complain, echo, give_up_stdout, safe_streams
 
 COMMANDS = {
-    "plan": "what a run will need, take and give, before it: minigpt plan configs/base.yaml",
-    "fit": "train a model: minigpt fit --config configs/base.yaml",
+    "plan": "what a run will need, take and give, before it: minigpt plan base",
+    "fit": "train a model: minigpt fit --config base",
     "validate": "exact loss, perplexity and bits per byte of a run over a whole split",
     "generate": "sample text from a run or a checkpoint",
     "verify": "retrain the stretch between two checkpoints of a run and compare bit by bit",
     "replay": "do a step that diverged again",
-    "sweep": "train a matrix of runs: minigpt sweep configs/sweeps/ablation.yaml",
+    "sweep": "train a matrix of runs: minigpt sweep ablation",
     "compare": "which of several runs is better, and how sure that is: minigpt compare RUN RUN ...",
     "runs": "list the runs under runs/, and clean up",
-    "bench": "how fast training and decoding are here: minigpt bench --config configs/base.yaml",
+    "bench": "how fast training and decoding are here: minigpt bench --config base",
     "scaling": "fit a scaling law to a sweep and say what size to train for a budget",
+    "configs": "list the configs that come with minigpt, or print one: minigpt configs base > my.yaml",
     "prepare": "turn a corpus into token shards ahead of a run",
     "import": "make a checkpoint of a Hugging Face model (GPT-2, Llama), of nanoGPT's, or of safetensors",
     "export": "write a model for transformers, or as safetensors",
@@ -63,7 +64,7 @@ commands:
 {commands}
 
 minigpt COMMAND --help tells more.
-Begin with: minigpt fit --config configs/base.yaml"""
+Begin with: minigpt fit --config base"""
 
 OBJECTS = 100_000
 """Objects made before Python looks for garbage among them: at its own 700 a sixth of the imports' time is that search,

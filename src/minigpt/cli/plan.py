@@ -8,10 +8,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minigpt.errors import ConfigError, DataError
+from minigpt.errors import ConfigError, DataError, did_you_mean
 from minigpt.runs.ownership import is_run
 from minigpt.runs.paths import CONFIG
 from minigpt.system.output import as_json, console, echo
+from minigpt.system.shipped_configs import shipped_configs
 
 if TYPE_CHECKING:
     from minigpt.lab.plan.machine import Machine
@@ -31,7 +32,7 @@ HERE = ("cpu", "cuda", "mps", "auto")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options that are not keys of a config. SUPPRESS: one that is not given has its value in `_ABSENT`."""
-    parser.add_argument("config", metavar="CONFIG", help="YAML file, or the folder of a run")
+    parser.add_argument("config", metavar="CONFIG", help="YAML file, name of a shipped config, or folder of a run")
     parser.add_argument(
         "--device",
         default=SUPPRESS,
@@ -127,7 +128,7 @@ def read(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     add_arguments(parser)
     words = list(argv)
     if words and words[0].startswith("--") and not {"-h", "--help"} & set(words):
-        raise ConfigError("plan begins with the config: minigpt plan configs/base.yaml")
+        raise ConfigError("plan begins with the config: minigpt plan base")
     given, rest = parser.parse_known_args(words)
     options = argparse.Namespace(**_ABSENT | vars(given))
     _check(options)
@@ -142,11 +143,14 @@ def _config_file(given: Path) -> Path:
     """The YAML file `given`, or the one of the run in that folder; what is wrong is said without a `--config`."""
     from minigpt.cli.yaml_files import load_yaml, near_path
 
+    given = shipped_configs().get(str(given), given) if not given.exists() else given
     if given.is_dir() and not ((given / CONFIG).is_file() and is_run(given)):
         why = "that minigpt fit did not write" if (given / CONFIG).is_file() else f"without {CONFIG}"
         raise ConfigError(f"{given}: a folder {why}, so no run's: plan takes a run's, or a YAML file")
     if not given.exists() and given.suffix not in {".yaml", ".yml"}:
-        near = near_path(given, (found.parent for found in given.parent.glob(f"*/{CONFIG}")))
+        near = near_path(given, (found.parent for found in given.parent.glob(f"*/{CONFIG}"))) or did_you_mean(
+            str(given), shipped_configs()
+        )
         raise ConfigError(f"{given}: there is no such run, and no such file{near}")
     path = given / CONFIG if given.is_dir() else given
     if not load_yaml(path, named="") and given.is_dir():

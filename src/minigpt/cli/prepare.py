@@ -132,7 +132,7 @@ def as_table(prepared: "Prepared") -> str:
 
 def fit_command(options: PrepareOptions, prepared: "Prepared") -> str:
     """The command that trains on the folder: it must ask for the same things as the folder was made with."""
-    words = ["minigpt", "fit", "--config", "configs/base.yaml", "--data.corpus", str(prepared.folder)]
+    words = ["minigpt", "fit", "--config", "base", "--data.corpus", str(prepared.folder)]
     words += ["--data.tokenizer", options.tokenizer]
     if options.tokenizer == "bpe":
         words += ["--data.vocab_size", str(options.vocab_size)]

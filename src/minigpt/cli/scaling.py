@@ -10,6 +10,7 @@ from minigpt.cli.threads import one_thread_of_algebra
 from minigpt.errors import ConfigError, DataError, did_you_mean
 from minigpt.system.marks import may_replace
 from minigpt.system.output import echo
+from minigpt.system.shipped_configs import shipped_configs
 
 if TYPE_CHECKING:
     from minigpt.lab.scaling.runs import ScalingSweep
@@ -87,6 +88,7 @@ def find_folder(sweep: str, root: Path) -> Path:
     path = Path(sweep)
     if path.is_dir():
         return path
+    path = shipped_configs().get(sweep, path)
     if path.suffix not in {".yaml", ".yml"}:
         near = did_you_mean(path.name, [found.name for found in path.parent.glob("*") if found.is_dir()])
         raise DataError(f"{sweep}: no such folder of a sweep, and no YAML file of one{near}")

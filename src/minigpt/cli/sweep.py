@@ -11,6 +11,7 @@ from minigpt.errors import ConfigError
 from minigpt.lab.sweep.file import EngineName, Sweep, base_of, parse_sweep
 from minigpt.lab.sweep.slots import TASK_CPUS
 from minigpt.system.output import console
+from minigpt.system.shipped_configs import find_config
 
 if TYPE_CHECKING:
     from minigpt.lab.sweep.job import Job
@@ -22,7 +23,11 @@ _ABSENT: dict[str, Any] = dict.fromkeys(("name", "jobs", "address", "gpus_per_ce
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     absent = argparse.SUPPRESS
-    parser.add_argument("sweep", metavar="SWEEP.yaml", help="base, seeds, overrides, and grid, cells or search")
+    parser.add_argument(
+        "sweep",
+        metavar="SWEEP.yaml",
+        help="base, seeds, overrides, and grid, cells or search; or the name of a shipped sweep",
+    )
     parser.add_argument("--name", metavar="NAME", default=absent, help="another name than the file's")
     parser.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], help="an override for all cells, over the file's"
@@ -110,7 +115,7 @@ def _read(args: argparse.Namespace) -> Sweep:
     """The sweep file with the options over it."""
     from minigpt.cli.yaml_files import load_yaml
 
-    path = Path(args.sweep)
+    path = find_config(args.sweep, named="")
     content = load_yaml(path, named="")
     changes = dict(_change(word) for word in args.set)
     if args.name is not None:

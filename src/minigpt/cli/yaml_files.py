@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 
 from minigpt.cli.messages import in_words
-from minigpt.errors import ConfigError
+from minigpt.errors import ConfigError, did_you_mean
+from minigpt.system.shipped_configs import shipped_configs
 
 _MAX_DEPTH = 50
 _MAX_VALUES = 100_000
@@ -34,7 +35,7 @@ def load_yaml(path: Path, named: str = "--config ") -> dict[str, Any]:
     try:
         content = _UniqueKeys(path.read_text(encoding="utf-8")).get_single_data()
     except FileNotFoundError as error:
-        near = near_path(path, path.parent.glob("*.yaml"))
+        near = near_path(path, path.parent.glob("*.yaml")) or did_you_mean(path.stem, shipped_configs())
         raise ConfigError(f"{named}{path}: there is no such file{near}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{named}{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error

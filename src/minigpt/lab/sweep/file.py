@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
-from minigpt.errors import ConfigError, shown
+from minigpt.errors import ConfigError, did_you_mean, shown
 from minigpt.lab.sweep.record import BASE_GROUP
 from minigpt.lab.sweep.search_space import SearchSpace, check_keys, parse_search
+from minigpt.system.shipped_configs import shipped_configs
 
 EngineName = Literal["local", "ray", "slurm"]
 """Where cells run; `engines` says how."""
@@ -98,14 +99,18 @@ def parse_sweep(content: Mapping[str, Any], path: Path, *, changes: Mapping[str,
 
 
 def base_of(content: Mapping[str, Any], path: Path) -> Path:
-    """The base config: relative to the sweep file, or else to the working directory."""
+    """Return the base config: relative to the sweep file, or else to the working directory, or a shipped one."""
     base = content.get("base")
     if not isinstance(base, str) or not base:
         raise ConfigError(f"{path}: base={shown(base)} must name the config that the cells change")
-    places = [path.parent / base, Path(base)]
+    shipped = shipped_configs()
+    places = [path.parent / base, Path(base), shipped.get(base, Path(base))]
     found = next((place for place in places if place.is_file()), None)
     if found is None:
-        raise ConfigError(f"{path}: base={base}: there is no such file beside {path.name} or in the working directory")
+        near = did_you_mean(base, shipped)
+        raise ConfigError(
+            f"{path}: base={base}: there is no such file beside {path.name} or in the working directory{near}"
+        )
     return found
 
 
