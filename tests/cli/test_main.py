@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,13 @@ def minigpt(*words: str, **settings: object) -> subprocess.CompletedProcess[str]
     return subprocess.run(
         [sys.executable, "-m", "minigpt", *words], capture_output=True, text=True, timeout=120, **settings
     )
+
+
+def raising(error: Exception, file: str = "<minigpt>") -> Callable[[list[str]], int]:
+    """Return a command that fails in `file`: a test's own file counts as one of the user's."""
+    names: dict[str, Any] = {"error": error}
+    exec(compile("def fail(words):\n    raise error\n", file, "exec"), names)
+    return names["fail"]
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -100,20 +109,14 @@ def test_ctrl_c_while_starting(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 def test_too_little_memory_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
 ) -> None:
-    def fail(words: list[str]) -> int:
-        raise error
-
-    monkeypatch.setattr(entry, "_dispatch", fail)
+    monkeypatch.setattr(entry, "_dispatch", raising(error))
     assert main(["fit"]) == 1
     line = f"minigpt: error: too little memory for what is asked: {str(error).splitlines()[0]}\n"
     assert capsys.readouterr().err == line
 
 
 def test_a_bug_is_not_told_as_too_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(words: list[str]) -> int:
-        raise RuntimeError("a bug")
-
-    monkeypatch.setattr(entry, "_dispatch", fail)
+    monkeypatch.setattr(entry, "_dispatch", raising(RuntimeError("a bug")))
     with pytest.raises(RuntimeError, match="a bug"):
         main(["fit"])
 
@@ -124,12 +127,43 @@ def test_a_message_cannot_move_the_cursor(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_errors_of_the_system_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def full(words: list[str]) -> int:
-        raise OSError(28, "No space left on device", "runs/base/metrics.csv")
-
-    monkeypatch.setattr(entry, "_dispatch", full)
+    full = OSError(28, "No space left on device", "runs/base/metrics.csv")
+    monkeypatch.setattr(entry, "_dispatch", raising(full))
     assert main(["fit"]) == 1
     assert capsys.readouterr().err == "minigpt: error: runs/base/metrics.csv: No space left on device\n"
+
+
+@pytest.mark.parametrize("error", [ValueError("no\nluck"), OSError(2, "No such file", "x.txt"), KeyError("x")])
+def test_an_error_in_a_file_of_the_users_own_shows_its_line(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "my_ideas.py"
+    file.write_text("\n    raise error  # my line\n", encoding="utf-8")
+    monkeypatch.setattr(entry, "_dispatch", raising(error, str(file)))
+    assert main(["fit"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith(f"minigpt: error: {file}, line 2: raise error # my line: {type(error).__name__}: ")
+    assert err.endswith("(MINIGPT_TRACEBACK=1 shows the traceback)\n")
+    assert err.count("\n") == 1
+    monkeypatch.setenv("MINIGPT_TRACEBACK", "1")
+    with pytest.raises(type(error)):
+        main(["fit"])
+
+
+def test_a_callback_of_the_users_own_that_fails_ends_the_run_in_one_line(
+    tmp_path: Path, corpus_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my_failing_callback.py").write_text(
+        "from lightning.pytorch import Callback\n\n"
+        "class Fails(Callback):\n    def on_train_batch_end(self, *_):\n        [][0]\n",
+        encoding="utf-8",
+    )
+    words = ["fit", "--model.n_layer=1", "--model.n_embd=16", "--model.n_head=2", "--data.tokenizer=byte"]
+    words += [f"--data.corpus={corpus_file}", "--run.sample_every=0", "--trainer.accelerator=cpu"]
+    assert main([*words, "--trainer.max_steps=2", "--trainer.callbacks+=my_failing_callback.Fails"]) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith(f"minigpt: error: {tmp_path}/my_failing_callback.py, line 5: [][0]: IndexError: list index")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

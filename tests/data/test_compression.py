@@ -99,5 +99,5 @@ def test_zstandard_of_any_window_is_read(tmp_path: Path, log: int) -> None:
 def test_without_zstandard_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "zstandard", None)
     (tmp_path / "a.zst").write_bytes(b"")
-    with pytest.raises(DataError, match=r"a.zst: reading Zstandard needs zstandard: pip install 'minigpt\[data\]'"):
+    with pytest.raises(DataError, match=r'a.zst: reading Zstandard needs zstandard: pip install "minigpt\[data\]"'):
         read(tmp_path / "a.zst")

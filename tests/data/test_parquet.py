@@ -71,7 +71,7 @@ def test_bytes_that_claim_to_be_text(tmp_path: Path) -> None:
 
 def test_without_pyarrow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(DataError, match=r"reading Parquet needs pyarrow: pip install 'minigpt\[data\]'"):
+    with pytest.raises(DataError, match=r'reading Parquet needs pyarrow: pip install "minigpt\[data\]"'):
         list(read_column(tmp_path / "a.parquet", "text"))
 
 

@@ -92,10 +92,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         except BrokenPipeError:  # nothing is left to say to a reader that has gone
             give_up_stdout()
             return 128 + signal.SIGPIPE
-        except (MinigptError, OSError, MemoryError, RuntimeError) as error:
-            if os.environ.get("MINIGPT_TRACEBACK") or not _is_told(error):
+        except Exception as error:
+            message = None if os.environ.get("MINIGPT_TRACEBACK") else _message(error)
+            if message is None:
                 raise
-            complain(f"minigpt: error: {_line(error)}")
+            complain(f"minigpt: error: {printable(message)}")
             return error.exit_code if isinstance(error, MinigptError) else 1
 
 
@@ -155,19 +156,22 @@ def _usage() -> str:
     )
 
 
-def _is_told(error: Exception) -> bool:
-    """Whether the error is one that a person can put right: torch tells too little memory by a bare RuntimeError."""
-    return not isinstance(error, RuntimeError) or _NO_MEMORY.search(str(error)) is not None
-
-
-def _line(error: Exception) -> str:
-    """The error as one line; an OSError names its file and its reason."""
+def _message(error: Exception) -> str | None:
+    """Return an error that a person can put right as one line; None for any other, which is a bug of minigpt's."""
+    if isinstance(error, MinigptError):
+        return str(error)
     text = str(error)
-    if isinstance(error, OSError) and error.strerror:
-        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    elif isinstance(error, MemoryError | RuntimeError):
-        text = f"too little memory for what is asked: {text.splitlines()[0] if text else 'none is left'}"
-    return printable(text)
+    # torch reports too little memory as a bare RuntimeError.
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(text)):
+        return f"too little memory for what is asked: {text.splitlines()[0] if text else 'none is left'}"
+    from minigpt.system.components import error_line, user_frame
+
+    if user_frame(error) is not None:
+        return f"{error_line(error)} (MINIGPT_TRACEBACK=1 shows the traceback)"
+    if isinstance(error, OSError):
+        reason = error.strerror or text
+        return f"{error.filename}: {reason}" if error.filename and error.strerror else reason
+    return None
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from minigpt.errors import DataError
+from minigpt.system.extras import import_extra
 
 COMPRESSED_SUFFIXES = (".gz", ".zst")
 _BLOCK_BYTES = 1 << 16
@@ -29,10 +30,7 @@ def open_stream(path: Path) -> Stream:
     if path.suffix.lower() == ".gz":
         return _Decompressed(path, "gzip", lambda: zlib.decompressobj(wbits=31), zlib.error)
     if path.suffix.lower() == ".zst":
-        try:
-            import zstandard
-        except ImportError:
-            raise DataError(f"{path}: reading Zstandard needs zstandard: pip install 'minigpt[data]'") from None
+        zstandard = import_extra("zstandard", f"{path}: reading Zstandard", "minigpt[data]", DataError)
         # Of `zstd --long=31`: a frame may need a window of 2 GiB, which only such a frame takes.
         decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 31)
         return _Decompressed(path, "Zstandard", decompressor.decompressobj, zstandard.ZstdError)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from minigpt.errors import DataError
+from minigpt.system.extras import import_extra
 
 _ROWS = 64
 """Rows that are read at a time: few, because each may be a whole book."""
@@ -12,11 +13,9 @@ _ROWS = 64
 
 def read_column(path: Path, field: str) -> Iterator[str]:
     """The texts of column `field` in order. DataError names the columns there are, or the row that is no text."""
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        raise DataError(f"{path}: reading Parquet needs pyarrow: pip install 'minigpt[data]'") from None
+    pyarrow = import_extra("pyarrow", f"{path}: reading Parquet", "minigpt[data]", DataError)
+    from pyarrow import parquet
+
     row = 0
     try:
         # So the library reads page by page; by default, the column of a whole row group (often of the file) at once.

@@ -1,6 +1,6 @@
 """The bare loop does what the Trainer does, to the bit; transformers' GPT-2 has the same shape."""
 
-import importlib.util
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,6 +84,6 @@ def test_adamw_takes_the_settings_of_muon_that_are_its_own() -> None:
 
 def test_without_transformers_it_is_one_line(corpus_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     setting = make_setting(experiment_of(corpus_file))
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match="transformers is not installed"):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(ConfigError, match='--against transformers needs transformers: pip install "transformers"'):
         transformers_loop(replace(setting))

@@ -1,6 +1,5 @@
 """Who is compared: our model in a bare loop, and `transformers`' GPT-2 of the same shape in the same loop."""
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,13 +10,13 @@ from torch.nn.utils import clip_grad_norm_
 from torch.profiler import record_function
 
 from minigpt.data.batches import Batch, TrainBatches, TrainOrder, Windows
-from minigpt.errors import ConfigError
 from minigpt.lab.bench.setting import Setting
 from minigpt.model.config import GATED_ACTIVATIONS, GPTConfig
 from minigpt.model.gpt import GPT
 from minigpt.model.sizes import flops_per_token
 from minigpt.optim.config import OptimConfig
 from minigpt.optim.groups import build_optimizer, set_for_step
+from minigpt.system.extras import import_extra
 from minigpt.system.precision import autocast, weights_dtype
 from minigpt.system.randomness import seed_dropout
 
@@ -98,10 +97,7 @@ def transformers_loop(setting: Setting) -> BareLoop:
 
     Raises ConfigError where `transformers` is not installed.
     """
-    if importlib.util.find_spec("transformers") is None:
-        raise ConfigError("--against transformers: transformers is not installed (pip install transformers)")
-    import transformers
-
+    transformers = import_extra("transformers", "--against transformers", "transformers")
     transformers.utils.logging.set_verbosity_error()
     config = gpt2_of_the_shape(setting.config)
     torch.manual_seed(setting.experiment.seed_everything)

@@ -13,6 +13,7 @@ from typing import Any
 from minigpt.errors import ConfigError
 from minigpt.lab.sweep.cell import CellRun, CellSession, Outcome
 from minigpt.lab.sweep.job import Job
+from minigpt.system.extras import import_extra
 
 _STOP = ".stop"
 """In a cell's folder: a byte for each request to end. A task can be cancelled by Ray only without its last word."""
@@ -25,11 +26,7 @@ def run_on_ray(job: Job) -> int:
     # The variables are read when ray is imported. Its figures are nobody's business, and a task's GPUs are its own.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        import ray
-    except ImportError:
-        raise ConfigError('--engine ray needs Ray: pip install "minigpt[ray]"') from None
-
+    ray = import_extra("ray", "--engine ray", "minigpt[ray]")
     if job.address:
         _check_reachable(job.address)
     slots = job.slots()

@@ -16,6 +16,7 @@ from minigpt.lab.sweep.file import Cell, make_cell
 from minigpt.lab.sweep.folder import SweepFolder
 from minigpt.lab.sweep.progress import read_curve
 from minigpt.lab.sweep.search_space import Choices, Numbers, PrunerName, SearchSpace
+from minigpt.system.extras import import_extra
 
 JOURNAL = "search.journal"
 JOURNAL_LOCK = ".search.lock"
@@ -24,10 +25,7 @@ _NAME = "search"
 
 def check_optuna() -> None:
     """Raise ConfigError where Optuna is not installed."""
-    try:
-        import optuna
-    except ImportError:
-        raise ConfigError('search needs Optuna: pip install "minigpt[search]"') from None
+    optuna = import_extra("optuna", "search", "minigpt[search]")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
