@@ -10,6 +10,7 @@ import yaml
 from minigpt.cli.experiment import read_experiment
 from minigpt.cli.keys import GROUPS, known_keys
 from minigpt.cli.main import main
+from minigpt.cli.settings import base_yaml, settings, settings_page
 from minigpt.cli.sweep_cells import SweepCells
 from minigpt.lab.sweep.file import parse_sweep
 from minigpt.runs.metrics_csv import read_metrics
@@ -129,3 +130,20 @@ def test_seed_is_to_the_letter() -> None:
     run = merged["run"]
     assert [run[key] for key in ("eval_every", "eval_batches", "save_every")] == [100, 10, 100]
     assert merged["trainer"]["max_steps"] == 1000
+
+
+def test_base_and_the_page_of_settings_are_generated_from_the_dataclasses() -> None:
+    """`python -m minigpt.cli.settings` writes both."""
+    base = (CONFIGS / "base.yaml").read_text(encoding="utf-8")
+    assert base == base_yaml(base.partition("\n\n")[0])
+    assert (CONFIGS.parent / "docs" / "settings.md").read_text(encoding="utf-8") == settings_page()
+
+
+def test_every_setting_has_a_meaning() -> None:
+    for setting in settings():
+        assert setting.help.endswith("."), setting
+        assert len(setting.help) > 15
+    shown = {f"{setting.group}.{setting.name}".removeprefix(".") for setting in settings()}
+    assert shown == {key for key in known_keys() if not key.startswith("trainer.")} | {
+        f"trainer.{name}" for name in TRAINER_DEFAULTS
+    }

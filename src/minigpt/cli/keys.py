@@ -18,10 +18,12 @@ from minigpt.training.config import TRAINER_OWNED, DataConfig, RunConfig
 GROUPS: dict[str, type] = {"run": RunConfig, "model": GPTConfig, "optim": OptimConfig, "data": DataConfig}
 
 COMMAND_LINE = ("config", "ckpt_path", "help", "print_config")
-_ELSEWHERE = {
+ELSEWHERE = {
     "model.vocab_size": "it is the tokenizer's: data.tokenizer, data.vocab_size and data.vocab_multiple set it",
     **{f"trainer.{name}": hint for name, hint in TRAINER_OWNED.items()},
 }
+"""Keys that a reader may expect and a config does not have, each with what to use instead."""
+
 _OTHER_NAMES = {
     "learning_rate": "optim.lr",
     "max_lr": "optim.lr",
@@ -54,7 +56,7 @@ def known_keys() -> list[str]:
     """Every key of a config, dotted: `model.n_head`, `trainer.max_steps`, `seed_everything`."""
     ours = [f"{group}.{field.name}" for group, config in GROUPS.items() for field in fields(config)]
     trainer = [f"trainer.{name}" for name in trainer_arguments()]
-    return [key for key in ["seed_everything", *ours, *trainer] if key not in _ELSEWHERE]
+    return [key for key in ["seed_everything", *ours, *trainer] if key not in ELSEWHERE]
 
 
 def trainer_arguments() -> list[str]:
@@ -126,8 +128,8 @@ def _yaml_keys(content: dict[Any, Any], path: Path) -> Iterator[str]:
 def _check(key: str, known: Sequence[str], where: str) -> None:
     """Only the first two parts of a key are ours; what follows belongs to a class that the config names."""
     head = ".".join(key.split(".")[:2])
-    if head in _ELSEWHERE:
-        raise ConfigError(f"{where}{head} is not set by hand: {_ELSEWHERE[head]}")
+    if head in ELSEWHERE:
+        raise ConfigError(f"{where}{head} is not set by hand: {ELSEWHERE[head]}")
     if head in known:
         return
     leaf = key.rsplit(".", 1)[-1]

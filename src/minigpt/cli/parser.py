@@ -12,6 +12,8 @@ from minigpt.errors import ConfigError
 from minigpt.training.config import TRAINER_DEFAULTS, TRAINER_OWNED
 
 _MODE = "omegaconf+"  # resolves ${...} once, after all files and options are merged
+SEED = 1337
+SEED_HELP = "Seed of the weights, the order of the batches and the dropout."
 _GROUP_HELP = {
     "run": "The run: its name, its folder, how often it validates, saves and logs",
     "model": "The transformer",
@@ -67,9 +69,7 @@ def build_parser(trainer: type | None = None) -> ArgumentParser:
         help="last: go on with the newest run of this experiment, in its folder; RUN or FILE: begin a new run from its "
         "last checkpoint, or from that one.",
     )
-    parser.add_argument(
-        "--seed_everything", type=int, default=1337, help="Seed of the weights, the batches and the dropout."
-    )
+    parser.add_argument("--seed_everything", type=int, default=SEED, help=SEED_HELP)
     for group, config in GROUPS.items():
         parser.add_class_arguments(config, group, help=_GROUP_HELP[group], skip=_SKIPPED.get(group), instantiate=False)
     if trainer is None:

@@ -121,8 +121,10 @@ def _read(args: argparse.Namespace) -> Sweep:
     if args.name is not None:
         content["name"] = args.name
     if "seeds" not in content and "base" in content:
+        from minigpt.cli.parser import SEED
+
         seed = load_yaml(base_of(content, path)).get("seed_everything")
-        content["seeds"] = [seed if type(seed) is int else _default_seed()]
+        content["seeds"] = [seed if type(seed) is int else SEED]
     sweep = parse_sweep(content, path, changes=changes)
     for what, is_given in (("--retry", args.retry), ("--cell", args.cell is not None)):
         if sweep.search and is_given:
@@ -138,12 +140,6 @@ def _change(word: str) -> tuple[str, Any]:
         return key, yaml.safe_load(text)
     except yaml.YAMLError:
         return key, text
-
-
-def _default_seed() -> int:
-    from minigpt.cli.parser import build_parser
-
-    return int(build_parser().get_defaults()["seed_everything"])
 
 
 def _check_gpus(wanted: int | None, accelerator: str) -> None:

@@ -1,5 +1,4 @@
-"""The settings of a run and of its data. No lightning, no torch: the command line checks them before it imports
-either."""
+"""The settings of a run, of its data and of the trainer, checked without an import of torch or lightning."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -15,50 +14,50 @@ from minigpt.training.panels.names import parse_panels
 
 DivergencePolicy = Literal["stop", "skip"]
 SAMPLE_TOKENS = 200
-"""Tokens of a text that a run samples on the way."""
+"""Length of the texts that a run samples while it trains, in tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Where a run lives and how often it looks up. Every cadence counts optimizer steps, whatever the accumulation."""
+    """Where a run lives and how often it logs, validates and saves: in optimizer steps, whatever the accumulation."""
 
     name: str = "base"
     """Name of the run; its folder is ROOT/NAME, or NAME-2, NAME-3, ... where that is taken."""
     root: str = "runs"
     """Folder that holds the runs."""
     log_every: int = 10
-    """Steps between two points of the training curves."""
+    """Optimizer steps between two points of the training curves."""
     eval_every: int = 100
-    """Steps between two validations; there is always one at the last step."""
+    """Optimizer steps between two validations; there is always one at the last step."""
     eval_batches: int = 10
-    """Batches of the validation split that a validation reads: always the same first ones."""
+    """Batches of the validation split that a validation reads: always the first ones."""
     save_every: int = 100
-    """Steps between two checkpoints; there is always one at the last step."""
+    """Optimizer steps between two checkpoints; there is always one at the last step."""
     keep: int = 3
     """Newest checkpoints to keep beside the best one (0: all)."""
     sample_every: int = 100
-    """Steps between two sampled texts in TensorBoard (0: none)."""
+    """Optimizer steps between two sampled texts in TensorBoard (0: none)."""
     sample_prompt: str = "def "
     """Beginning of the sampled texts."""
     panels: tuple[str, ...] = ()
-    """What else TensorBoard shows: attention, histograms, ratios, position, frequency, calibration, samples; NAME:STEPS
-    sets how often."""
+    """Panels to show in TensorBoard: attention, histograms, ratios, position, frequency, calibration, samples;
+    NAME:STEPS gives one a report interval of its own."""
     panel_every: int = 100
-    """Steps between two looks of a panel that does not say how often; there is always one at the last step."""
+    """Report interval of the other panels, in optimizer steps; there is always a report at the last step."""
     panel_heads: tuple[tuple[int, int], ...] = ()
-    """Heads that the panel attention shows large, each as [layer, head], counted from 0."""
+    """Heads that the attention panel shows enlarged, each as [layer, head], counted from 0."""
     panel_sentence: str | None = None
     """Text whose attention and activations the panels show; null: the beginning of the validation split."""
     panel_temperatures: tuple[float, ...] = (0.5, 0.8, 1.1)
-    """Temperatures of the panel samples, which continues sample_prompt."""
+    """Temperatures of the samples panel, which continues sample_prompt."""
     compile: bool = False
     """Compile the model with torch.compile: slow to start, faster on a GPU."""
     init_from: str | None = None
-    """Run or checkpoint whose weights and tokenizer a new run begins with; step, optimizer and data begin anew."""
+    """Run or checkpoint whose weights and tokenizer a new run starts from; step, optimizer and data start afresh."""
     on_divergence: DivergencePolicy = "stop"
-    """What to do about a step whose loss or gradient is not finite, or spikes: stop the run, or skip the step."""
+    """What to do when loss or gradient are not finite, or spike: stop the run, or skip the step."""
     spike_threshold: float | None = None
-    """A loss so many standard deviations above the mean of the last 100 steps is a spike; null: none is."""
+    """A loss this many standard deviations above the mean of the last 100 steps is a spike; null: no limit."""
 
     def __post_init__(self) -> None:
         """Check every value; raises ConfigError with the value and the rule."""
@@ -102,7 +101,7 @@ class RunConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Which text, cut into which tokens, in batches of which size."""
+    """The corpus, its tokenizer, its split and the batch size."""
 
     corpus: str = "python"
     """python (the standard library), shakespeare, a file, folder, glob, .jsonl or .parquet, a prepared folder, or a
@@ -143,7 +142,7 @@ class DataConfig:
         self.prepare_options()  # checks what it is made of
 
     def prepare_options(self) -> PrepareOptions:
-        """What turns the corpus into shards."""
+        """Return the options by which the corpus becomes shards."""
         return PrepareOptions(
             corpus=self.corpus,
             tokenizer=self.tokenizer,
@@ -157,13 +156,13 @@ class DataConfig:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as a checkpoint keeps them."""
+        """Return plain values, as a checkpoint keeps them."""
         return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """One experiment: what one YAML file says, resolved and checked."""
+    """One experiment: the settings of one YAML file, resolved and checked."""
 
     seed_everything: int
     run: RunConfig
@@ -172,9 +171,9 @@ class Experiment:
     optim: OptimConfig
     data: DataConfig
     trainer: dict[str, Any]
-    """Arguments of Lightning's Trainer, objects where the YAML names a class."""
+    """Arguments of Lightning's Trainer; objects where the YAML names a class and build_experiment read it."""
     yaml: str
-    """All of it as YAML, for the run's config.yaml."""
+    """The whole experiment as YAML, for the run's config.yaml."""
 
     def __post_init__(self) -> None:
         """Check what the groups cannot check themselves; raises ConfigError with the value and the rule."""
@@ -212,6 +211,15 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "accumulate_grad_batches": 1,
 }
 """Where a run's Trainer differs from Lightning's own defaults, or where base.yaml wants the value to be seen."""
+
+TRAINER_HELP: dict[str, str] = {
+    "max_steps": "Optimizer steps of the run.",
+    "accelerator": "cpu, gpu, mps and so on; auto: the GPU where there is one.",
+    "devices": "How many, or a list of which; auto: all GPUs, or one CPU.",
+    "precision": "bf16-mixed is faster on a GPU.",
+    "gradient_clip_val": "Largest norm of the gradient, to which a longer one is shortened (null: no clipping).",
+    "accumulate_grad_batches": "Batches whose gradients make one optimizer step.",
+}
 
 TRAINER_OWNED: dict[str, str] = {
     "max_epochs": "trainer.max_steps says how long a run is",
