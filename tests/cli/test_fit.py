@@ -41,6 +41,9 @@ def test_known_keys() -> None:
         (["--n_layer", "3"], "unknown key n_layer, did you mean model.n_layer?"),
         (["--learning_rate=3"], "unknown key learning_rate, did you mean optim.lr?"),
         (["--model.d_model", "3"], "unknown key model.d_model, did you mean model.n_embd?"),
+        (["--model.rope_theta", "3"], "unknown key model.rope_theta, did you mean model.rotary_base?"),
+        (["--per_device_train_batch_size=3"], "did you mean data.batch_size?"),
+        (["--gradient_accumulation_iters=3"], "did you mean trainer.accumulate_grad_batches?"),
         (["--trainer.max_step", "3"], "unknown key trainer.max_step, did you mean trainer.max_steps?"),
         (
             ["--trainer.max_epochs", "3"],
