@@ -10,6 +10,7 @@ import yaml
 from minigpt.cli import bench, plan
 from minigpt.cli.experiment import read_experiment
 from minigpt.cli.main import COMMANDS, module_name
+from minigpt.cli.options import OptionParser
 from minigpt.cli.sweep_cells import SweepCells
 from minigpt.lab.sweep.file import parse_sweep
 
@@ -73,13 +74,10 @@ OWN_PARSER = ("minigpt fit", "minigpt bench", "minigpt plan")
 
 @pytest.mark.parametrize("line", [line for line in COMMAND_LINES if not line.startswith(OWN_PARSER)])
 def test_other_commands_are_valid(line: str) -> None:
-    import argparse
     import importlib
 
     name, *words = shlex.split(line)[1:]
-    parser = argparse.ArgumentParser(exit_on_error=False)
-    importlib.import_module(module_name(name)).add_arguments(parser)
-    parser.parse_args(words)
+    OptionParser(name, None, importlib.import_module(module_name(name)).Options).parse_options(words)
 
 
 SWEEPS = [block for block in re.findall(r"^```yaml\n(.*?)^```", README, re.MULTILINE | re.DOTALL) if "base:" in block]

@@ -1,16 +1,15 @@
 """Measure how fast this machine trains the model of a config, and how fast it decodes; contenders take turns."""
 
-import argparse
 import contextlib
 import os
 import sys
 import time
-from argparse import SUPPRESS
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from minigpt.cli.options import OptionParser, option
 from minigpt.errors import ConfigError, did_you_mean
 from minigpt.system.files import atomic_write
 from minigpt.system.marks import may_replace
@@ -32,71 +31,43 @@ _QUIET = {"KINETO_LOG_LEVEL": "99", "TORCH_CPP_LOG_LEVEL": "ERROR"}
 
 
 @dataclass(frozen=True, kw_only=True)
+class Options:
+    """What is measured, and how often."""
+
+    config: tuple[str, ...] = option((), "FILE", append=True)
+    """YAML file, or name of a shipped config; several are merged."""
+    against: str | None = option(None, "LIBRARY", exclusive=True)
+    """Also race the GPT-2 of the same shape of transformers."""
+    generate: bool = option(False, exclusive=True)
+    """Measure prefill and decode instead of training steps."""
+    profile: bool = option(False, exclusive=True)
+    """Name the five largest costs of a training step."""
+    steps: int = 100
+    """Training steps of each contender."""
+    rounds: int | None = None
+    """Turns of each contender (default: 10, or --steps where they are fewer; --generate: 3)."""
+    batch_sizes: tuple[int, ...] = option((1, 4), "N")
+    """With --generate: prompts at a time."""
+    contexts: tuple[int, ...] | None = option(None, "N")
+    """With --generate: tokens of a prompt (default: 1, and half a window)."""
+    out: Path | None = option(None, "FILE.md")
+    """Also write table, machine and command to this file."""
+
+    @property
+    def n_rounds(self) -> int:
+        """Turns of each contender, with none resolved."""
+        if self.rounds is not None:
+            return self.rounds
+        return _DECODINGS if self.generate else min(_ROUNDS, max(1, self.steps))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Request:
     """A checked command line."""
 
-    options: argparse.Namespace
+    options: Options
     config_words: list[str]
     """Those that `minigpt fit` would understand."""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options that are not keys of a config. SUPPRESS: one that is not given has its value in `_ABSENT`."""
-    parser.add_argument(
-        "--config", metavar="FILE", action="append", default=SUPPRESS, help="YAML file; several are merged"
-    )
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument(
-        "--against",
-        metavar="LIBRARY",
-        default=SUPPRESS,
-        help=f"also race the GPT-2 of the same shape of {', '.join(AGAINST)}",
-    )
-    what.add_argument(
-        "--generate",
-        action="store_true",
-        default=SUPPRESS,
-        help="measure prefill and decode instead of training steps",
-    )
-    what.add_argument(
-        "--profile",
-        action="store_true",
-        default=SUPPRESS,
-        help="name the five largest costs of a training step",
-    )
-    parser.add_argument("--steps", type=int, metavar="N", default=100, help="training steps of each contender")
-    parser.add_argument(
-        "--rounds",
-        type=int,
-        metavar="N",
-        default=SUPPRESS,
-        help=f"turns of each contender (default: {_ROUNDS}, or --steps where they are fewer; --generate: {_DECODINGS})",
-    )
-    parser.add_argument(
-        "--batch_sizes", type=int, nargs="+", metavar="N", default=[1, 4], help="--generate: prompts at a time"
-    )
-    parser.add_argument(
-        "--contexts",
-        type=int,
-        nargs="+",
-        metavar="N",
-        default=SUPPRESS,
-        help="--generate: tokens of a prompt (default: 1, and half a window)",
-    )
-    parser.add_argument(
-        "--out", metavar="FILE.md", default=SUPPRESS, help="also write table, machine and command to this file"
-    )
-
-
-_ABSENT: dict[str, Any] = {
-    "config": None,
-    "against": None,
-    "generate": False,
-    "profile": False,
-    "rounds": None,
-    "contexts": None,
-    "out": None,
-}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -127,15 +98,8 @@ def main(argv: Sequence[str]) -> int:
 
 def read(argv: Sequence[str]) -> Request:
     """The command line, taken apart and checked before torch is imported; raises ConfigError. `--help` ends here."""
-    from minigpt.cli.options import OptionParser
-
-    parser = OptionParser("bench", __doc__)
-    parser.epilog = _EPILOG
-    add_arguments(parser)
-    given, rest = parser.parse_known_args(list(argv))
-    options = argparse.Namespace(**_ABSENT | vars(given))
-    if options.rounds is None:
-        options.rounds = _DECODINGS if options.generate else min(_ROUNDS, max(1, options.steps))
+    parser = OptionParser("bench", __doc__, Options, _EPILOG)
+    options, rest = parser.parse_known_options(argv)
     _check(options)
     from minigpt.cli.experiment import read_experiment
     from minigpt.cli.keys import check_names
@@ -149,28 +113,29 @@ def read(argv: Sequence[str]) -> Request:
     return Request(options=options, config_words=words)
 
 
-def _check(options: argparse.Namespace) -> None:
+def _check(options: Options) -> None:
     if not options.config:
         raise ConfigError("bench needs --config FILE: --config base, say")
     if options.against is not None and options.against not in AGAINST:
         near = did_you_mean(options.against, AGAINST)
         raise ConfigError(f"--against {options.against} must be one of {', '.join(AGAINST)}{near}")
     for name in ("steps", "rounds"):
-        if getattr(options, name) < 1:
-            raise ConfigError(f"--{name} {getattr(options, name)} must be a whole number, 1 or more")
-    if not (options.generate or options.profile) and options.rounds > options.steps:
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name} {value} must be a whole number, 1 or more")
+    if not (options.generate or options.profile) and options.n_rounds > options.steps:
         raise ConfigError(
-            f"--rounds {options.rounds} must be at most --steps {options.steps}: a turn is a step or more"
+            f"--rounds {options.n_rounds} must be at most --steps {options.steps}: a turn is a step or more"
         )
     if min(options.batch_sizes) < 1:
         raise ConfigError(f"--batch_sizes {min(options.batch_sizes)} must be a whole number, 1 or more")
-    if options.out is not None and not Path(options.out).parent.is_dir():
-        raise ConfigError(f"--out {options.out}: there is no folder {Path(options.out).parent}")
-    if options.out is not None and not may_replace(Path(options.out), b"`minigpt bench"):
+    if options.out is not None and not options.out.parent.is_dir():
+        raise ConfigError(f"--out {options.out}: there is no folder {options.out.parent}")
+    if options.out is not None and not may_replace(options.out, b"`minigpt bench"):
         raise ConfigError(f"--out {options.out} is there, and minigpt bench did not write it: name another file")
 
 
-def _measure(options: argparse.Namespace) -> "Callable[[Setting, argparse.Namespace, ReportProgress], Report]":
+def _measure(options: Options) -> "Callable[[Setting, Options, ReportProgress], Report]":
     if options.generate:
         return _decode
     return _profile if options.profile else _race
@@ -199,16 +164,16 @@ def _bar() -> "Iterator[ReportProgress]":
         bar.stop()
 
 
-def _race(setting: "Setting", options: argparse.Namespace, progress: "ReportProgress") -> "Report":
+def _race(setting: "Setting", options: Options, progress: "ReportProgress") -> "Report":
     from minigpt.lab.bench.report import race_report
     from minigpt.lab.bench.training import race
 
-    steps = -(-options.steps // options.rounds)
-    raced = race(setting, against=options.against, steps=steps, n_rounds=options.rounds, progress=progress)
+    steps = -(-options.steps // options.n_rounds)
+    raced = race(setting, against=options.against, steps=steps, n_rounds=options.n_rounds, progress=progress)
     return race_report(setting, raced, steps)
 
 
-def _decode(setting: "Setting", options: argparse.Namespace, progress: "ReportProgress") -> "Report":
+def _decode(setting: "Setting", options: Options, progress: "ReportProgress") -> "Report":
     from minigpt.lab.bench.decoding import decode, shapes
     from minigpt.lab.bench.report import decode_report
 
@@ -219,11 +184,11 @@ def _decode(setting: "Setting", options: argparse.Namespace, progress: "ReportPr
         def of_all(done: int, total: int, before: int = number) -> None:
             progress(before * total + done, len(wanted) * total)
 
-        decoded.append(decode(setting, shape, options.rounds, of_all))
+        decoded.append(decode(setting, shape, options.n_rounds, of_all))
     return decode_report(setting, decoded)
 
 
-def _profile(setting: "Setting", options: argparse.Namespace, progress: "ReportProgress") -> "Report":
+def _profile(setting: "Setting", options: Options, progress: "ReportProgress") -> "Report":
     from minigpt.lab.bench.costs import profile_step
     from minigpt.lab.bench.report import profile_report
 

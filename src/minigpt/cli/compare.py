@@ -1,9 +1,10 @@
 """Compare runs: the settings that differ, the results, and which differences are more than chance."""
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
+from minigpt.cli.options import argument, option
 from minigpt.lab.compare.result import By
 from minigpt.system.output import as_json, console, echo
 
@@ -15,28 +16,23 @@ if TYPE_CHECKING:
 _STYLES = {"better": "green", "worse": "red", "none": None}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    parser.add_argument(
-        "runs", nargs="+", metavar="RUN", help="run folder or its name under runs/, a sweep's folder, a folder of runs"
-    )
-    parser.add_argument(
-        "--by",
-        choices=get_args(By),
-        help="value of each run that the verdicts compare (default: final; tokens if a run is not finished)",
-    )
-    parser.add_argument(
-        "--baseline",
-        metavar="NAME",
-        help="group or run to compare with (default: a sweep's base, else the first run's)",
-    )
-    parser.add_argument(
-        "--out", metavar="FOLDER", help="folder for the report and its pictures (default: of a sweep, SWEEP/report)"
-    )
-    parser.add_argument("--json", action="store_true", help="write one line of JSON instead of tables")
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Which runs, by which value, and where the report goes."""
+
+    runs: tuple[str, ...] = argument("RUN")
+    """Run folder or its name under runs/, a sweep's folder, a folder of runs."""
+    by: By | None = None
+    """Value of each run that the verdicts compare (default: final; tokens if a run is not finished)."""
+    baseline: str | None = option(None, "NAME")
+    """Group or run to compare with (default: a sweep's base, else the first run's)."""
+    out: Path | None = option(None, "FOLDER")
+    """Folder for the report and its pictures (default: of a sweep, SWEEP/report)."""
+    json: bool = False
+    """Write one line of JSON instead of tables."""
 
 
-def run(args: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Print the comparison and write the report; returns 0."""
     from minigpt.lab.compare.compare import compare
     from minigpt.lab.compare.report import write_report
@@ -44,11 +40,11 @@ def run(args: argparse.Namespace) -> int:
     from minigpt.lab.compare.sources import located_sweep
     from minigpt.system.tables import say
 
-    comparison = compare(args.runs, by=args.by, baseline=args.baseline)
-    sweep = located_sweep(args.runs)
-    out = Path(args.out) if args.out else sweep / "report" if sweep else None
+    comparison = compare(options.runs, by=options.by, baseline=options.baseline)
+    sweep = located_sweep(options.runs)
+    out = options.out or (sweep / "report" if sweep else None)
     written = write_report(comparison, out) if out else []
-    if args.json:
+    if options.json:
         echo(as_json(as_plain(comparison)))
         return 0
     screen = console()

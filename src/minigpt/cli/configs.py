@@ -1,9 +1,10 @@
 """List the configs that come with minigpt, or print one to edit: minigpt configs base > my.yaml"""
 
-import argparse
+from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
+from minigpt.cli.options import argument
 from minigpt.errors import ConfigError, did_you_mean
 from minigpt.system.output import echo
 from minigpt.system.shipped_configs import shipped_configs
@@ -15,21 +16,24 @@ _TITLES = {
 """Each with how the first line of its files begins: the command that runs them."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    parser.add_argument("name", nargs="?", metavar="NAME", help="print this one instead of the list")
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Which config; none: the list."""
+
+    name: str | None = argument("NAME", None)
+    """Print this one instead of the list."""
 
 
-def run(args: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Write the list or the config to stdout; gives 0."""
     configs = shipped_configs()
-    if args.name is None:
+    if options.name is None:
         echo(config_list(configs))
         return 0
-    path = configs.get(args.name.removesuffix(".yaml"))
+    path = configs.get(options.name.removesuffix(".yaml"))
     if path is None:
-        near = did_you_mean(args.name, configs) or f": it must be one of {', '.join(configs)}"
-        raise ConfigError(f"no config {args.name} comes with minigpt{near}")
+        near = did_you_mean(options.name, configs) or f": it must be one of {', '.join(configs)}"
+        raise ConfigError(f"no config {options.name} comes with minigpt{near}")
     echo(path.read_text(encoding="utf-8"), end="")
     return 0
 

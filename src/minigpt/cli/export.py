@@ -1,11 +1,12 @@
 """Write a model for other programs: a Hugging Face folder that transformers opens, or one safetensors file."""
 
-import argparse
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from minigpt.cli.options import Prefer, argument, option
 from minigpt.cli.targets import check_file, check_folder, check_other, tell_difference, tell_notes
 from minigpt.interop.folder import is_our_file
 from minigpt.system.files import home_path
@@ -15,33 +16,33 @@ if TYPE_CHECKING:
     from minigpt.api import LoadedGPT
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    add = parser.add_argument
-    add("run", metavar="RUN-or-CHECKPOINT", help="run folder, its name under runs/, or checkpoint file")
-    add("--format", choices=tuple(WRITERS), required=True, default=argparse.SUPPRESS, help="what to write")
-    add(
-        "--out",
-        metavar="PATH",
-        required=True,
-        default=argparse.SUPPRESS,
-        help="hf: a folder; safetensors: a file",
-    )
-    add("--prefer", choices=("best", "last"), default="best", help="which checkpoint of a run")
-    add("--overwrite", action="store_true", help="replace what is at PATH, if an export wrote it")
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Which run, and what to write of it."""
+
+    run: str = argument("RUN-or-CHECKPOINT")
+    """Run folder, its name under runs/, or checkpoint file."""
+    format: Literal["hf", "safetensors"] = option()
+    """What to write."""
+    out: str = option(metavar="PATH")
+    """Where: a folder for hf, a file for safetensors."""
+    prefer: Prefer = "best"
+    """Which checkpoint of a run."""
+    overwrite: bool = False
+    """Replace what is at PATH, if an export wrote it."""
 
 
-def run(args: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Export, compare, and say so; gives 0."""
-    out = home_path(args.out).resolve()
-    write, check = WRITERS[args.format]
-    check(out, args.overwrite)
+    out = home_path(options.out).resolve()
+    write, check = WRITERS[options.format]
+    check(out, options.overwrite)
     from minigpt.api import load
 
-    loaded = load(args.run, prefer=args.prefer)
+    loaded = load(options.run, prefer=options.prefer)
     check_other(out, loaded.checkpoint.path)
     write(loaded, out)
-    echo(f"written to {args.out} from {loaded.checkpoint.path} (step {loaded.checkpoint.step})")
+    echo(f"written to {options.out} from {loaded.checkpoint.path} (step {loaded.checkpoint.step})")
     return 0
 
 

@@ -1,18 +1,17 @@
 """Sample text from a run or a checkpoint: prompts and their continuations, on stdout as they come; notes on stderr."""
 
-import argparse
 import os
 import sys
-from argparse import SUPPRESS
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from minigpt.cli.options import ModelOptions, option
 from minigpt.cli.prompts import named_prompts, piped_prompt
 from minigpt.errors import ConfigError
-from minigpt.generate.options import BATCH_SIZE, SamplingOptions, texts_at_once
+from minigpt.generate.options import SamplingOptions, texts_at_once
 from minigpt.system.output import complain, echo, note, symbols
 
 if TYPE_CHECKING:
@@ -22,128 +21,51 @@ SEPARATOR = "---"
 """The line between two samples."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options. SUPPRESS: an option that is not given leaves SamplingOptions its default."""
-    parser.add_argument("run", metavar="RUN-or-CHECKPOINT", help="run folder, its name under runs/, or checkpoint file")
-    parser.add_argument(
-        "--prompt",
-        metavar="TEXT",
-        action="append",
-        default=SUPPRESS,
-        help="beginning of the text; without it stdin is read if it is piped (less one final newline); empty: the "
-        "beginning of a document; may be given several times",
-    )
-    parser.add_argument(
-        "--prompts", metavar="FILE", type=Path, default=SUPPRESS, help="read the prompts from a file, one a line"
-    )
-    _add_how_much(parser.add_argument_group("how much").add_argument)
-    _add_how_to_choose(parser.add_argument_group("how to choose").add_argument)
-    _add_how_to_run(parser.add_argument_group("how to run").add_argument)
+@dataclass(frozen=True, kw_only=True)
+class Options(SamplingOptions, ModelOptions):
+    """Which model continues which prompts, and how."""
+
+    prompt: tuple[str, ...] | None = option(None, append=True)
+    """Beginning of the text; without it stdin is read if it is piped (less one final newline); empty: the beginning of
+    a document; may be given several times."""
+    prompts: Path | None = option(None, "FILE")
+    """Read the prompts from a file, one a line."""
+    n_samples: int = 1
+    """Texts for each prompt, a line --- stands between two."""
+    stop: str | None = None
+    """End before this text."""
+    show_probabilities: bool = False
+    """Colour each token by the probability that the model gave it; where stdout is no terminal, TERM is dumb or
+    NO_COLOR set, write it in percent behind the token: class{93}."""
+    batch_size: int | None = None
+    """Texts to compute at once, shown when they are whole (default: 16 of several prompts; samples of one prompt in
+    turn, each as it comes)."""
+    use_cache: bool = option(True, flag="--no_cache")
+    """Recompute keys and values at every token."""
 
 
-def _add_how_much(add: Callable[..., object]) -> None:
-    add(
-        "--max_new_tokens",
-        type=int,
-        metavar="N",
-        default=SamplingOptions.max_new_tokens,
-        help="tokens to add at most; the end of a document ends the text earlier",
-    )
-    add(
-        "--n_samples",
-        type=int,
-        metavar="N",
-        default=1,
-        help=f"texts for each prompt, a line {SEPARATOR} stands between two",
-    )
-    add("--stop", metavar="TEXT", default=SUPPRESS, help="end before this text")
-    add(
-        "--context",
-        type=int,
-        metavar="N",
-        default=SUPPRESS,
-        help="tokens the model sees at most (default: its block_size, which learned positions cannot exceed); a longer "
-        "text, or prompt, slides out of its sight in strides of N/4",
-    )
-    add(
-        "--show_probabilities",
-        action="store_true",
-        help="colour each token by the probability that the model gave it; where stdout is no terminal, TERM is "
-        "dumb or NO_COLOR set, write it in percent behind the token: class{93}",
-    )
-
-
-def _add_how_to_choose(add: Callable[..., object]) -> None:
-    add(
-        "--temperature",
-        type=float,
-        metavar="T",
-        default=SamplingOptions.temperature,
-        help="below 1 bolder, 1 the model's own distribution, above 1 more varied",
-    )
-    add("--top_k", type=int, metavar="K", default=SUPPRESS, help="only the K likeliest tokens")
-    add("--top_p", type=float, metavar="P", default=SUPPRESS, help="only the likeliest tokens that together reach P")
-    add(
-        "--min_p",
-        type=float,
-        metavar="P",
-        default=SUPPRESS,
-        help="only tokens at least P times as likely as the likeliest",
-    )
-    add("--greedy", action="store_true", default=SUPPRESS, help="always the likeliest token")
-    add(
-        "--seed",
-        type=int,
-        metavar="S",
-        default=SUPPRESS,
-        help="the same seed gives the same text; sample i draws from S + i (default: a fresh one, noted on stderr)",
-    )
-
-
-def _add_how_to_run(add: Callable[..., object]) -> None:
-    add("--prefer", choices=("best", "last"), default="best", help="which checkpoint of a run")
-    add("--device", default="auto", help="cpu, cuda, cuda:N, mps, or auto for the fastest there is")
-    add(
-        "--batch_size",
-        type=int,
-        metavar="N",
-        default=SUPPRESS,
-        help=f"texts to compute at once, shown when they are whole (default: {BATCH_SIZE} of several prompts; samples "
-        "of one prompt in turn, each as it comes)",
-    )
-    add(
-        "--no_cache",
-        dest="use_cache",
-        action="store_false",
-        default=SUPPRESS,
-        help="recompute keys and values at every token",
-    )
-
-
-def run(args: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Write the samples; gives 0. Every setting is checked before torch is imported."""
-    given = vars(args)
-    names = {field.name for field in fields(SamplingOptions)}
-    options = SamplingOptions(**{name: value for name, value in given.items() if name in names})
-    samples = options.for_samples(args.n_samples)
-    named = named_prompts(given)
-    at_once = texts_at_once(given.get("batch_size"), len(named))
-    if args.show_probabilities and "batch_size" in given:
+    sampling = SamplingOptions(**{field.name: getattr(options, field.name) for field in fields(SamplingOptions)})
+    samples = sampling.for_samples(options.n_samples)
+    named = named_prompts(options.prompt, options.prompts)
+    at_once = texts_at_once(options.batch_size, len(named))
+    if options.show_probabilities and options.batch_size is not None:
         raise ConfigError("--show_probabilities writes one text at a time: leave --batch_size out")
     from minigpt.api import load
 
-    loaded = load(args.run, device=args.device, prefer=args.prefer)
+    loaded = load(options.run, device=options.device, prefer=options.prefer)
     prompts = named or [piped_prompt()]
-    stop = given.get("stop")
+    stop = options.stop
     texts: Iterable[Iterable[str]]
-    in_colour = args.show_probabilities and wants_colour()
-    if args.show_probabilities:
+    in_colour = options.show_probabilities and wants_colour()
+    if options.show_probabilities:
         texts = with_probabilities(loaded, prompts, samples, stop, in_colour)
     else:
         texts = loaded.texts(prompts, samples, stop, at_once)
     for number, prompt in enumerate(prompts, start=1):
-        note_long_prompt(loaded, prompt, options, "the prompt" if len(prompts) == 1 else f"prompt {number}")
-    if "seed" not in given and "greedy" not in given:
+        note_long_prompt(loaded, prompt, sampling, "the prompt" if len(prompts) == 1 else f"prompt {number}")
+    if options.seed is None and not options.greedy:
         note(f"--seed {samples[0].seed} gives this text again")
     for index, pieces in enumerate(texts):
         if index > 0:

@@ -1,11 +1,12 @@
 """Make a checkpoint of a model from elsewhere: a Hugging Face folder, nanoGPT's ckpt.pt, or our own safetensors."""
 
-import argparse
 import shlex
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from minigpt.cli.options import option
 from minigpt.cli.targets import check_file, check_other, tell_difference, tell_notes
 from minigpt.errors import ConfigError
 from minigpt.runs.ownership import is_checkpoint
@@ -16,75 +17,72 @@ if TYPE_CHECKING:
     from minigpt.interop.foreign import ForeignModel
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    add = parser.add_argument
-    add("--format", choices=tuple(READERS), required=True, default=argparse.SUPPRESS, help="what the source is")
-    add(
-        "--source",
-        metavar="PATH|NAME",
-        required=True,
-        default=argparse.SUPPRESS,
-        help="hf: a folder with config.json and weights, or OWNER/NAME, looked for in this machine's cache and then "
-        "fetched; nanogpt: a ckpt.pt; safetensors: a file that minigpt export wrote",
-    )
-    add("--out", metavar="FILE", required=True, default=argparse.SUPPRESS, help="the checkpoint to write, FILE.ckpt")
-    add(
-        "--tokenizer",
-        metavar="byte|gpt2|ids|FILE|FOLDER",
-        help="instead of the one that is found with the model; ids: none, texts are numbers",
-    )
-    add("--meta", metavar="FILE", help="nanogpt only: the meta.pkl with the characters")
-    add("--overwrite", action="store_true", help="replace FILE, if it is a checkpoint of minigpt's and no run's")
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What to read, and where the checkpoint goes."""
+
+    format: Literal["hf", "nanogpt", "safetensors"] = option()
+    """What the source is."""
+    source: str = option(metavar="PATH|NAME")
+    """For hf a folder with config.json and weights, or OWNER/NAME, looked for in this machine's cache and then fetched;
+    for nanogpt a ckpt.pt; for safetensors a file that minigpt export wrote."""
+    out: str = option(metavar="FILE")
+    """The checkpoint to write, FILE.ckpt."""
+    tokenizer: str | None = option(None, "byte|gpt2|ids|FILE|FOLDER")
+    """Instead of the one that is found with the model; ids: none, texts are numbers."""
+    meta: str | None = option(None, "FILE")
+    """nanogpt only: the meta.pkl with the characters."""
+    overwrite: bool = False
+    """Replace FILE, if it is a checkpoint of minigpt's and no run's."""
 
 
-def run(args: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Import, compare, and say what there is now; gives 0."""
-    if args.meta is not None and args.format != "nanogpt":
-        raise ConfigError(f"--meta is for --format nanogpt: with {args.format} it has no effect")
-    if args.meta is not None and args.tokenizer is not None:
+    if options.meta is not None and options.format != "nanogpt":
+        raise ConfigError(f"--meta is for --format nanogpt: with {options.format} it has no effect")
+    if options.meta is not None and options.tokenizer is not None:
         raise ConfigError("--meta and --tokenizer both name the tokenizer: give one")
-    out = home_path(args.out).resolve()
-    check_file(out, args.overwrite, is_checkpoint)
-    check_other(out, home_path(args.source))
-    READERS[args.format](args, out)
-    echo(f"written to {args.out}: minigpt generate {shlex.quote(args.out)} reads it")
+    out = home_path(options.out).resolve()
+    check_file(out, options.overwrite, is_checkpoint)
+    check_other(out, home_path(options.source))
+    READERS[options.format](options, out)
+    echo(f"written to {options.out}: minigpt generate {shlex.quote(options.out)} reads it")
     return 0
 
 
-def import_hf(args: argparse.Namespace, out: Path) -> None:
+def import_hf(options: Options, out: Path) -> None:
     """Of a Hugging Face folder; compared with `transformers` as well, where that is installed."""
     from minigpt.interop.foreign import build
     from minigpt.interop.hf import read_hf
     from minigpt.interop.reference import compare_with_transformers, is_installed
 
-    foreign, folder = read_hf(args.source, args.tokenizer)
+    foreign, folder = read_hf(options.source, options.tokenizer)
     compared = compare_with_transformers(build(foreign), folder) if is_installed() else None
-    write(args, foreign, out)
+    write(options, foreign, out)
     if compared is not None:
         tell_difference(foreign.config, compared, "from transformers")
 
 
-def import_nanogpt(args: argparse.Namespace, out: Path) -> None:
+def import_nanogpt(options: Options, out: Path) -> None:
     """Of nanoGPT's checkpoint."""
     from minigpt.interop.nanogpt import read_nanogpt
 
-    write(args, read_nanogpt(args.source, args.tokenizer, args.meta), out)
+    write(options, read_nanogpt(options.source, options.tokenizer, options.meta), out)
 
 
-def import_safetensors(args: argparse.Namespace, out: Path) -> None:
+def import_safetensors(options: Options, out: Path) -> None:
     """Of our own export."""
     from minigpt.interop.our_file import read_file
 
-    write(args, read_file(args.source, args.tokenizer), out)
+    write(options, read_file(options.source, options.tokenizer), out)
 
 
-def write(args: argparse.Namespace, foreign: "ForeignModel", out: Path) -> None:
+def write(options: Options, foreign: "ForeignModel", out: Path) -> None:
     """The checkpoint, and what was read, in a few lines."""
     from minigpt.interop.foreign import write_foreign
     from minigpt.model.sizes import parameter_count
 
-    difference = write_foreign(foreign, out, command_line(args))
+    difference = write_foreign(foreign, out, command_line(options))
     tell_notes(foreign.notes)
     config = foreign.config
     echo(f"model       {config.n_layer} layers, width {config.n_embd}, {parameter_count(config):,} parameters")
@@ -97,16 +95,16 @@ def write(args: argparse.Namespace, foreign: "ForeignModel", out: Path) -> None:
     tell_difference(config, difference)
 
 
-def command_line(args: argparse.Namespace) -> str:
+def command_line(options: Options) -> str:
     """The command again, for the provenance."""
-    words = ["minigpt", "import", "--format", args.format, "--source", args.source, "--out", args.out]
+    words = ["minigpt", "import", "--format", options.format, "--source", options.source, "--out", options.out]
     for name in ("tokenizer", "meta"):
-        if getattr(args, name) is not None:
-            words += [f"--{name}", getattr(args, name)]
+        if getattr(options, name) is not None:
+            words += [f"--{name}", getattr(options, name)]
     return shlex.join(words)
 
 
-READERS: dict[str, Callable[[argparse.Namespace, Path], None]] = {
+READERS: dict[str, Callable[[Options, Path], None]] = {
     "hf": import_hf,
     "nanogpt": import_nanogpt,
     "safetensors": import_safetensors,

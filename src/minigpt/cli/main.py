@@ -144,9 +144,8 @@ def _dispatch(words: list[str]) -> int:
     command = importlib.import_module(module_name(name))
     if hasattr(command, "main"):  # the keys of a config are its options, which argparse alone cannot express
         return int(command.main(rest))
-    parser = OptionParser(name, command.__doc__)
-    command.add_arguments(parser)
-    return int(command.run(parser.parse_args(rest)))
+    parser = OptionParser(name, command.__doc__, command.Options)
+    return int(command.run(parser.parse_options(rest)))
 
 
 def _usage() -> str:

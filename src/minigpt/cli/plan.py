@@ -1,13 +1,12 @@
 """Tell what a run will need, take and give, before it is paid for; every key of the config is an option too."""
 
-import argparse
 import shutil
-from argparse import SUPPRESS
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from minigpt.cli.options import OptionParser, argument, option
 from minigpt.errors import ConfigError, DataError, did_you_mean
 from minigpt.runs.ownership import is_run
 from minigpt.runs.paths import CONFIG
@@ -22,47 +21,43 @@ if TYPE_CHECKING:
     from minigpt.training.config import Experiment
 
 _EPILOG = "Every key of a config is an option, as in minigpt fit: --model.n_layer 6, --trainer.precision bf16-mixed."
-_ABSENT: dict[str, Any] = {
-    **dict.fromkeys(("device", "devices", "price", "utilisation", "law", "memory_gb"), None),
-    "json": False,
-}
 HERE = ("cpu", "cuda", "mps", "auto")
 """Names of this machine's own devices."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options that are not keys of a config. SUPPRESS: one that is not given has its value in `_ABSENT`."""
-    parser.add_argument("config", metavar="CONFIG", help="YAML file, name of a shipped config, or folder of a run")
-    parser.add_argument(
-        "--device",
-        default=SUPPRESS,
-        metavar="NAME",
-        help="h200, A100-80GB, rtx4090 and so on by the data sheet, or cpu, cuda, mps of this machine, timed "
-        "(default: what trainer.accelerator finds here)",
-    )
-    parser.add_argument(
-        "--devices", type=int, default=SUPPRESS, metavar="N", help="how many (default: trainer.devices)"
-    )
-    parser.add_argument(
-        "--price", type=float, default=SUPPRESS, metavar="PER_HOUR", help="of one device for an hour, in any currency"
-    )
-    parser.add_argument(
-        "--utilisation",
-        type=float,
-        default=SUPPRESS,
-        metavar="SHARE",
-        help="of the peak, 0 to 1 (default: measured here, 0.35 of a data sheet's)",
-    )
-    parser.add_argument(
-        "--memory_gb", type=float, default=SUPPRESS, metavar="GB", help="of one device, in place of what is known of it"
-    )
-    parser.add_argument(
-        "--law",
-        default=SUPPRESS,
-        metavar="FILE",
-        help="a scaling.json that minigpt scaling wrote (default: the newest below run.root that is of this text)",
-    )
-    parser.add_argument("--json", action="store_true", default=SUPPRESS, help="print all numbers as JSON")
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What is planned, for which device."""
+
+    config: str = argument("CONFIG")
+    """YAML file, name of a shipped config, or folder of a run."""
+    device: str | None = option(None, "NAME")
+    """Device: h200, A100-80GB, rtx4090 and so on by the data sheet, or cpu, cuda, mps of this machine, timed (default:
+    what trainer.accelerator finds here)."""
+    devices: int | None = None
+    """How many (default: trainer.devices)."""
+    price: float | None = option(None, "PER_HOUR")
+    """Of one device for an hour, in any currency."""
+    utilisation: float | None = option(None, "SHARE")
+    """Of the peak, 0 to 1 (default: measured here, 0.35 of a data sheet's)."""
+    memory_gb: float | None = option(None, "GB")
+    """Of one device, in place of what is known of it."""
+    law: Path | None = option(None, "FILE")
+    """A scaling.json that minigpt scaling wrote (default: the newest below run.root that is of this text)."""
+    json: bool = False
+    """Print all numbers as JSON."""
+
+    def __post_init__(self) -> None:
+        """Check every value; raises ConfigError with the value and the rule."""
+        rules = {
+            "devices": (self.devices is None or self.devices >= 1, "a whole number, 1 or more"),
+            "price": (self.price is None or 0 <= self.price < float("inf"), "a number, 0 or more"),
+            "utilisation": (self.utilisation is None or 0 < self.utilisation <= 1, "more than 0 and at most 1"),
+            "memory_gb": (self.memory_gb is None or self.memory_gb > 0, "a number above 0"),
+        }
+        for name, (holds, rule) in rules.items():
+            if not holds:
+                raise ConfigError(f"--{name} {getattr(self, name)} must be {rule}")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -82,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
     machine = find_machine(experiment, options)
     workload = make_workload(experiment, machine.devices)
     root = Path(experiment.run.root)
-    law = read_law(Path(options.law)) if options.law else find_law(root, workload.text_in_tokens)
+    law = read_law(options.law) if options.law else find_law(root, workload.text_in_tokens)
     speed = find_speed(workload, machine, options.utilisation)
     plan = make_plan(workload, machine, speed, law=law, price_per_hour=options.price)
     warnings = warnings_of(plan, _free_bytes(root))
@@ -118,20 +113,15 @@ def _print(plan: "Plan", warnings: "list[Caution]") -> None:
         say(screen, "no warnings")
 
 
-def read(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+def read(argv: Sequence[str]) -> tuple[Options, list[str]]:
     """Our own options, and the words that `minigpt fit` would understand; raises ConfigError. `--help` ends here."""
     from minigpt.cli.keys import check_names
-    from minigpt.cli.options import OptionParser
 
-    parser = OptionParser("plan", __doc__)
-    parser.epilog = _EPILOG
-    add_arguments(parser)
+    parser = OptionParser("plan", __doc__, Options, _EPILOG)
     words = list(argv)
     if words and words[0].startswith("--") and not {"-h", "--help"} & set(words):
         raise ConfigError("plan begins with the config: minigpt plan base")
-    given, rest = parser.parse_known_args(words)
-    options = argparse.Namespace(**_ABSENT | vars(given))
-    _check(options)
+    options, rest = parser.parse_known_options(words)
     own = [name.removeprefix("--") for name in parser.option_names()]
     check_names(rest, also=own)
     words = ["--config", str(_config_file(Path(options.config))), *rest]
@@ -158,19 +148,7 @@ def _config_file(given: Path) -> Path:
     return path
 
 
-def _check(options: argparse.Namespace) -> None:
-    rules = {
-        "devices": (options.devices is None or options.devices >= 1, "a whole number, 1 or more"),
-        "price": (options.price is None or 0 <= options.price < float("inf"), "a number, 0 or more"),
-        "utilisation": (options.utilisation is None or 0 < options.utilisation <= 1, "more than 0 and at most 1"),
-        "memory_gb": (options.memory_gb is None or options.memory_gb > 0, "a number above 0"),
-    }
-    for name, (holds, rule) in rules.items():
-        if not holds:
-            raise ConfigError(f"--{name} {getattr(options, name)} must be {rule}")
-
-
-def find_machine(experiment: "Experiment", options: argparse.Namespace) -> "Machine":
+def find_machine(experiment: "Experiment", options: Options) -> "Machine":
     """The device that is asked for, or the one that the Trainer would take here."""
     from minigpt.lab.plan.machine import listed_machine, this_machine
     from minigpt.system.devices import find_device

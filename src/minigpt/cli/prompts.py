@@ -1,21 +1,20 @@
 """Where the prompts of a command come from: its line, a file, or a pipe."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from minigpt.errors import ConfigError, DataError
 
 
-def named_prompts(given: Mapping[str, Any]) -> list[str]:
-    """The prompts that the options `prompt` and `prompts` give; none, where stdin is to be read.
+def named_prompts(prompts: Sequence[str] | None, path: Path | None) -> list[str]:
+    """Return the prompts of --prompt, or those of the --prompts file; none where stdin is to be read.
 
     Raises ConfigError for both options at once, and what `prompts_in` does.
     """
-    if "prompt" in given and "prompts" in given:
+    if prompts is not None and path is not None:
         raise ConfigError("--prompt and --prompts both give prompts: leave one of them out")
-    return prompts_in(given["prompts"]) if "prompts" in given else given.get("prompt", [])
+    return list(prompts or ()) if path is None else prompts_in(path)
 
 
 def prompts_in(path: Path) -> list[str]:

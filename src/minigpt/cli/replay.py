@@ -1,11 +1,12 @@
 """Do a step that diverged again, from the bundle that its run kept: where its loss and gradient come from, and what its
 update would have done."""
 
-import argparse
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from minigpt.cli.options import argument
 from minigpt.errors import ConfigError, printable
 from minigpt.system.output import echo
 
@@ -14,24 +15,29 @@ if TYPE_CHECKING:
     from minigpt.runs.divergence_snapshot import Bundle
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    parser.add_argument("bundle", metavar="BUNDLE", help="RUN/divergences/step=N.pt")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:N, mps, or auto for the fastest there is")
-    parser.add_argument("--top", type=int, default=8, metavar="N", help="how many tensors to list")
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Which divergence, on which device."""
+
+    bundle: str = argument("BUNDLE")
+    """RUN/divergences/step=N.pt."""
+    device: str = "auto"
+    """Device: cpu, cuda, cuda:N, mps, or auto for the fastest there is."""
+    top: int = 8
+    """How many tensors to list."""
 
 
-def run(args: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Write the comparison to stdout; gives 0 if the step came out as it was, 1 if not."""
-    if args.top < 1:
-        raise ConfigError(f"top={args.top} must be a whole number, 1 or more")
+    if options.top < 1:
+        raise ConfigError(f"top={options.top} must be a whole number, 1 or more")
     from minigpt.lab.replay import replay
     from minigpt.runs.divergence_snapshot import read_bundle
     from minigpt.system.devices import find_device
 
-    bundle = read_bundle(Path(args.bundle))
-    again = replay(bundle, find_device(args.device))
-    echo("\n".join(_report(bundle, again, args.top)))
+    bundle = read_bundle(Path(options.bundle))
+    again = replay(bundle, find_device(options.device))
+    echo("\n".join(_report(bundle, again, options.top)))
     return 0 if _same(bundle, again) else 1
 
 

@@ -1,10 +1,11 @@
 """List every run under a folder: its state, age, step, loss and size; and clean up."""
 
-import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
+from minigpt.cli.options import argument, option
 from minigpt.errors import ConfigError, did_you_mean
 from minigpt.system.output import as_json, complain, console, echo
 
@@ -12,50 +13,44 @@ if TYPE_CHECKING:
     from minigpt.lab.runs import ListedRun
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    parser.add_argument("folder", nargs="?", default="runs", metavar="FOLDER", help="the folder that holds the runs")
-    parser.add_argument(
-        "--sort",
-        choices=("loss", "age", "size", "name"),
-        default="age",
-        help="lowest, youngest, largest, or by name",
-    )
-    parser.add_argument(
-        "--where",
-        nargs="+",
-        default=[],
-        metavar="CONDITION",
-        help="only these runs: a state (running, waiting, finished, stopped, diverged, failed, damaged), "
-        "or KEY=VALUE of the config",
-    )
-    parser.add_argument(
-        "--clean",
-        nargs="+",
-        default=[],
-        metavar="STATE",
-        help="delete the runs in these states among those of --where; asks first, and never deletes a running one",
-    )
-    parser.add_argument("--yes", action="store_true", help="with --clean: do not ask")
-    parser.add_argument("--json", action="store_true", help="write one line of JSON instead of a table")
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Which runs, in which order, and what becomes of them."""
+
+    folder: str = argument("FOLDER", "runs")
+    """The folder that holds the runs."""
+    sort: Literal["loss", "age", "size", "name"] = "age"
+    """Lowest, youngest, largest, or by name."""
+    where: tuple[str, ...] = option((), "CONDITION")
+    """Only these runs: a state (running, waiting, finished, stopped, diverged, failed, damaged), or KEY=VALUE of the
+    config."""
+    clean: tuple[str, ...] = option((), "STATE")
+    """Delete the runs in these states among those of --where; asks first, and never deletes a running one."""
+    yes: bool = False
+    """With --clean: do not ask."""
+    json: bool = False
+    """Write one line of JSON instead of a table."""
 
 
-def run(args: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Print the list, or delete runs; returns 1 if a run could not be deleted, else 0."""
     from minigpt.lab.runs import as_plain, filter_runs, list_runs, runs_table, sort_runs, why_none
     from minigpt.system.tables import say, show
 
-    _check(args)
-    every = list_runs(Path(args.folder))
-    runs = sort_runs(filter_runs(every, args.where), args.sort)
-    if args.clean:
-        return _clean([run for run in runs if run.state in args.clean], Path(args.folder), asks=not args.yes)
-    if args.json:
+    _check(options)
+    every = list_runs(Path(options.folder))
+    runs = sort_runs(filter_runs(every, options.where), options.sort)
+    if options.clean:
+        return _clean([run for run in runs if run.state in options.clean], Path(options.folder), asks=not options.yes)
+    if options.json:
         echo(as_json([as_plain(run) for run in runs]))
         return 0
     screen = console()
     if not runs:
-        say(screen, f"no run{' of this kind' if args.where else ''} in {args.folder}{why_none(every, args.where)}")
+        say(
+            screen,
+            f"no run{' of this kind' if options.where else ''} in {options.folder}{why_none(every, options.where)}",
+        )
         return 0
     show(screen, runs_table(runs))
     for each in runs:
@@ -66,18 +61,18 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check(args: argparse.Namespace) -> None:
+def _check(options: Options) -> None:
     from minigpt.runs.status import RunState
 
     states = [state for state in get_args(RunState) if state != "running"]
-    for state in args.clean:
+    for state in options.clean:
         if state == "running":
             raise ConfigError("--clean running: a running run is never deleted; stop it first")
         if state not in states:
             raise ConfigError(f"--clean {state} must be one of {', '.join(states)}{did_you_mean(state, states)}")
-    if args.yes and not args.clean:
+    if options.yes and not options.clean:
         raise ConfigError("--yes does nothing without --clean")
-    if args.clean and args.json:
+    if options.clean and options.json:
         raise ConfigError("--json lists runs: leave out --clean")
 
 

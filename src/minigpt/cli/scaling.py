@@ -1,11 +1,12 @@
 """Fit a scaling law to the runs of a sweep, draw it, and say what size to train for a budget."""
 
-import argparse
 import math
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from minigpt.cli.options import argument, option
 from minigpt.cli.threads import one_thread_of_algebra
 from minigpt.errors import ConfigError, DataError, did_you_mean
 from minigpt.system.marks import may_replace
@@ -20,27 +21,33 @@ MARKS = {"picture": b"minigpt scaling", "law": b'"format"'}
 """What is in the beginning of the files that this command wrote."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    parser.add_argument("sweep", metavar="SWEEP", help="folder of a sweep, or its YAML file once its runs are there")
-    parser.add_argument("--root", default="runs", metavar="FOLDER", help="where the sweep of a YAML file lives")
-    budget = parser.add_mutually_exclusive_group()
-    budget.add_argument("--flops", type=float, metavar="C", help="say what to train for so many FLOPs")
-    budget.add_argument(
-        "--hours", type=float, metavar="H", help="... for so many hours at the speed of the sweep's own runs"
-    )
-    parser.add_argument("--picture", metavar="FILE", help=f".png or .svg; without it {PICTURE} in the sweep's folder")
-    parser.add_argument("--law", metavar="FILE.json", help="without it scaling.json in the sweep's folder")
-    parser.add_argument("--bootstraps", type=int, default=200, metavar="N", help="fits that the intervals come from")
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Which sweep, for which budget, and where the results go."""
+
+    sweep: str = argument("SWEEP")
+    """Folder of a sweep, or its YAML file once its runs are there."""
+    root: Path = option(Path("runs"), "FOLDER")
+    """Where the sweep of a YAML file lives."""
+    flops: float | None = option(None, "C", exclusive=True)
+    """Say what to train for so many FLOPs."""
+    hours: float | None = option(None, "H", exclusive=True)
+    """Say what to train for so many hours at the speed of the sweep's own runs."""
+    picture: Path | None = option(None, "FILE")
+    """File .png or .svg (default: scaling.png in the sweep's folder)."""
+    law: Path | None = option(None, "FILE.json")
+    """File for the law (default: scaling.json in the sweep's folder)."""
+    bootstraps: int = 200
+    """Fits that the intervals come from."""
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Read, fit, print, draw and save; gives 0."""
     _check_numbers(options)
     with one_thread_of_algebra(os.environ):
         import scipy.optimize  # noqa: F401  numpy comes with it, and whoever imports either later gets these
     _check_files(options)
-    folder = find_folder(options.sweep, Path(options.root))
+    folder = find_folder(options.sweep, options.root)
     from minigpt.lab.scaling.law_file import FILE_NAME, write_law
     from minigpt.lab.scaling.picture import draw
     from minigpt.lab.scaling.result import study_scaling
@@ -50,8 +57,8 @@ def run(options: argparse.Namespace) -> int:
     sweep = read_sweep(folder)
     flops, how = _budget(options, sweep)
     result = study_scaling(sweep, flops, bootstraps=options.bootstraps)
-    law = Path(options.law) if options.law else folder / FILE_NAME
-    picture = Path(options.picture) if options.picture else folder / PICTURE
+    law = options.law or folder / FILE_NAME
+    picture = options.picture or folder / PICTURE
     write_law(law, result.fitted_law(), result.fit.as_dict())
     draw(picture, result)
     echo(result_text(result, how))
@@ -59,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _check_numbers(options: argparse.Namespace) -> None:
+def _check_numbers(options: Options) -> None:
     for name in ("flops", "hours"):
         value = getattr(options, name)
         if value is not None and not 0 < value < math.inf:
@@ -68,18 +75,18 @@ def _check_numbers(options: argparse.Namespace) -> None:
         raise ConfigError(f"--bootstraps {options.bootstraps} must be 10 or more: an interval comes from them")
 
 
-def _check_files(options: argparse.Namespace) -> None:
+def _check_files(options: Options) -> None:
     from minigpt.lab.scaling.picture import FORMATS
 
     for name, suffixes in (("picture", FORMATS), ("law", (".json",))):
         value = getattr(options, name)
         if value is None:
             continue
-        if Path(value).suffix not in suffixes:
+        if value.suffix not in suffixes:
             raise ConfigError(f"--{name} {value} must end in {' or '.join(suffixes)}")
-        if not Path(value).parent.is_dir():
-            raise ConfigError(f"--{name} {value}: there is no folder {Path(value).parent}")
-        if not may_replace(Path(value), MARKS[name]):
+        if not value.parent.is_dir():
+            raise ConfigError(f"--{name} {value}: there is no folder {value.parent}")
+        if not may_replace(value, MARKS[name]):
             raise ConfigError(f"--{name} {value} is there, and minigpt scaling did not write it: name another file")
 
 
@@ -106,7 +113,7 @@ def find_folder(sweep: str, root: Path) -> Path:
     return folder
 
 
-def _budget(options: argparse.Namespace, sweep: "ScalingSweep") -> tuple[float, str]:
+def _budget(options: Options, sweep: "ScalingSweep") -> tuple[float, str]:
     """FLOPs, and how they came about; without a budget ten times the sweep's largest."""
     from minigpt.lab.scaling.advice import speed_of
     from minigpt.system.units import speed_text

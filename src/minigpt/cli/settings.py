@@ -3,8 +3,6 @@
 `python -m minigpt.cli.settings` writes both again, in a clone.
 """
 
-import ast
-import inspect
 import textwrap
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, fields
@@ -14,6 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import yaml
 
 from minigpt.cli.keys import ELSEWHERE, GROUPS
+from minigpt.cli.options import choices_of, field_docs
 from minigpt.cli.parser import SEED, SEED_HELP
 from minigpt.system.shipped_configs import FOLDER
 from minigpt.training.config import TRAINER_DEFAULTS, TRAINER_HELP
@@ -49,30 +48,6 @@ def settings() -> Iterator[Setting]:
                 yield Setting(group, field.name, default, _kind(kinds[field.name]), choices, docs[field.name])
     for name, default in TRAINER_DEFAULTS.items():
         yield Setting("trainer", name, default, "", (), TRAINER_HELP[name])
-
-
-def field_docs(config: type) -> dict[str, str]:
-    """Return the docstrings below the fields of a dataclass, those that it inherits too, each as one line."""
-    docs: dict[str, str] = {}
-    for each in reversed(config.__mro__):
-        if each.__module__ == "builtins":
-            continue
-        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(each))).body
-        assert isinstance(tree, ast.ClassDef)
-        for node, after in zip(tree.body, tree.body[1:], strict=False):
-            match node, after:
-                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                    docs[name] = " ".join(text.split())
-    return docs
-
-
-def choices_of(kind: Any) -> Iterator[str]:
-    """Yield the values of the Literals in a type."""
-    if get_origin(kind) is Literal:
-        yield from get_args(kind)
-    elif get_origin(kind) in (Union, UnionType):
-        for part in get_args(kind):
-            yield from choices_of(part)
 
 
 def _kind(kind: Any) -> str:

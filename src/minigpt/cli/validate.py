@@ -1,12 +1,11 @@
 """Exact loss, perplexity and bits per byte of a run or a checkpoint over a whole split, every token once."""
 
-import argparse
 import math
 import sys
-from argparse import SUPPRESS
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
+from minigpt.cli.options import ModelOptions, option
 from minigpt.data.options import PrepareOptions
 from minigpt.errors import ConfigError, DataError
 from minigpt.system.files import home_path
@@ -27,64 +26,52 @@ Split = Literal["val", "train", "all"]
 _PARTS: dict[str, str] = {"val": "val split of", "train": "train split of", "all": "all of"}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    parser.add_argument("run", metavar="RUN-or-CHECKPOINT", help="run folder, its name under runs/, or checkpoint file")
-    parser.add_argument(
-        "--data.corpus",
-        dest="corpus",
-        metavar="CORPUS",
-        default=SUPPRESS,
-        help="another text, cut by the checkpoint's tokenizer: a named corpus, file, folder or prepared folder "
-        "(default: that of the training)",
-    )
-    parser.add_argument(
-        "--data.text_field",
-        dest="text_field",
-        metavar="NAME",
-        default=SUPPRESS,
-        help="field or column with the text in .jsonl and .parquet files",
-    )
-    parser.add_argument(
-        "--split",
-        choices=("val", "train", "all"),
-        default=None,
-        help="which part of the text (default: val of the run's own, all of another)",
-    )
-    parser.add_argument("--batch_size", type=int, metavar="N", default=32, help="windows at a time; changes no result")
-    parser.add_argument("--prefer", choices=("best", "last"), default="best", help="which checkpoint of a run")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:N, mps, or auto for the fastest there is")
-    parser.add_argument("--json", action="store_true", help="write one line of JSON instead of a table")
+@dataclass(frozen=True, kw_only=True)
+class Options(ModelOptions):
+    """Which model, on which text."""
+
+    corpus: str | None = option(None, "CORPUS", flag="--data.corpus")
+    """Another text, cut by the checkpoint's tokenizer: a named corpus, file, folder or prepared folder (default: that
+    of the training)."""
+    text_field: str | None = option(None, "NAME", flag="--data.text_field")
+    """Field or column with the text in .jsonl and .parquet files."""
+    split: Split | None = None
+    """Which part of the text (default: val of the run's own, all of another)."""
+    batch_size: int = 32
+    """Windows at a time; changes no result."""
+    json: bool = False
+    """Write one line of JSON instead of a table."""
 
 
-def run(args: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Evaluate and write the result to stdout; gives 0."""
-    if args.batch_size < 1:
-        raise ConfigError(f"batch_size={args.batch_size} must be a whole number, 1 or more")
+    if options.batch_size < 1:
+        raise ConfigError(f"batch_size={options.batch_size} must be a whole number, 1 or more")
     from minigpt.api import load
     from minigpt.data.splitting import SIDES
 
-    loaded = load(args.run, device=args.device, prefer=args.prefer)
-    overrides = {name: value for name, value in vars(args).items() if name in {"corpus", "text_field"}}
-    options = prepare_options(loaded.checkpoint, overrides)
+    loaded = load(options.run, device=options.device, prefer=options.prefer)
+    given = {"corpus": options.corpus, "text_field": options.text_field}
+    overrides = {name: value for name, value in given.items() if value is not None}
+    prepare = prepare_options(loaded.checkpoint, overrides)
     is_own = "corpus" not in overrides
-    split: Split = args.split or ("val" if is_own else "all")
-    prepared = open_corpus(loaded.checkpoint, options, whole=split == "all" and not is_own)
+    split: Split = options.split or ("val" if is_own else "all")
+    prepared = open_corpus(loaded.checkpoint, prepare, whole=split == "all" and not is_own)
     if is_own:
-        note_changed_corpus(loaded.checkpoint, prepared, options.corpus)
+        note_changed_corpus(loaded.checkpoint, prepared, prepare.corpus)
     for each in prepared.notes:
         note(each)
     if prepared.files and not is_own:
-        note(f"files of {options.corpus}: {prepared.files}")
+        note(f"files of {prepare.corpus}: {prepared.files}")
     sides: tuple[Side, ...] = SIDES if split == "all" else (split,)
     parts = [prepared.train if side == "train" else prepared.val for side in sides]
     shards = [shard for part in parts for shard in part.shards]
     if sum(map(len, shards)) < 2:
-        raise DataError(f"{options.corpus}: nothing to score in its {split} split: it has fewer than 2 tokens")
+        raise DataError(f"{prepare.corpus}: nothing to score in its {split} split: it has fewer than 2 tokens")
     share = sum(part.n_bytes for part in parts) / max(1, prepared.train.n_bytes + prepared.val.n_bytes)
-    evaluation = evaluate_with_bar(loaded, shards, args.batch_size, prepared.correction(*sides))
-    result = as_dict(loaded.checkpoint, options.corpus, split, share, evaluation)
-    echo(as_json(result) if args.json else as_table(result))
+    evaluation = evaluate_with_bar(loaded, shards, options.batch_size, prepared.correction(*sides))
+    result = as_dict(loaded.checkpoint, prepare.corpus, split, share, evaluation)
+    echo(as_json(result) if options.json else as_table(result))
     return 0
 
 

@@ -1,13 +1,14 @@
 """Retrain the steps between two checkpoints of a run here and compare every bit; the run is not touched."""
 
-import argparse
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from minigpt.cli.options import argument, option
 from minigpt.errors import CheckpointError, ConfigError, did_you_mean, printable
 from minigpt.system.output import echo
 
@@ -29,35 +30,31 @@ _CLASSES = ("callbacks", "plugins", "logger")
 """Of the trainer's settings, those that are nothing but classes; others may name one by class_path."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    parser.add_argument("run", metavar="RUN", help="run folder, or its name under runs/")
-    parser.add_argument(
-        "--build_classes",
-        action="store_true",
-        help="build the callbacks and other classes that the run's config names: for a run of your own",
-    )
-    parser.add_argument(
-        "--leave_out",
-        nargs="+",
-        default=[],
-        metavar="CLASS",
-        help="with --build_classes: callbacks of the config that must not run again, because they write elsewhere",
-    )
-    parser.add_argument("--step", type=int, metavar="N", help="the checkpoint to arrive at (default: the newest)")
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Which run, and what of it is retrained."""
+
+    run: str = argument("RUN")
+    """Run folder, or its name under runs/."""
+    build_classes: bool = False
+    """Build the callbacks and other classes that the run's config names: for a run of your own."""
+    leave_out: tuple[str, ...] = option((), "CLASS")
+    """With --build_classes: callbacks of the config that must not run again, because they write elsewhere."""
+    step: int | None = None
+    """The checkpoint to arrive at (default: the newest)."""
 
 
-def run(args: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Write the verdict to stdout; gives 0 if the run is reproduced to the last bit, 1 if not."""
-    folder = _run_folder(args.run)
+    folder = _run_folder(options.run)
     from minigpt.lab.verify.verify import find_stretch, verify
     from minigpt.training.world import find_world
 
-    stretch = find_stretch(folder, args.step)
-    if not args.build_classes:
+    stretch = find_stretch(folder, options.step)
+    if not options.build_classes:
         refuse_classes(stretch.end.yaml, stretch.end.path)
     with tempfile.TemporaryDirectory(prefix="minigpt-verify-") as scratch:
-        config, left_out = retrainable(stretch.end.yaml, args.leave_out, stretch.end.path)
+        config, left_out = retrainable(stretch.end.yaml, options.leave_out, stretch.end.path)
         experiment = _experiment(config, Path(scratch), stretch.end.path)
         if find_world(experiment.trainer).is_main:
             echo(f"run        {printable(str(folder))}")
