@@ -25,14 +25,14 @@ SEPARATOR = "---"
 class Options(SamplingOptions, ModelOptions):
     """Which model continues which prompts, and how."""
 
-    prompt: tuple[str, ...] | None = option(None, append=True)
+    prompt: tuple[str, ...] | None = option(None, "TEXT", append=True)
     """Beginning of the text; without it stdin is read if it is piped (less one final newline); empty: the beginning of
     a document; may be given several times."""
     prompts: Path | None = option(None, "FILE")
     """Read the prompts from a file, one a line."""
     n_samples: int = 1
     """Texts for each prompt, a line --- stands between two."""
-    stop: str | None = None
+    stop: str | None = option(None, "TEXT")
     """End before this text."""
     show_probabilities: bool = False
     """Colour each token by the probability that the model gave it; where stdout is no terminal, TERM is dumb or

@@ -139,7 +139,7 @@ def _settings(each: Field[Any], how: _How, kinds: dict[str, Any]) -> dict[str, A
         settings["nargs"] = "?"
     if get_origin(kind) is Literal:
         return settings | {"choices": get_args(kind)}
-    return settings | {"type": kind, "metavar": how.metavar or _METAVARS.get(kind, "TEXT")}
+    return settings | {"type": kind, "metavar": how.metavar or _METAVARS.get(kind)}
 
 
 def _parts(kind: Any) -> tuple[Any, ...]:

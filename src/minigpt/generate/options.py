@@ -19,7 +19,8 @@ class SamplingOptions:
     max_new_tokens: int = 200
     """Tokens to add at most; the text ends earlier where the model writes the end of a document."""
     temperature: float = 0.8
-    """Logits are divided by it. 1.0 is the model's own distribution; small models read better a little below."""
+    """The logits are divided by it: 1 is the model's own distribution, below is bolder, above more varied; small models
+    read better a little below 1."""
     top_k: int | None = None
     """Draw among the k likeliest tokens only (Fan et al. 2018)."""
     top_p: float | None = None
@@ -29,11 +30,12 @@ class SamplingOptions:
     greedy: bool = False
     """Always take the likeliest token: nothing is drawn, so the settings of the draw are refused."""
     seed: int | None = None
-    """Where the random numbers start; none: a fresh one each time."""
+    """Seed of the draws: the same one gives the same text; sample i draws from seed + i (default: a fresh one)."""
     use_cache: bool = True
     """Keep keys and values of the tokens seen so far. Without, every step reads its whole window again."""
     context: int | None = None
-    """Tokens the model sees at most; none: its `block_size`. Learned positions cannot go past that."""
+    """Tokens the model sees at most (default: its block_size, which learned positions cannot exceed); a longer text
+    slides out of sight in strides of a quarter of them."""
 
     def __post_init__(self) -> None:
         _check_whole(self.max_new_tokens, "max_new_tokens", at_least=0)
