@@ -48,25 +48,8 @@ def parse(*words: str) -> Options:
 
 def test_values_have_the_types_of_their_fields() -> None:
     assert parse("a", "--out=b") == Options(run="a", out=Path("b"))
-    words = [
-        "a",
-        "--out",
-        "b",
-        "--steps",
-        "3",
-        "--kind",
-        "last",
-        "--sizes",
-        "7",
-        "8",
-        "--prompt",
-        "x",
-        "--prompt",
-        "y",
-        "--no_cache",
-        "--hours",
-        "0.5",
-    ]
+    words = ["a", "--out", "b", "--steps", "3", "--kind", "last", "--sizes", "7", "8", "--prompt", "x", "--prompt", "y"]
+    words += ["--no_cache", "--hours", "0.5"]
     assert parse(*words) == Options(
         run="a", out=Path("b"), steps=3, kind="last", sizes=(7, 8), prompt=("x", "y"), cached=False, hours=0.5
     )

@@ -55,7 +55,7 @@ class Options:
 
     @property
     def n_rounds(self) -> int:
-        """Turns of each contender, with none resolved."""
+        """Turns of each contender, with the default filled in."""
         if self.rounds is not None:
             return self.rounds
         return _DECODINGS if self.generate else min(_ROUNDS, max(1, self.steps))
@@ -67,7 +67,7 @@ class Request:
 
     options: Options
     config_words: list[str]
-    """Those that `minigpt fit` would understand."""
+    """The words for the parser of `minigpt fit`."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -97,7 +97,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def read(argv: Sequence[str]) -> Request:
-    """The command line, taken apart and checked before torch is imported; raises ConfigError. `--help` ends here."""
+    """Parse and check the command line before torch is imported; raises ConfigError. `--help` exits here."""
     parser = OptionParser("bench", __doc__, Options, _EPILOG)
     options, rest = parser.parse_known_options(argv)
     _check(options)
@@ -143,7 +143,7 @@ def _measure(options: Options) -> "Callable[[Setting, Options, ReportProgress], 
 
 @contextlib.contextmanager
 def _bar() -> "Iterator[ReportProgress]":
-    """A bar on stderr where that is a terminal, drawn between what is timed and never meanwhile."""
+    """Show a progress bar on stderr if that is a terminal; it is drawn between timings, never during one."""
     from minigpt.lab.bench.measure import say_nothing
     from minigpt.system.status_bar import StatusBar, left_text
 

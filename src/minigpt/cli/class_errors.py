@@ -1,4 +1,4 @@
-"""What is wrong with a class that the trainer's settings name: which module, which argument, in one line.
+"""Errors about a class that the trainer's settings name, in one line: which module, which argument.
 
 jsonargparse says that a value fits none of the types that a setting may have; here the class itself is asked.
 """
@@ -29,7 +29,7 @@ class Named:
 
 
 def explain(message: str, words: Sequence[str]) -> str | None:
-    """The fault of a class in an error of jsonargparse, as one line; None where there is no class in it.
+    """Return what is wrong with a class in an error of jsonargparse, as one line; None if it is about no class.
 
     `words` are those of the command line.
     """
@@ -55,7 +55,7 @@ def check_no_class_as_text(trainer: dict[str, Any]) -> None:
 
 
 def explain_build(trainer: dict[str, Any], error: Exception) -> tuple[str, BaseException]:
-    """Which class cannot be built, and why; the error is that of the class itself where it can be found."""
+    """Return which class cannot be built and why, and the exception that its constructor raised if that is found."""
     for key in BASES:
         values = trainer.get(key)
         for value in values if isinstance(values, list) else [values]:
@@ -73,7 +73,7 @@ def explain_build(trainer: dict[str, Any], error: Exception) -> tuple[str, BaseE
 
 
 def _named(value: str, key: str, words: Sequence[str]) -> Iterator[Named]:
-    """The classes in `value` as jsonargparse prints it: a name, or Python with dicts and Namespace(...) in it."""
+    """Yield the classes in `value` as jsonargparse prints it: a name, or Python with dicts and Namespace(...) in it."""
     if re.fullmatch(r"[\w.]+", value):
         yield Named(value)
         return
@@ -110,7 +110,7 @@ def _named(value: str, key: str, words: Sequence[str]) -> Iterator[Named]:
 
 
 def _plain(node: ast.AST) -> Any:
-    """Literals as they are, calls (`Namespace(a=1)`) as the dict of their arguments, anything else as `...`."""
+    """Evaluate literals; turn calls (`Namespace(a=1)`) into the dict of their arguments, anything else into `...`."""
     if isinstance(node, ast.Call):
         return {word.arg: _plain(word.value) for word in node.keywords if word.arg}
     if isinstance(node, ast.Dict):
@@ -120,7 +120,7 @@ def _plain(node: ast.AST) -> Any:
 
 
 def _fault(named: Named, key: str, message: str) -> str | None:
-    """What is wrong with the class or, as far as jsonargparse's `message` says so, with its arguments' names."""
+    """Return what is wrong with the class or, as far as jsonargparse's `message` says so, with its arguments."""
     if not named.path:
         near = did_you_mean(next(iter(named.arguments), ""), ["class_path", "init_args"])
         return f"a class is given by class_path, its arguments by init_args, not by {list(named.arguments)}{near}"
@@ -128,7 +128,7 @@ def _fault(named: Named, key: str, message: str) -> str | None:
     path = known.get(named.path, named.path)
     if "." not in path:
         return f"Lightning has no {path}{did_you_mean(path, known) or '; a class of your own is MODULE.CLASS'}"
-    fault = _not_there(path)
+    fault = _import_failure(path)
     if fault:
         return fault
     found = load_class(path)
@@ -137,8 +137,8 @@ def _fault(named: Named, key: str, message: str) -> str | None:
     return _wrong_arguments(found, named.arguments, message)
 
 
-def _not_there(path: str) -> str | None:
-    """Why the class cannot be imported; None: it can."""
+def _import_failure(path: str) -> str | None:
+    """Return why the class cannot be imported; None if it can."""
     module, _, name = path.rpartition(".")
     try:
         load_class(path)
@@ -153,7 +153,7 @@ def _not_there(path: str) -> str | None:
 
 
 def _wrong_arguments(found: type, given: dict[str, Any], message: str) -> str | None:
-    """An argument that the class does not know, or one that it needs and was not given, of those in `message`."""
+    """Name an argument in `message` that the class does not have, or that it needs and was not given."""
     names: list[str] = []
     for owner in found.__mro__:
         own = vars(owner).get("__init__")
@@ -174,7 +174,7 @@ _VARIADIC = {inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL}
 
 
 def _wrong_type(message: str, named: Sequence[Named]) -> str | None:
-    """`EarlyStopping: patience=x must be a whole number`."""
+    """Name an argument of the wrong type: `EarlyStopping: patience=x must be a whole number`."""
     found = re.search(r'Parser key "(\w+)":\s+Expected an? (.+?)\. Got value: (.*)', message)
     if found is None:
         return None
@@ -183,9 +183,9 @@ def _wrong_type(message: str, named: Sequence[Named]) -> str | None:
 
 
 def _inner_fault(message: str) -> str | None:
-    """What jsonargparse says of a class that stands among the arguments of another: `inner: mine has no Innner`."""
+    """Name a class among the arguments of another that is wrong: `inner: mine has no Innner`."""
     found = re.search(r'Parser key "(\w+)":\s+Problem with given class_path \'([\w.]+)\'', message)
-    fault = _not_there(found[2]) if found and "." in found[2] else None
+    fault = _import_failure(found[2]) if found and "." in found[2] else None
     if found and fault:
         return f"{found[1]}: {fault}"
     unknown = re.search(r"Option '(.+?)' is not accepted", message)
@@ -193,7 +193,7 @@ def _inner_fault(message: str) -> str | None:
 
 
 def _no_module(path: str, missing: str) -> str:
-    """`missing` is the module that Python looked for: that of `path`, or one that it imports."""
+    """Say that the module `missing` is not there: the module of `path`, or one that it imports."""
     looked = f"looked in {Path.cwd()} and among the installed packages"
     if path == missing or path.startswith(f"{missing}."):
         near = did_you_mean(missing, [found.stem for found in Path.cwd().glob("*.py")])

@@ -1,4 +1,4 @@
-"""The classes that the trainer's settings name: imported from the working folder too, and checked."""
+"""Callbacks, loggers and other classes that the trainer's settings name: found, imported and checked."""
 
 import importlib
 import importlib.util

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from minigpt.cli.options import Prefer, argument, option
-from minigpt.cli.targets import check_file, check_folder, check_other, tell_difference, tell_notes
+from minigpt.cli.targets import check_file, check_folder, check_other, print_difference, print_notes
 from minigpt.interop.folder import is_our_file
 from minigpt.system.files import home_path
 from minigpt.system.output import echo
@@ -33,7 +33,7 @@ class Options:
 
 
 def run(options: Options) -> int:
-    """Export, compare, and say so; gives 0."""
+    """Export, compare with what was written, and report; gives 0."""
     out = home_path(options.out).resolve()
     write, check = WRITERS[options.format]
     check(out, options.overwrite)
@@ -47,28 +47,28 @@ def run(options: Options) -> int:
 
 
 def export_to_hf(loaded: "LoadedGPT", out: Path) -> None:
-    """A folder for `transformers`."""
+    """Write a folder for `transformers`."""
     from minigpt.interop.hf import export_hf
 
     exported = export_hf(loaded.model, loaded.tokenizer, out)
-    tell_notes(exported.notes)
+    print_notes(exported.notes)
     echo(f"family      {exported.form}")
-    tell_difference(loaded.config, exported.difference)
+    print_difference(loaded.config, exported.difference)
     if exported.from_transformers is not None:
-        tell_difference(loaded.config, exported.from_transformers, "from transformers")
+        print_difference(loaded.config, exported.from_transformers, "from transformers")
 
 
 def export_to_file(loaded: "LoadedGPT", out: Path) -> None:
-    """A safetensors file with our names."""
+    """Write a safetensors file with minigpt's parameter names."""
     from minigpt.interop.our_file import export_file
 
     difference, notes = export_file(loaded.model, loaded.checkpoint, out)
-    tell_notes(notes)
-    tell_difference(loaded.config, difference)
+    print_notes(notes)
+    print_difference(loaded.config, difference)
 
 
 WRITERS: dict[str, tuple[Callable[["LoadedGPT", Path], None], Callable[[Path, bool], None]]] = {
     "hf": (export_to_hf, check_folder),
     "safetensors": (export_to_file, partial(check_file, is_ours=is_our_file)),
 }
-"""Format -> what writes it, and what checks before anything is loaded that it may be written there."""
+"""Format -> its writer, and the check, before anything is loaded, that it may be written there."""

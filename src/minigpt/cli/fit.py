@@ -1,4 +1,4 @@
-"""`minigpt fit`: train what the config says."""
+"""`minigpt fit`: train the experiment of a config."""
 
 import sys
 from collections.abc import Sequence

@@ -86,7 +86,7 @@ def wants_colour() -> bool:
 def with_probabilities(
     loaded: "LoadedGPT", prompts: Sequence[str], samples: Sequence[SamplingOptions], stop: str | None, in_colour: bool
 ) -> Iterator[Iterator[str]]:
-    """The texts of the prompts, prompt first, each piece of a continuation shown with its probability."""
+    """Yield the texts of the prompts, prompt first, each token of a continuation shown with its probability."""
     from minigpt.interpret.coloured import in_terminal, legend, marked
 
     show = in_terminal if in_colour else marked
@@ -101,7 +101,7 @@ def with_probabilities(
 
 
 def note_long_prompt(loaded: "LoadedGPT", prompt: str, options: SamplingOptions, name: str) -> None:
-    """Say on stderr how much of a prompt that is longer than the context counts."""
+    """Note on stderr how many tokens of a prompt longer than the context count."""
     from minigpt.generate.sampling import context_length, context_start, encode_prompt
 
     n_tokens = len(encode_prompt(loaded.tokenizer, prompt))

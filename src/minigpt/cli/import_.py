@@ -1,4 +1,4 @@
-"""Make a checkpoint of a model from elsewhere: a Hugging Face folder, nanoGPT's ckpt.pt, or our own safetensors."""
+"""Convert a model into a checkpoint: from a Hugging Face folder, nanoGPT's ckpt.pt, or minigpt's own safetensors."""
 
 import shlex
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from minigpt.cli.options import option
-from minigpt.cli.targets import check_file, check_other, tell_difference, tell_notes
+from minigpt.cli.targets import check_file, check_other, print_difference, print_notes
 from minigpt.errors import ConfigError
 from minigpt.runs.ownership import is_checkpoint
 from minigpt.system.files import home_path
@@ -37,7 +37,7 @@ class Options:
 
 
 def run(options: Options) -> int:
-    """Import, compare, and say what there is now; gives 0."""
+    """Import, compare with the source, and report; gives 0."""
     if options.meta is not None and options.format != "nanogpt":
         raise ConfigError(f"--meta is for --format nanogpt: with {options.format} it has no effect")
     if options.meta is not None and options.tokenizer is not None:
@@ -51,7 +51,7 @@ def run(options: Options) -> int:
 
 
 def import_hf(options: Options, out: Path) -> None:
-    """Of a Hugging Face folder; compared with `transformers` as well, where that is installed."""
+    """Import a Hugging Face folder; compare with `transformers` as well if that is installed."""
     from minigpt.interop.foreign import build
     from minigpt.interop.hf import read_hf
     from minigpt.interop.reference import compare_with_transformers, is_installed
@@ -60,30 +60,30 @@ def import_hf(options: Options, out: Path) -> None:
     compared = compare_with_transformers(build(foreign), folder) if is_installed() else None
     write(options, foreign, out)
     if compared is not None:
-        tell_difference(foreign.config, compared, "from transformers")
+        print_difference(foreign.config, compared, "from transformers")
 
 
 def import_nanogpt(options: Options, out: Path) -> None:
-    """Of nanoGPT's checkpoint."""
+    """Import a checkpoint of nanoGPT's."""
     from minigpt.interop.nanogpt import read_nanogpt
 
     write(options, read_nanogpt(options.source, options.tokenizer, options.meta), out)
 
 
 def import_safetensors(options: Options, out: Path) -> None:
-    """Of our own export."""
+    """Import a safetensors file that `minigpt export` wrote."""
     from minigpt.interop.our_file import read_file
 
     write(options, read_file(options.source, options.tokenizer), out)
 
 
 def write(options: Options, foreign: "ForeignModel", out: Path) -> None:
-    """The checkpoint, and what was read, in a few lines."""
+    """Write the checkpoint, and print in a few lines what was read."""
     from minigpt.interop.foreign import write_foreign
     from minigpt.model.sizes import parameter_count
 
     difference = write_foreign(foreign, out, command_line(options))
-    tell_notes(foreign.notes)
+    print_notes(foreign.notes)
     config = foreign.config
     echo(f"model       {config.n_layer} layers, width {config.n_embd}, {parameter_count(config):,} parameters")
     echo(f"tokenizer   {foreign.tokenizer.kind}, {foreign.tokenizer.vocab_size:,} tokens")
@@ -92,11 +92,11 @@ def write(options: Options, foreign: "ForeignModel", out: Path) -> None:
     around = [f"{' '.join(map(str, ids))} {side} each" for side, ids in sides.items() if ids]
     ends = " ".join(map(str, special.stop))
     echo(f"prompts     {', '.join(around) or 'nothing added'}; texts end at {ends or 'no id'}")
-    tell_difference(config, difference)
+    print_difference(config, difference)
 
 
 def command_line(options: Options) -> str:
-    """The command again, for the provenance."""
+    """Return the command, for the provenance."""
     words = ["minigpt", "import", "--format", options.format, "--source", options.source, "--out", options.out]
     for name in ("tokenizer", "meta"):
         if getattr(options, name) is not None:

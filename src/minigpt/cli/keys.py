@@ -1,5 +1,4 @@
-"""Unknown names in a config or on the command line, found before anything heavy is imported, with the nearest right
-one."""
+"""The names of all settings, and a check that finds a misspelt one before anything heavy is imported."""
 
 import ast
 import importlib.util
@@ -86,14 +85,14 @@ _OTHER_NAMES = {
 
 
 def known_keys() -> list[str]:
-    """Every key of a config, dotted: `model.n_head`, `trainer.max_steps`, `seed_everything`."""
+    """Return every key of a config, dotted: `model.n_head`, `trainer.max_steps`, `seed_everything`."""
     ours = [f"{group}.{field.name}" for group, config in GROUPS.items() for field in fields(config)]
     trainer = [f"trainer.{name}" for name in trainer_arguments()]
     return [key for key in ["seed_everything", *ours, *trainer] if key not in ELSEWHERE]
 
 
 def trainer_arguments() -> list[str]:
-    """The arguments of Lightning's Trainer, read off its source: importing it takes seconds."""
+    """Return the arguments of Lightning's Trainer, parsed from its source: importing it takes seconds."""
     package = importlib.util.find_spec("lightning")
     assert package is not None
     assert package.submodule_search_locations is not None
@@ -137,7 +136,7 @@ def config_files(argv: Sequence[str]) -> Iterator[Path]:
 
 
 def is_sweep_file(content: dict[str, Any]) -> bool:
-    """Whether the mapping of a YAML file says what runs have in common, and not what one of them is."""
+    """Whether the mapping of a YAML file is that of a sweep and not the config of one run."""
     return "base" in content and not {*GROUPS, "trainer"} & content.keys()
 
 
@@ -154,12 +153,12 @@ def _yaml_keys(content: dict[Any, Any], path: Path) -> Iterator[str]:
         elif isinstance(values, dict):
             yield from (f"{group}.{name}" for name in values)
         else:
-            told = "is empty: leave it out, or give it settings" if values is None else "must be a mapping of settings"
-            raise ConfigError(f"{path}: {group}{'' if values is None else f'={shown(values)}'} {told}")
+            rule = "is empty: leave it out, or give it settings" if values is None else "must be a mapping of settings"
+            raise ConfigError(f"{path}: {group}{'' if values is None else f'={shown(values)}'} {rule}")
 
 
 def _check(key: str, known: Sequence[str], where: str) -> None:
-    """Only the first two parts of a key are ours; what follows belongs to a class that the config names."""
+    """Check the first two parts of a key; what follows belongs to a class that the config names."""
     head = ".".join(key.split(".")[:2])
     if head in ELSEWHERE:
         raise ConfigError(f"{where}{head} is not set by hand: {ELSEWHERE[head]}")

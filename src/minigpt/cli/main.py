@@ -1,4 +1,4 @@
-"""The entry of `minigpt`: finds the command, imports that one alone, and tells errors in one line."""
+"""The entry point of `minigpt`: import the one command that is asked for, and print errors in one line."""
 
 import _thread
 import gc
@@ -19,20 +19,20 @@ from minigpt.errors import ConfigError, MinigptError, did_you_mean, printable
 from minigpt.system.output import complain, echo, give_up_stdout, safe_streams
 
 COMMANDS = {
-    "plan": "what a run will need, take and give, before it: minigpt plan base",
+    "plan": "estimate memory, time and loss of a run before it starts: minigpt plan base",
     "fit": "train a model: minigpt fit --config base",
-    "validate": "exact loss, perplexity and bits per byte of a run over a whole split",
+    "validate": "compute loss, perplexity and bits per byte of a run over a whole split",
     "generate": "sample text from a run or a checkpoint",
     "verify": "retrain the stretch between two checkpoints of a run and compare bit by bit",
-    "replay": "do a step that diverged again",
+    "replay": "repeat a step that diverged, from its snapshot",
     "sweep": "train a matrix of runs: minigpt sweep ablation",
-    "compare": "which of several runs is better, and how sure that is: minigpt compare RUN RUN ...",
+    "compare": "tell which of several runs is better, and how sure that is: minigpt compare RUN RUN ...",
     "runs": "list the runs under runs/, and clean up",
-    "bench": "how fast training and decoding are here: minigpt bench --config base",
-    "scaling": "fit a scaling law to a sweep and say what size to train for a budget",
+    "bench": "measure how fast training and decoding are here: minigpt bench --config base",
+    "scaling": "fit a scaling law to a sweep and recommend a model size for a budget",
     "configs": "list the configs that come with minigpt, or print one: minigpt configs base > my.yaml",
     "prepare": "turn a corpus into token shards ahead of a run",
-    "import": "make a checkpoint of a Hugging Face model (GPT-2, Llama), of nanoGPT's, or of safetensors",
+    "import": "convert a Hugging Face model (GPT-2, Llama), nanoGPT's checkpoint or safetensors into a checkpoint",
     "export": "write a model for transformers, or as safetensors",
 }
 
@@ -47,13 +47,13 @@ _OTHER_NAMES = (
     | dict.fromkeys(("list", "ls", "clean"), "runs")
     | dict.fromkeys(("search", "tune"), "sweep")
 )
-"""What other projects call a command: only ever used to suggest the right one."""
+"""What other projects call a command: used only to suggest the right one."""
 
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 """Environment variables that lightning reads as numbers when it is imported: `RANK=` would be a traceback there."""
 
 LONG = {"fit", "sweep"}
-"""Commands whose work goes on when nobody reads what they say."""
+"""Commands that go on when the reader of their output has gone."""
 
 _USAGE = """\
 usage: minigpt COMMAND [options]
@@ -63,19 +63,19 @@ minigpt {version}: small GPTs from scratch, trained by PyTorch Lightning
 commands:
 {commands}
 
-minigpt COMMAND --help tells more.
+minigpt COMMAND --help shows its options.
 Begin with: minigpt fit --config base"""
 
-OBJECTS = 100_000
-"""Objects made before Python looks for garbage among them: at its own 700 a sixth of the imports' time is that search,
-among classes and functions that stay."""
+GC_THRESHOLD = 100_000
+"""Threshold of the garbage collector's youngest generation: at Python's own 700 a sixth of the imports' time goes into
+collections among classes and functions that stay."""
 
 # Numbers that do not even count the bytes end in an overflow.
 _NO_MEMORY = re.compile("not enough memory|can't allocate memory|out of memory|size calculation overflowed")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `minigpt` with the words after its name; gives the exit code.
+    """Run `minigpt` with the arguments `argv`; gives the exit code.
 
     0: done; 1: data or a checkpoint cannot be used; 2: the command line or the config is wrong; 130: Ctrl-C; 143:
     SIGTERM.
@@ -101,12 +101,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def script() -> NoReturn:
-    """The program `minigpt`: what `main` comes to is said and written, so a Ctrl-C changes nothing any more.
-
-    While Python takes itself down, it would end the process by the signal, as if the command had not been done.
-    """
+    """Run the program `minigpt` and exit; a Ctrl-C during Python's shutdown no longer changes the exit code."""
     wait_briefly(os.environ)
-    gc.set_threshold(OBJECTS, 20, 100)
+    gc.set_threshold(GC_THRESHOLD, 20, 100)
     sys.unraisablehook = _interrupt_again
     code = main()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -114,8 +111,10 @@ def script() -> NoReturn:
 
 
 def _interrupt_again(ignored: "sys.UnraisableHookArgs") -> None:
-    """A Ctrl-C that comes while an object is being deleted would be shown as a traceback, and lost: send it again, from
-    another thread, as here it would meet the same end."""
+    """Send a Ctrl-C again that arrived while an object was being deleted, where Python would print and forget it.
+
+    From another thread: raised here, it would be forgotten again.
+    """
     if ignored.exc_type is KeyboardInterrupt:
         threading.Timer(0.05, _thread.interrupt_main).start()
     else:
@@ -123,7 +122,7 @@ def _interrupt_again(ignored: "sys.UnraisableHookArgs") -> None:
 
 
 def module_name(command: str) -> str:
-    """The module of a command: of its name, or where Python keeps that word for itself (`import`) with a `_`."""
+    """Return the module of a command: its name, with a `_` behind it if that is a keyword of Python (`import`)."""
     return f"minigpt.cli.{command}_" if keyword.iskeyword(command) else f"minigpt.cli.{command}"
 
 

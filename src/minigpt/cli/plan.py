@@ -1,4 +1,4 @@
-"""Tell what a run will need, take and give, before it is paid for; every key of the config is an option too."""
+"""Estimate memory, time, cost and loss of a run before it starts; every key of the config is an option too."""
 
 import shutil
 from collections.abc import Sequence
@@ -61,7 +61,7 @@ class Options:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Check the command line, look, compute and print; gives 0, whatever the plan warns of."""
+    """Check the command line, estimate and print; gives 0, whatever the plan warns of."""
     options, words = read(argv)
     from minigpt.cli.classes import names_classes
     from minigpt.cli.experiment import check_trainer, read_experiment
@@ -114,7 +114,7 @@ def _print(plan: "Plan", warnings: "list[Caution]") -> None:
 
 
 def read(argv: Sequence[str]) -> tuple[Options, list[str]]:
-    """Our own options, and the words that `minigpt fit` would understand; raises ConfigError. `--help` ends here."""
+    """Return plan's own options, and the words for the parser of `minigpt fit`; raises ConfigError."""
     from minigpt.cli.keys import check_names
 
     parser = OptionParser("plan", __doc__, Options, _EPILOG)
@@ -130,7 +130,7 @@ def read(argv: Sequence[str]) -> tuple[Options, list[str]]:
 
 
 def _config_file(given: Path) -> Path:
-    """The YAML file `given`, or the one of the run in that folder; what is wrong is said without a `--config`."""
+    """Return the YAML file that `given` names, a shipped config, or the config of the run in that folder."""
     from minigpt.cli.yaml_files import load_yaml, near_path
 
     given = shipped_configs().get(str(given), given) if not given.exists() else given
@@ -149,7 +149,7 @@ def _config_file(given: Path) -> Path:
 
 
 def find_machine(experiment: "Experiment", options: Options) -> "Machine":
-    """The device that is asked for, or the one that the Trainer would take here."""
+    """Return the machine that is asked for, or the one that the Trainer would use here."""
     from minigpt.lab.plan.machine import listed_machine, this_machine
     from minigpt.system.devices import find_device
 
@@ -166,7 +166,7 @@ def find_machine(experiment: "Experiment", options: Options) -> "Machine":
 
 
 def _devices(experiment: "Experiment", here: str | None) -> int:
-    """`trainer.devices` x `trainer.num_nodes` as a number; auto is all GPUs of this machine, and one of another."""
+    """Return `trainer.devices` x `trainer.num_nodes`; auto is all GPUs of this machine, and one of another."""
     wanted, nodes = experiment.trainer["devices"], experiment.trainer.get("num_nodes") or 1
     if type(nodes) is not int or nodes < 1:
         raise ConfigError(f"trainer.num_nodes={nodes} must be a whole number, 1 or more")
@@ -184,7 +184,7 @@ def _devices(experiment: "Experiment", here: str | None) -> int:
 
 
 def make_workload(experiment: "Experiment", devices: int) -> "Workload":
-    """The workload of an experiment on so many devices, its corpus looked up but not prepared."""
+    """Return the workload of an experiment on so many devices; its corpus is looked up but not prepared."""
     from minigpt.data.batches import check_length
     from minigpt.data.token_estimate import look_ahead
     from minigpt.lab.plan.memory import strategy_name
@@ -227,6 +227,6 @@ def make_workload(experiment: "Experiment", devices: int) -> "Workload":
 
 
 def _free_bytes(root: Path) -> float:
-    """On the disk that the runs would be on."""
+    """Return the free space on the disk of the runs."""
     folder = next((path for path in (root, *root.absolute().parents) if path.is_dir()), None)
     return float("inf") if folder is None else float(shutil.disk_usage(folder).free)

@@ -36,7 +36,7 @@ class Options(PrepareOptions):
 
 
 def run(options: Options) -> int:
-    """Prepare, and write what there is now to stdout; gives 0."""
+    """Prepare, and print what is in the folder now; gives 0."""
     names = [field.name for field in fields(PrepareOptions)]
     what = PrepareOptions(**{name: getattr(options, name) for name in names})
     from minigpt.data.prepare import prepare
@@ -53,13 +53,13 @@ def run(options: Options) -> int:
 
 
 def _index_time(folder: Path) -> int | None:
-    """When the index of a prepared folder was written."""
+    """Return when the index of a prepared folder was written; None if there is none."""
     index = folder / "index.json"
     return index.stat().st_mtime_ns if index.is_file() else None
 
 
 def as_table(prepared: "Prepared") -> str:
-    """What is in the folder, one line for each split."""
+    """Return a table with a line for each split of the folder."""
     from minigpt.system.tables import Table
 
     columns = ("split", "documents", "tokens", "bytes", "bytes per token", "shards")
@@ -76,7 +76,7 @@ def as_table(prepared: "Prepared") -> str:
 
 
 def fit_command(options: PrepareOptions, prepared: "Prepared") -> str:
-    """The command that trains on the folder: it must ask for the same things as the folder was made with."""
+    """Return the command that trains on the folder, with the settings that it was prepared with."""
     words = ["minigpt", "fit", "--config", "base", "--data.corpus", str(prepared.folder)]
     words += ["--data.tokenizer", options.tokenizer]
     if options.tokenizer == "bpe":

@@ -1,4 +1,4 @@
-"""Where the prompts of a command come from: its line, a file, or a pipe."""
+"""Prompts from the command line, from a file, or from a pipe."""
 
 import sys
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ def named_prompts(prompts: Sequence[str] | None, path: Path | None) -> list[str]
 
 
 def prompts_in(path: Path) -> list[str]:
-    """The lines of a file, but for empty ones. DataError where there are none, OSError where there is no file."""
+    """Return the lines of a file that are not empty. Raises DataError if there is none, OSError without a file."""
     lines = utf8_text(path.read_bytes(), str(path)).removeprefix("\ufeff").split("\n")
     prompts = [line for line in (line.removesuffix("\r") for line in lines) if line]
     if not prompts:
@@ -27,14 +27,14 @@ def prompts_in(path: Path) -> list[str]:
 
 
 def piped_prompt() -> str:
-    """What is piped into the command, less one final newline, which `echo` adds; empty at a terminal."""
+    """Return what is piped into the command, without the final newline that `echo` adds; empty at a terminal."""
     if sys.stdin is None or sys.stdin.isatty():
         return ""
     return utf8_text(sys.stdin.buffer.read(), "the prompt on stdin").removesuffix("\n")
 
 
 def utf8_text(content: bytes, what: str) -> str:
-    """The text of `content`; DataError where it is not UTF-8, with `what` as the name of the content."""
+    """Decode `content`; raises DataError with the name `what` if it is not UTF-8."""
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -28,7 +28,7 @@ class Options:
 
 
 def run(options: Options) -> int:
-    """Write the comparison to stdout; gives 0 if the step came out as it was, 1 if not."""
+    """Print the comparison; gives 0 if the step is reproduced, 1 if not."""
     if options.top < 1:
         raise ConfigError(f"top={options.top} must be a whole number, 1 or more")
     from minigpt.lab.replay import replay
@@ -68,7 +68,7 @@ def _report(bundle: "Bundle", again: "Replay", top: int) -> list[str]:
 
 
 def _update(again: "Replay") -> str:
-    """The update that was not made, as one number; or how much of the model it would have spoilt."""
+    """Describe the update that was not made: its norm, or how many tensors it would have made non-finite."""
     norms = again.update_norms.values()
     spoilt = sum(not math.isfinite(norm) for norm in norms)
     if spoilt:
@@ -77,7 +77,7 @@ def _update(again: "Replay") -> str:
 
 
 def _hardest_window(bundle: "Bundle", again: "Replay") -> str:
-    """The text of the window with the highest loss, without dropout, where the tokenizer can tell it."""
+    """Return the text of the window with the highest loss, computed without dropout."""
     from minigpt.model.loss import IGNORE_INDEX
 
     loss, batch, row = max(
@@ -90,13 +90,13 @@ def _hardest_window(bundle: "Bundle", again: "Replay") -> str:
 
 
 def _same(bundle: "Bundle", again: "Replay") -> bool:
-    """Equal within rounding; what was no number must be no number again."""
+    """Whether losses and gradient norm are equal within rounding, or not finite both times."""
     pairs = [*zip(bundle.losses, again.losses, strict=True), (bundle.grad_norm, again.grad_norm)]
     return all(math.isclose(then, now, rel_tol=1e-3) or (_size(then) == _size(now) == math.inf) for then, now in pairs)
 
 
 def _size(value: float) -> float:
-    """For comparing: nan is as bad as infinity."""
+    """Return the size of a number for sorting; nan counts as infinity."""
     return abs(value) if math.isfinite(value) else math.inf
 
 

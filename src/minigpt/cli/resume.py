@@ -1,4 +1,4 @@
-"""`minigpt fit --resume RUN`: which folder is meant, and the words of a command line that goes on with it."""
+"""`minigpt fit --resume RUN`: find the folder of the run, and the command line that continues it."""
 
 import re
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ _REFUSED = {"--config": "it goes on by that run's own config.yaml", "--ckpt_path
 
 
 def resumed(argv: Sequence[str]) -> tuple[list[str], Path | None]:
-    """The words with a run's own config.yaml in place of `--resume RUN`, and its folder; None: it is not among them.
+    """Replace `--resume RUN` by the run's own config.yaml; return the words and the folder (None without --resume).
 
-    Raises ConfigError for words that contradict it, CheckpointError for what is no run.
+    Raises ConfigError for options that contradict it, CheckpointError for what is no run.
     """
     words = list(argv)
     places = [place for place, word in enumerate(words) if word == OPTION or word.startswith(f"{OPTION}=")]
@@ -36,7 +36,7 @@ def resumed(argv: Sequence[str]) -> tuple[list[str], Path | None]:
 
 
 def find_run(path: Path) -> Path:
-    """The run's folder that a folder, a bare name under runs/, or its newest checkpoint means."""
+    """Return the folder of a run given by its folder, its name under runs/, or its newest checkpoint."""
     if not path.exists() and len(path.parts) == 1 and (Path("runs") / path).exists():
         path = Path("runs") / path
     if not path.exists():
@@ -54,7 +54,7 @@ def find_run(path: Path) -> Path:
 
 
 def _check_newest(path: Path, folder: Path) -> None:
-    """Going on in place from an older checkpoint would write over what came after it."""
+    """Refuse an older checkpoint: continuing in place from it would overwrite what came after."""
     steps = step_paths(folder / CHECKPOINTS)
     if steps and not path.samefile(steps[-1]):  # the best one may be another name of it
         raise ConfigError(
@@ -64,7 +64,7 @@ def _check_newest(path: Path, folder: Path) -> None:
 
 
 def _names(folder: Path) -> list[str]:
-    """What the config must say of a run that was renamed or moved since it was written."""
+    """Return run.name and run.root as options, for a run that was renamed or moved since its config was written."""
     from minigpt.cli.yaml_files import load_yaml
 
     run = load_yaml(folder / CONFIG, named="").get("run")
@@ -80,7 +80,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _without_agreeing(words: Sequence[str], folder: Path) -> list[str]:
-    """The words without those that say what is so of the run's place and name; ConfigError for a contradiction."""
+    """Drop options that agree with the run's folder and name; raises ConfigError for one that contradicts."""
     kept: list[str] = []
     waiting = list(words)
     while waiting:

@@ -1,4 +1,4 @@
-"""Fit a scaling law to the runs of a sweep, draw it, and say what size to train for a budget."""
+"""Fit a scaling law to the runs of a sweep, draw it, and recommend a model size for a budget."""
 
 import math
 import os
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PICTURE = "scaling.png"
 MARKS = {"picture": b"minigpt scaling", "law": b'"format"'}
-"""What is in the beginning of the files that this command wrote."""
+"""Bytes near the beginning of the files that this command writes, by which it recognises them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ def _check_files(options: Options) -> None:
 
 
 def find_folder(sweep: str, root: Path) -> Path:
-    """The folder of a sweep that is named by itself or by its YAML file; raises DataError where it is not there."""
+    """Return the folder of a sweep, given by itself or by its YAML file; raises DataError if it is not there."""
     path = Path(sweep)
     if path.is_dir():
         return path
@@ -114,7 +114,7 @@ def find_folder(sweep: str, root: Path) -> Path:
 
 
 def _budget(options: Options, sweep: "ScalingSweep") -> tuple[float, str]:
-    """FLOPs, and how they came about; without a budget ten times the sweep's largest."""
+    """Return the budget in FLOPs and its explanation; without one, ten times the sweep's largest."""
     from minigpt.lab.scaling.advice import speed_of
     from minigpt.system.units import speed_text
 

@@ -78,7 +78,7 @@ def _check_options(options: Options) -> None:
 
 
 def _read(options: Options) -> Sweep:
-    """The sweep file with the options over it."""
+    """Read the sweep file and apply the options to it."""
     from minigpt.cli.yaml_files import load_yaml
 
     path = find_config(options.sweep, named="")
@@ -114,7 +114,7 @@ def _check_gpus(wanted: int | None, accelerator: str) -> None:
 
 
 def _job(options: Options, sweep: Sweep) -> "Job":
-    """The checked sweep and what the command line says of how to run it."""
+    """Check every cell, and return the sweep with the options for running it."""
     from minigpt.cli.sweep_cells import SweepCells
 
     cells = SweepCells(sweep)

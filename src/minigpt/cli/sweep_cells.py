@@ -25,7 +25,7 @@ _ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 
 
 class SweepCells:
-    """What each cell of a sweep comes to. Settings are resolved once for each group: seeds change nothing in them."""
+    """The settings of each cell of a sweep, resolved once for each group: seeds change nothing in them."""
 
     def __init__(self, sweep: Sweep) -> None:
         """Raises ConfigError if the base config with the overrides for all cells is no config."""
@@ -87,7 +87,7 @@ class SweepCells:
                 raise DataError(f"{self.sweep.path}: {where}{error}") from None
 
     def _data_settings(self) -> Iterator[tuple[dict[str, Any], str]]:
-        """Overrides with which a run will have texts and tokenizers of its own, each kind once."""
+        """Yield overrides that give a run a text and a tokenizer of its own, each combination once."""
         if self.sweep.search:
             if not any(key.startswith("data.") for key in self.sweep.search.space):  # else the base's are in no trial
                 yield {}, ""
@@ -101,7 +101,7 @@ class SweepCells:
                 yield cell.overrides, f"cell {cell.group}: "
 
     def _texts(self, name: str) -> dict[str, str]:
-        """Each value of `data.NAME` that a run will have, and where it comes from. The base's own may be in no run."""
+        """Return each value of `data.NAME` that a run will have, and the cell that sets it; the base's own may be in none."""
         key, usual = f"data.{name}", self.base["data"][name]
         if self.sweep.search:
             tried = self.sweep.search.space.get(key)
@@ -132,7 +132,7 @@ class SweepCells:
                 self._check_value(key, value, others)
 
     def _check_value(self, key: str, value: Any, others: Mapping[str, Sequence[Any]]) -> None:
-        """Raise ConfigError if the base is no config with `value`, nor is it with any of `others` beside.
+        """Raise ConfigError if `value` is wrong in the base, alone and together with any of `others`.
 
         Three heads may be wrong alone, and right with a width that is in the search as well.
         """
@@ -146,7 +146,7 @@ class SweepCells:
             raise
 
     def make_run(self, cell: Cell) -> "CellRun":
-        """How the cell is trained; raises ConfigError for settings of a search that do not go together."""
+        """Return how the cell is trained; raises ConfigError for settings of a search that do not go together."""
         from minigpt.cli.yaml_files import dump
         from minigpt.lab.sweep.cell import CellRun
         from minigpt.lab.sweep.folder import BASE
@@ -184,7 +184,7 @@ class SweepCells:
         return self._resolved[known]
 
     def _check_trainers(self) -> None:
-        """Each group of trainer settings once, and with lightning only where it may know better: that takes seconds."""
+        """Check each group's trainer settings once, by lightning only where needed: importing it takes seconds."""
         from minigpt.cli.experiment import check_trainer
 
         seen = set()
@@ -200,24 +200,24 @@ class SweepCells:
 
 
 def _tokenizer_of(init_from: str | None) -> "Tokenizer | None":
-    """The tokenizer of the weights that a run begins from, which goes before that of its config."""
+    """Return the tokenizer of the weights that a run starts from, which takes precedence over that of its config."""
     from minigpt.runs.checkpoint import find_checkpoint, read_checkpoint
 
     return read_checkpoint(find_checkpoint(init_from)).tokenizer if init_from else None
 
 
 def _by_content(data: Mapping[str, Any], content: Callable[[str, str, str], dict[str, str]]) -> dict[str, Any]:
-    """The data of a cell with the content of its files in place of their names, as far as reading them is quick."""
+    """Return the data settings of a cell with content hashes in place of file names, as far as reading is quick."""
     return {**data, **content(str(data["corpus"]), str(data["text_field"]), str(data["tokenizer"]))}
 
 
 def _tried(what: Numbers | Choices) -> Sequence[Any]:
-    """The values of a dimension that are checked beforehand."""
+    """Return the values of a dimension of the search that are checked beforehand."""
     return what.choices if isinstance(what, Choices) else (what.low, what.high)
 
 
 def _combinations(dimensions: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
-    """All combinations, or where there are many, some of them drawn: one takes a tenth of a second to check."""
+    """Yield all combinations, or a random sample where there are many: each takes a tenth of a second to check."""
     if math.prod(len(values) for values in dimensions.values()) <= _MOST_COMBINATIONS:
         yield from (dict(zip(dimensions, values, strict=True)) for values in itertools.product(*dimensions.values()))
         return
@@ -227,7 +227,7 @@ def _combinations(dimensions: Mapping[str, Sequence[Any]]) -> Iterator[dict[str,
 
 
 def _is_plain(trainer: Mapping[str, Any]) -> bool:
-    """Whether all that differs from the defaults is what `resolve` has checked, or the device."""
+    """Whether all that differs from the defaults is what `read_experiment` has checked, or the device."""
     from minigpt.training.config import TRAINER_DEFAULTS
 
     checked = {"max_steps", "accumulate_grad_batches", "gradient_clip_val"}

@@ -1,4 +1,4 @@
-"""What `import` and `export` share: where they may write, and how they tell what a comparison came to."""
+"""Checks of where `import` and `export` may write, and the lines that they print."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 
 def check_file(out: Path, overwrite: bool, is_ours: Callable[[Path], bool]) -> None:
-    """ConfigError if a file may not be written to `out`: only an empty one and one that `is_ours` are ever replaced,
-    and none of a run's."""
+    """Raise ConfigError unless a file may be written to `out`.
+
+    Only an empty file and one that `is_ours` are ever replaced, and none of a run's.
+    """
     if out.is_dir():
         raise ConfigError(f"{out} is a folder: --out must be a file")
     if out.exists() and not out.is_file():
@@ -30,13 +32,13 @@ def check_file(out: Path, overwrite: bool, is_ours: Callable[[Path], bool]) -> N
 
 
 def check_other(out: Path, source: Path) -> None:
-    """ConfigError if `out` is the very file that is read: it would be gone before anybody knew what became of it."""
+    """Raise ConfigError if `out` is the file that is read."""
     if out.exists() and source.exists() and out.samefile(source):
         raise ConfigError(f"{out} is what is read: give another --out")
 
 
 def check_folder(out: Path, overwrite: bool) -> None:
-    """ConfigError if a folder may not be made at `out`: one that is not as an export left it is never replaced."""
+    """Raise ConfigError unless a folder may be written to `out`: only one that an export wrote is ever replaced."""
     restore_folder(out)
     if not out.exists():
         return
@@ -49,14 +51,14 @@ def check_folder(out: Path, overwrite: bool) -> None:
         raise ConfigError(f"{out} is not replaced: {reason}")
 
 
-def tell_notes(notes: Iterable[str]) -> None:
-    """A line on stderr for each."""
+def print_notes(notes: Iterable[str]) -> None:
+    """Print each note as a line on stderr."""
     for each in notes:
         note(each)
 
 
-def tell_difference(config: "GPTConfig", difference: float, whose: str = "") -> None:
-    """One line on stdout: `largest difference of the logits on 4 x 16 random tokens: 0`."""
+def print_difference(config: "GPTConfig", difference: float, whose: str = "") -> None:
+    """Print one line: `largest difference of the logits on 4 x 16 random tokens: 0`."""
     from minigpt.interop.foreign import comparison_shape
 
     rows, length = comparison_shape(config)

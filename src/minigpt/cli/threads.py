@@ -1,4 +1,4 @@
-"""How many threads there are and how they wait for each other, which a library reads once, when it is loaded."""
+"""The number of threads and how they wait: environment variables that a library reads once, when it is loaded."""
 
 import contextlib
 from collections.abc import Iterator, MutableMapping
@@ -13,17 +13,16 @@ _ALGEBRA = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 def wait_briefly(environment: MutableMapping[str, str]) -> None:
-    """Set the wait in `environment`, before torch is imported, unless its owner has chosen one."""
+    """Set a short spin count in `environment`, before torch is imported, unless the user has set one."""
     if not any(name in environment for name in _POLICIES):
         environment["GOMP_SPINCOUNT"] = str(SPINS)
 
 
 @contextlib.contextmanager
 def one_thread_of_algebra(environment: MutableMapping[str, str]) -> Iterator[None]:
-    """Import numpy and scipy within the block: their linear algebra then has one thread, unless its owner has chosen.
+    """Import numpy and scipy within the block: their linear algebra then uses one thread, unless the user set a number.
 
-    For arrays of a few numbers, whose threads would only wait for each other. Afterwards the environment is as before:
-    what is started later is none of our business.
+    For arrays of a few numbers, whose threads would only wait for each other. Afterwards the environment is as before.
     """
     ours = [name for name in _ALGEBRA if name not in environment]
     environment.update(dict.fromkeys(ours, "1"))

@@ -76,7 +76,7 @@ def run(options: Options) -> int:
 
 
 def prepare_options(checkpoint: "Checkpoint", overrides: dict[str, str]) -> PrepareOptions:
-    """How to prepare the corpus: as for the training of `checkpoint`, but for what the command line says."""
+    """Return how to prepare the corpus: as for the training of `checkpoint`, with the overrides of the command line."""
     known = {field.name for field in fields(PrepareOptions)} - {"workers"}
     values: dict[str, Any] = {name: value for name, value in checkpoint.data.items() if name in known} | overrides
     if "corpus" not in values:
@@ -87,7 +87,7 @@ def prepare_options(checkpoint: "Checkpoint", overrides: dict[str, str]) -> Prep
 
 
 def open_corpus(checkpoint: "Checkpoint", options: PrepareOptions, *, whole: bool = False) -> "Prepared":
-    """The corpus in the tokens of `checkpoint`; a prepared folder keeps the split that it was prepared with.
+    """Open the corpus in the tokens of `checkpoint`; a prepared folder keeps the split that it was prepared with.
 
     `whole`: a text is prepared as one, nothing of it held out, however short it is.
     """
@@ -108,7 +108,7 @@ def open_corpus(checkpoint: "Checkpoint", options: PrepareOptions, *, whole: boo
 
 
 def note_changed_corpus(checkpoint: "Checkpoint", prepared: "Prepared", corpus: str) -> None:
-    """Say on stderr that the text is no longer the one of the training: its split may now hold text trained on."""
+    """Note on stderr that the corpus has changed since training: its validation split may hold text trained on."""
     from minigpt.data.identity import DataIdentity
 
     sides = [ask(prepared.identity) for ask in (checkpoint.identity.same_training, checkpoint.identity.same_held_out)]
@@ -119,7 +119,7 @@ def note_changed_corpus(checkpoint: "Checkpoint", prepared: "Prepared", corpus: 
 def evaluate_with_bar(
     loaded: "LoadedGPT", shards: "list[np.ndarray]", batch_size: int, correction: "ByteCorrection | None" = None
 ) -> "Evaluation":
-    """`evaluate` with a progress bar on stderr, if that is a terminal."""
+    """Evaluate with a progress bar on stderr, if that is a terminal."""
 
     from minigpt.evaluate.loss import evaluate
     from minigpt.system.status_bar import status_bar
@@ -139,7 +139,7 @@ def evaluate_with_bar(
 def as_dict(
     checkpoint: "Checkpoint", corpus: str, split: str, share: float, evaluation: "Evaluation"
 ) -> dict[str, Any]:
-    """The result as plain values; JSON has no word for a number that is not finite, so such a one is null."""
+    """Return the result as plain values; a number that is not finite, for which JSON has no word, is None."""
     numbers = {name: getattr(evaluation, name) for name in ("loss", "perplexity", "bits_per_byte")}
     return {
         "checkpoint": str(checkpoint.path),
@@ -154,7 +154,7 @@ def as_dict(
 
 
 def as_table(result: dict[str, Any]) -> str:
-    """The result for a reader."""
+    """Return the result as a table."""
 
     def number(name: str) -> str:
         return "not a finite number" if result[name] is None else f"{result[name]:.4f}"

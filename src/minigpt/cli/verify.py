@@ -27,7 +27,7 @@ _SHOWN = 3
 _TIMER = "Timer"
 """Lightning's class behind trainer.max_time, which keeps the time that passed."""
 _CLASSES = ("callbacks", "plugins", "logger")
-"""Of the trainer's settings, those that are nothing but classes; others may name one by class_path."""
+"""Trainer settings that are always classes; others may name one by class_path."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ def run(options: Options) -> int:
 
 
 def retrainable(config: str, leave_out: Sequence[str], path: Path) -> tuple[str, set[str]]:
-    """The config of a checkpoint without what only writes or watches the clock, and the callbacks' classes left out.
+    """Return a checkpoint's config without what only writes or watches the clock, and the callback classes left out.
 
     Loggers, a profiler and a limit of time change no step of a training, and callbacks of the classes `leave_out` do
     not, as their user says. Raises ConfigError for a class that the config does not name.
@@ -99,12 +99,12 @@ def retrainable(config: str, leave_out: Sequence[str], path: Path) -> tuple[str,
 
 
 def _class_name(callback: Any) -> str:
-    """Of what a config says to build."""
+    """Return the bare name of a class that a config names."""
     return str(callback.get("class_path") if isinstance(callback, dict) else callback).rpartition(".")[2]
 
 
 def _content(config: str) -> dict[str, Any] | None:
-    """What the YAML says; None where it is none."""
+    """Parse the YAML; None if it is broken or no mapping."""
     try:
         content = yaml.safe_load(config)
     except (yaml.YAMLError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError):
@@ -113,7 +113,7 @@ def _content(config: str) -> dict[str, Any] | None:
 
 
 def _experiment(content: str, scratch: Path, path: Path) -> "Experiment":
-    """What the config of the checkpoint `path` says; the classes that it names are built."""
+    """Build the experiment of the config that the checkpoint `path` carries, with the classes that it names."""
     from minigpt.cli.experiment import build_experiment
     from minigpt.lab.verify.restrict_writes import confined
 
@@ -132,7 +132,7 @@ def _experiment(content: str, scratch: Path, path: Path) -> "Experiment":
 
 
 def refuse_classes(config: str, path: Path) -> None:
-    """Raise CheckpointError if the config that a checkpoint carries has Python classes built: it may be a stranger's.
+    """Raise CheckpointError if the config that a checkpoint carries names Python classes: it may be a stranger's.
 
     A class takes any arguments and may write anywhere, so a person must have said yes to it.
     """
@@ -148,7 +148,7 @@ def refuse_classes(config: str, path: Path) -> None:
 
 
 def _run_folder(name: str) -> Path:
-    """The folder of a run; a checkpoint file or a missing name is one line."""
+    """Return the folder of a run; raises ConfigError for a checkpoint file, CheckpointError for what is missing."""
     from minigpt.runs.checkpoint import find_checkpoint
 
     path = Path(name)
