@@ -101,7 +101,7 @@ class SweepCells:
                 yield cell.overrides, f"cell {cell.group}: "
 
     def _texts(self, name: str) -> dict[str, str]:
-        """Return each value of `data.NAME` that a run will have, and the cell that sets it; the base's may be in none."""
+        """Return each value of `data.NAME` that a run has, and the cell that sets it; the base's may be unused."""
         key, usual = f"data.{name}", self.base["data"][name]
         if self.sweep.search:
             tried = self.sweep.search.space.get(key)
