@@ -63,7 +63,11 @@ def test_the_command_it_ends_with_opens_the_folder(
 @pytest.mark.parametrize(
     ("chosen", "code", "message"),
     [
-        (["--tokenizer", "byte", "--vocab_size", "300"], 2, "vocab_size=300 is for tokenizer=bpe; byte has its own"),
+        (
+            ["--tokenizer", "byte", "--vocab_size", "300"],
+            2,
+            "vocab_size=300 has no effect with tokenizer=byte: leave it at 1024, or choose bpe",
+        ),
         (["--vocab_size", "3"], 2, "vocab_size=3 must be at least 257 for bpe"),
         (["--val_fraction", "2"], 2, "val_fraction=2.0 must lie between 0 and 1"),
         (["--workers", "0"], 2, "workers=0 must be at least 1"),
