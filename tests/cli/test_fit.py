@@ -74,6 +74,7 @@ def test_known_keys() -> None:
         (["--model.n_head"], "--model.n_head: expected one argument"),
         (["stray"], "unexpected stray"),
         (["configs/base.yaml"], "unexpected configs/base.yaml, did you mean --config configs/base.yaml?"),
+        (["base"], "unexpected base, did you mean --config base?"),
         (["--model=foo"], "--model is a group of settings: give them one by one, as --model.NAME VALUE"),
         (["--seed_everything=-1"], "seed_everything=-1 must lie between"),
         (
@@ -132,7 +133,7 @@ def test_yaml_mistakes(tmp_path: Path, text: str, message: str) -> None:
             + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]\n" for a, b in zip("abcdefg", "bcdefgh", strict=True)),
             "holds more than 100,000 values",
         ),
-        ("model:\n  n_layer: 1\n  n_layer: 2\n", "c.yaml:3: is not YAML: n_layer stands twice"),
+        ("model:\n  n_layer: 1\n  n_layer: 2\n", "c.yaml:3: is not YAML: n_layer is given twice"),
     ],
 )
 def test_yaml_that_cannot_be_read(tmp_path: Path, text: str, message: str) -> None:

@@ -80,7 +80,7 @@ def test_a_renamed_run_is_found(form: str, place: Path, capsys: pytest.CaptureFi
         (["--resume", "tiny.yaml"], 1, "--resume tiny.yaml: it is no run of minigpt's"),
         (["--resume"], 2, "--resume needs the folder of a run"),
         (["--resume", "--optim.lr", "1"], 2, "--resume needs the folder of a run"),
-        (["--resume", "runs/base", "--resume", "runs/half"], 2, "--resume stands twice"),
+        (["--resume", "runs/base", "--resume", "runs/half"], 2, "--resume is given twice"),
         (["--resume", "runs/base/checkpoints/step=00000004.ckpt"], 2, "not the newest checkpoint of runs/base, which"),
         (["--resume", "runs/base", "--optim.rl", "1"], 2, "unknown key optim.rl"),
     ],

@@ -83,4 +83,4 @@ def test_run_of_two_processes_is_verified_by_two(tmp_path: Path, corpus_file: Pa
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("verdict    identical: step 6 came out") == 1
     assert done.stdout.count("retraining") == 1
-    assert "this world" not in done.stdout
+    assert "this environment" not in done.stdout

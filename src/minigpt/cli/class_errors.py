@@ -163,8 +163,8 @@ def _wrong_arguments(found: type, given: dict[str, Any], message: str) -> str | 
             break
     for name in re.findall(r"Option '(.+?)' is not accepted", message):
         if name in given and name not in names:
-            told = did_you_mean(name, names) or (f": it has {', '.join(names)}" if names else ": it has none")
-            return f"{found.__name__} has no argument {name}{told}"
+            hint = did_you_mean(name, names) or (f": it has {', '.join(names)}" if names else ": it has none")
+            return f"{found.__name__} has no argument {name}{hint}"
     missing = dict.fromkeys(", ".join(re.findall(r"following arguments are required: (.+)", message)).split(", "))
     needed = [name for name in missing if name in names and given.get(name) is None]
     return f"{found.__name__} needs {' and '.join(needed)}" if needed else None

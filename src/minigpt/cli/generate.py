@@ -31,7 +31,7 @@ class Options(SamplingOptions, ModelOptions):
     prompts: Path | None = option(None, "FILE")
     """Read the prompts from a file, one a line."""
     n_samples: int = 1
-    """Texts for each prompt, a line --- stands between two."""
+    """Texts for each prompt, a line --- separates two."""
     stop: str | None = option(None, "TEXT")
     """End before this text."""
     show_probabilities: bool = False

@@ -5,6 +5,7 @@ from dataclasses import fields
 
 from minigpt.errors import did_you_mean
 from minigpt.model.config import GPTConfig
+from minigpt.system.shipped_configs import shipped_configs
 
 TYPES = {
     "<class 'int'>": "a whole number",
@@ -32,8 +33,9 @@ def one_line(message: str) -> str:
     value = re.search(r"(?:Got value|Given value): (.*)$", text)
     kinds = list(dict.fromkeys(re.findall(r"Expected an? (.+?)(?=\. Got value| - Expected| Given value|$)", text)))
     if not (key and value and kinds):
-        config = re.match(r"unrecognized arguments: (\S+\.ya?ml)\b", text)
-        hint = f", did you mean --config {config[1]}?" if config else ""
+        word = re.match(r"unrecognized arguments: (\S+)", text)
+        is_config = word and (word[1].endswith((".yaml", ".yml")) or word[1] in shipped_configs())
+        hint = f", did you mean --config {word[1]}?" if word and is_config else ""
         return text.replace("unrecognized arguments:", "unexpected") + hint
     literal = re.search(r"Literal\[(.*?)\]", " ".join(kinds))
     if literal:

@@ -22,7 +22,7 @@ def resumed(argv: Sequence[str]) -> tuple[list[str], Path | None]:
     if not places:
         return words, None
     if len(places) > 1:
-        raise ConfigError(f"{OPTION} stands twice: one run is gone on with")
+        raise ConfigError(f"{OPTION} is given twice: a command continues one run")
     place = places[0]
     _, equals, value = words[place].partition("=")
     rest = words[:place] + words[place + (1 if equals else 2) :]

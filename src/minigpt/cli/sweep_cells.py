@@ -43,11 +43,11 @@ class SweepCells:
                 raise ConfigError(f"{self.sweep.path}: seeds: {seed} must lie between 0 and 2^32 - 1")
         if self.sweep.search:
             self._check_search(self.sweep.search)
-        self._refuse_twins()
+        self._refuse_duplicates()
         self._check_texts()
         self._check_trainers()
 
-    def _refuse_twins(self) -> None:
+    def _refuse_duplicates(self) -> None:
         """Raise ConfigError for two groups of the same settings: each would be trained twice."""
         from minigpt.data.token_estimate import content_of
 

@@ -4,8 +4,8 @@ import contextlib
 from collections.abc import Iterator, MutableMapping
 
 SPINS = 10_000
-"""How often a waiting thread looks again before it sleeps. libgomp's own 300,000 keep a core from whoever else wants
-it, the thread that is waited for above all: on two busy cores two threads are then many times slower than one. On two
+"""How often a waiting thread polls before it sleeps. With libgomp's own 300,000 it keeps a core from all other threads,
+from the one that it waits for above all: on two busy cores two threads are then many times slower than one. On two
 quiet ones 10,000 are as fast; see `benchmarks/results/step.md`."""
 _POLICIES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 _ALGEBRA = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")

@@ -173,7 +173,7 @@ def _report(stretch: "Stretch", outcome: "Agreement") -> list[str]:
             lines.append(f"  {part}: {len(differences)} of {outcome.compared[part]} differ")
             lines += [f"    {line}" for line in differences[:_SHOWN]]
     if outcome.world:
-        lines.append("this world is not the one of the run:")
+        lines.append("this environment is not that of the run:")
         lines += [f"  {name}: {then} then, {now} now" for name, (then, now) in outcome.world.items()]
     elif not outcome.identical:
         lines.append("versions, machine, threads and data are those of the run: what differs is not in its provenance")

@@ -66,15 +66,15 @@ def near_path(path: Path, there: Iterable[Path]) -> str:
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """YAML without Python objects, in which a key stands once, as the specification asks: the last one would win."""
+    """YAML without Python objects, in which a key is unique, as the specification demands: the last one would win."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """As SafeLoader; raises ConstructorError for a key that stands twice."""
+        """As SafeLoader; raises ConstructorError for a key that is given twice."""
         seen = set()
         for key, _ in node.value:
             name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key)
             if name in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value} stands twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} is given twice", key.start_mark)
             seen.add(name)
         return super().construct_mapping(node, deep)
 

@@ -46,7 +46,7 @@ def test_run_is_identical_and_not_touched(run: Path, step: str | None, capsys: p
     said = capsys.readouterr().out
     assert f"verdict    identical: step {step or 12} came out the same to the last bit" in said
     assert ("from the beginning to step 4" in said) == (step == "4")
-    assert "this world" not in said
+    assert "this environment" not in said
     assert contents(run) == before
 
 
@@ -122,7 +122,7 @@ def test_another_world_is_told(
     finally:
         corpus_file.write_text(corpus_file_content)
     said = capsys.readouterr().out
-    assert "this world is not the one of the run" in said
+    assert "this environment is not that of the run" in said
     for name in ("versions.torch", "machine.threads: ", "data: "):
         assert f"  {name}" in said
 
