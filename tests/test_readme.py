@@ -76,7 +76,7 @@ OWN_PARSER = ("minigpt fit", "minigpt bench", "minigpt plan")
 def test_other_commands_are_valid(line: str) -> None:
     import importlib
 
-    name, *words = shlex.split(line)[1:]
+    name, *words = shlex.split(line.partition(" > ")[0])[1:]
     OptionParser(name, None, importlib.import_module(module_name(name)).Options).parse_options(words)
 
 

@@ -19,8 +19,7 @@ class SamplingOptions:
     max_new_tokens: int = 200
     """Tokens to add at most; the text ends earlier where the model writes the end of a document."""
     temperature: float = 0.8
-    """The logits are divided by it: 1 is the model's own distribution, below is bolder, above more varied; small models
-    read better a little below 1."""
+    """The logits are divided by it: 1 is the model's own distribution, below is bolder, above more varied."""
     top_k: int | None = None
     """Draw among the k likeliest tokens only (Fan et al. 2018)."""
     top_p: float | None = None
