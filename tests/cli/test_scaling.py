@@ -176,7 +176,7 @@ def test_plan_reads_the_law(tmp_path: Path, corpus_file: Path, capsys: pytest.Ca
     assert re.search(r"nats a token \([\d.]+ to [\d.]+: nine runs in ten\) by the sweep small of 15 runs", line)
     other = [*words, f"--data.corpus={corpus_file}", f"--law={sweep / 'scaling.json'}", "--trainer.max_steps", "9"]
     assert main(["plan", *other]) == 0
-    assert "the law of the sweep small of 15 runs is of python in 257 tokens of byte" in capsys.readouterr().out
+    assert "the law of the sweep small of 15 runs is for python in 257 tokens of byte" in capsys.readouterr().out
 
 
 def test_a_yaml_without_runs_names_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -251,7 +251,7 @@ def test_runs_that_do_not_say_their_text_have_a_law_that_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert scaling(write_sweep(tmp_path / "small")) == 0
-    assert "it is not recorded of every run which text it was validated on" in capsys.readouterr().out
+    assert "it is not recorded for every run which text it was validated on" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 2}', '{"format": 2, "law": {"E": -1}}', "[" * 2000])

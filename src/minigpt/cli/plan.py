@@ -16,7 +16,7 @@ from minigpt.system.shipped_configs import shipped_configs
 if TYPE_CHECKING:
     from minigpt.lab.plan.machine import Machine
     from minigpt.lab.plan.plan import Plan
-    from minigpt.lab.plan.warnings import Caution
+    from minigpt.lab.plan.warnings import PlanWarning
     from minigpt.lab.plan.workload import Workload
     from minigpt.training.config import Experiment
 
@@ -96,7 +96,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _print(plan: "Plan", warnings: "list[Caution]") -> None:
+def _print(plan: "Plan", warnings: "list[PlanWarning]") -> None:
     from minigpt.lab.plan.text import memory_table, plan_lines
     from minigpt.system.tables import say, show
 

@@ -58,7 +58,7 @@ def test_what_never_fits_on_several_devices_gets_a_window_for_each() -> None:
     assert options(line)["batch_size"] == 2
 
 
-def test_what_never_fits_gets_another_precision_or_width() -> None:
+def test_what_never_fits_gets_another_precision_or_a_smaller_model() -> None:
     work = workload(batch_size=8)
     limit = step_memory(workload(batch_size=1, precision="bf16-true"), "cpu").total + 1
     assert "--trainer.precision bf16-true --data.batch_size 1" in told(plan(work, machine(bytes_per_device=limit)))
@@ -66,16 +66,16 @@ def test_what_never_fits_gets_another_precision_or_width() -> None:
     limit = step_memory(workload(batch_size=1, config=small), "cpu").total + 1
     line = told(plan(work, machine(bytes_per_device=limit)))
     assert "not even one window" in line
-    assert options(line) == {"n_embd": 12, "batch_size": 1}
+    assert line.endswith("not even one window in bf16-true: --model.n_embd or --model.n_layer must be smaller")
 
 
-def test_many_passes() -> None:
+def test_many_epochs() -> None:
     work = workload(max_steps=40_000)  # 128 tokens a step, of a million
     line = told(plan(work))
-    assert "sees the data 5 times" in line
+    assert "trains 5 epochs" in line
     steps = int(options(line)["max_steps"])
-    assert workload(max_steps=steps).passes <= 4 < workload(max_steps=steps + 1).passes
-    assert "sees the data 51 times, and repeated tokens teach little" in told(plan(workload(max_steps=400_000)))
+    assert workload(max_steps=steps).epochs <= 4 < workload(max_steps=steps + 1).epochs
+    assert "trains 51 epochs, and repeated tokens teach little" in told(plan(workload(max_steps=400_000)))
 
 
 def test_a_warm_up_longer_than_the_run() -> None:

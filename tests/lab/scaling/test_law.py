@@ -35,7 +35,7 @@ OTHER = DataIdentity(train="t", val="w", fingerprint="g")
 
 
 def told(fitted: FittedLaw | None, **changes: Any) -> Forecast:
-    run: dict[str, Any] = {"n_parameters": 100_000, "n_tokens": 1e6, "passes": 1.0}
+    run: dict[str, Any] = {"n_parameters": 100_000, "n_tokens": 1e6, "epochs": 1.0}
     text = replace(TEXT, **{name: changes.pop(name) for name in list(changes) if hasattr(TEXT, name)})
     return forecast(fitted, **{**run, "text": text, **changes})
 
@@ -43,9 +43,9 @@ def told(fitted: FittedLaw | None, **changes: Any) -> Forecast:
 def test_our_own_law_of_the_same_text() -> None:
     found = told(OURS)
     assert found.loss == pytest.approx(1 + 10 / 100_000**0.3 + 20 / 1e6**0.4)
-    assert found.told.endswith("nats a token by the sweep small of 9 runs")
-    assert "4 times outside of the runs it was fitted on" in told(OURS, n_parameters=4_000_000).told
-    assert "5 times outside" in told(OURS, n_tokens=2e4).told
+    assert found.text.endswith("nats a token by the sweep small of 9 runs")
+    assert "4 times outside the range of the runs it was fitted to" in told(OURS, n_parameters=4_000_000).text
+    assert "5 times outside" in told(OURS, n_tokens=2e4).text
 
 
 def test_a_forecast_has_an_interval_of_law_and_noise() -> None:
@@ -54,7 +54,7 @@ def test_a_forecast_has_an_interval_of_law_and_noise() -> None:
         assert found.loss == told(OURS).loss
         assert found.interval is not None
         low, high = found.interval.low, found.interval.high
-        assert f"nats a token ({low:.3f} to {high:.3f}: nine runs in ten) by the sweep small" in found.told
+        assert f"nats a token ({low:.3f} to {high:.3f}: nine runs in ten) by the sweep small" in found.text
         return found.interval
 
     loss = told(OURS).loss
@@ -76,13 +76,13 @@ def test_a_forecast_has_an_interval_of_law_and_noise() -> None:
         ({"data": OTHER}, "is of another text of the same name"),
         ({"tokenizer_fingerprint": "other"}, "is of another tokenizer of the same name"),
         ({"corpus": "shakespeare", "data": DataIdentity()}, "this run of shakespeare"),
-        ({"passes": 40.0}, "they are of new tokens, and this run sees its text 40 times"),
+        ({"epochs": 40.0}, "they hold for new tokens, and this run trains 40 epochs"),
     ],
 )
 def test_another_text_or_a_repeated_one_has_no_forecast(changes: dict[str, Any], reason: str) -> None:
     found = told(OURS, **changes)
     assert found.loss is None
-    assert reason in found.told
+    assert reason in found.text
 
 
 def test_a_law_is_of_a_text_by_its_content_and_not_by_its_name() -> None:
@@ -90,16 +90,16 @@ def test_a_law_is_of_a_text_by_its_content_and_not_by_its_name() -> None:
     old = replace(OURS, data=DataIdentity(), tokenizer_fingerprint="")
     for unknown in (told(old), told(OURS, data=DataIdentity(), tokenizer_fingerprint="")):
         assert unknown.loss == told(OURS).loss
-        assert unknown.told.endswith("whether its text is this very one is not known, only that it has the same name")
+        assert unknown.text.endswith("it is not known whether its text is the same, only that the names agree")
 
 
 def test_the_published_law_is_for_large_vocabularies_and_named() -> None:
     assert told(None).loss is None
-    assert "no published law applies: they hold for vocabularies of 16,000 to 128,000 tokens" in told(None).told
+    assert "no published law applies: they hold for vocabularies of 16,000 to 128,000 tokens" in told(None).text
     large = told(None, vocab_size=50_257, tokenizer="gpt2", n_parameters=124_000_000, n_tokens=2.5e9)
     assert large.loss == pytest.approx(PUBLISHED.law.loss(124e6, 2.5e9))
-    assert "Besiroglu et al. 2024" in large.told
-    assert large.told.endswith("a rough guide without an interval")
+    assert "Besiroglu et al. 2024" in large.text
+    assert large.text.endswith("a rough guide without an interval")
     assert large.interval is None
 
 

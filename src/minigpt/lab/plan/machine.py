@@ -1,4 +1,4 @@
-"""The machine that a plan is for: this one, or a device of the table of data sheets."""
+"""The machine of a plan: this one, or a device from the table of data sheets."""
 
 import os
 import re
@@ -21,20 +21,20 @@ class Machine:
     """cpu, cuda or mps."""
     devices: int
     bytes_per_device: float
-    """Infinity where nobody tells. The processes on a CPU share one memory."""
+    """Infinity if unknown. The processes on a CPU share its memory."""
     is_here: bool
     """Whether a step can be timed on it now."""
     load: float = 0.0
-    """Programs that wanted to run in the last minute, where that is known."""
+    """Load average of the last minute, if known."""
 
     @property
     def at_once(self) -> int:
-        """Devices that work at the same time: the processes on a CPU share its cores, of which a peak is of all."""
+        """Devices that work at the same time: processes on a CPU share its cores, and its peak is that of all cores."""
         return 1 if self.kind == "cpu" else self.devices
 
 
 def this_machine(device: torch.device, devices: int) -> Machine:
-    """The machine that plans."""
+    """This machine."""
     memory = machine_bytes()
     if device.type == "cuda":
         memory = torch.cuda.get_device_properties(device).total_memory
@@ -53,17 +53,17 @@ def this_machine(device: torch.device, devices: int) -> Machine:
 
 
 def listed_machine(name: str, devices: int) -> Machine:
-    """A device by the name that its driver gives, or a part of it: `h200`, `rtx4090`, `NVIDIA A100-SXM4-80GB`.
+    """Find a device by its driver's name or a part of it: `h200`, `rtx4090`, `NVIDIA A100-SXM4-80GB`.
 
-    Raises ConfigError for one that the table of data sheets lacks.
+    Raises ConfigError for one that is not in the table of data sheets.
     """
     spelt = re.sub(r"^(rtx|gtx)\s*-?\s*(\d)", r"RTX \2", name.strip(), flags=re.IGNORECASE).replace("_", " ")
     sheet = data_sheet(spelt)
     if sheet is None:
         near = did_you_mean(spelt.upper(), DEVICES) or f": {', '.join(DEVICES)}; cpu and cuda are this machine's own"
         raise ConfigError(f"--device {name} is in no data sheet at hand{near}")
-    said = re.search(r"(?<!GH200 )\b(\d+) ?GB", spelt, re.IGNORECASE)  # a GH200 names its processor's
-    gigabytes = float(said[1]) if said else sheet.gigabytes
+    gigabytes_in_name = re.search(r"(?<!GH200 )\b(\d+) ?GB", spelt, re.IGNORECASE)  # a GH200 names its processor's
+    gigabytes = float(gigabytes_in_name[1]) if gigabytes_in_name else sheet.gigabytes
     return Machine(
         name=spelt,
         kind="mps" if re.match(r"(apple )?m\d", spelt, re.IGNORECASE) else "cuda",

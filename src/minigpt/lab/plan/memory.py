@@ -1,4 +1,4 @@
-"""Memory of a training step in closed form, by part; and what a checkpoint takes on disk."""
+"""Memory of a training step in closed form, by part, and the size of a checkpoint on disk."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,22 +19,22 @@ from minigpt.system.precision import product_dtype, weights_dtype
 from minigpt.system.settings import refuse_spawning
 
 PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
-"""Those that a plan compares."""
+"""The precisions that a plan compares."""
 _MOST_WINDOWS = 1 << 20
-"""Where looking for the largest batch ends."""
+"""Where the search for the largest batch ends."""
 LIBRARY_BYTES = {"cpu": 505e6, "cuda": 500e6, "mps": 500e6}
-"""What is there before any model is. On a CPU the whole process: Python, torch, lightning and TensorBoard, measured by
-`benchmarks/plan.py`. On a GPU the context of its driver: a customary figure, not measured here."""
+"""Memory in use before there is a model. On a CPU the whole process: Python, torch, lightning and TensorBoard, measured
+by `benchmarks/plan.py`. On a GPU the context of its driver: a customary figure, not measured here."""
 MAPPED_BYTES = 32 << 20
-"""Larger blocks glibc's malloc always maps by themselves (DEFAULT_MMAP_THRESHOLD_MAX, mallopt(3))."""
+"""glibc's malloc always maps larger blocks separately (DEFAULT_MMAP_THRESHOLD_MAX, mallopt(3))."""
 SLACK = {"cpu": 1.37, "cuda": 1.1, "mps": 1.1}
-"""What the process holds over what its tensors need. On a CPU malloc keeps freed blocks between others, measured by
+"""Memory of the process relative to that of its tensors. On a CPU malloc keeps freed blocks between others, measured by
 `benchmarks/plan.py`; the caching allocator of a GPU rounds blocks up, not measured here."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """Bytes of one device at the moment when they are the most."""
+    """Peak bytes on one device, by part."""
 
     weights: float
     gradients: float
@@ -42,28 +42,28 @@ class Memory:
     activations: float
     logits: float
     copies: float
-    """The weights once more in the precision of the products (mixed), the buckets that ddp sends gradients in."""
+    """The weights in the precision of the matrix products (mixed precision), and the gradient buckets of ddp."""
     other: float
-    """Libraries and the allocator's own."""
+    """Libraries and the overhead of the allocator."""
 
     @property
     def tensors(self) -> float:
-        """All that training itself needs."""
+        """Bytes of all tensors of training."""
         kinds = (self.weights, self.gradients, self.optimizer, self.activations, self.logits, self.copies)
         return sum(kinds)
 
     @property
     def total(self) -> float:
-        """As `top`, `nvidia-smi` or /usr/bin/time would say."""
+        """Bytes as `top`, `nvidia-smi` or /usr/bin/time report them."""
         return self.tensors + self.other
 
 
 def step_memory(workload: Workload, device: str) -> Memory:
     """The memory of a training step on each device of the kind `device` (cpu, cuda, mps).
 
-    Highest when the backward pass begins: all activations are there, and the gradients of the logits. The gradients of
-    the weights, which come while activations go, are counted in full: with accumulation they are there already, and
-    without it those of the last step are until the loss is known.
+    The peak is at the start of the backward pass: all activations are there, and the gradients of the logits. The
+    gradients of the weights, which appear while activations are freed, are counted in full: with accumulation they
+    exist already, and without it those of the last step exist until the loss is computed.
     """
     config, windows = workload.config, workload.windows_per_device
     n_parameters = workload.n_parameters
@@ -87,16 +87,16 @@ def step_memory(workload: Workload, device: str) -> Memory:
 
 
 def _logits_are_mapped(workload: Workload, device: str) -> bool:
-    """Whether one tensor of logits is so large that malloc gives it pages of its own, and gives those back."""
+    """Whether a tensor of logits is so large that malloc maps it separately, and unmaps it when it is freed."""
     n_tokens = min(workload.windows_per_device * workload.config.block_size, loss_rows(workload.config.vocab_size))
     return device == "cpu" and 4 * n_tokens * workload.config.vocab_size > MAPPED_BYTES
 
 
 def _logits_bytes(workload: Workload) -> int:
-    """What is as wide as the vocabulary, float32 as the loss is.
+    """Bytes of the tensors as wide as the vocabulary, float32 as the loss is.
 
-    A compiled loss goes in one go, its steps fused: the logits and their gradients in the precision of the products (an
-    estimate, not measured).
+    A compiled loss is computed at once, with fused steps: the logits and their gradients in the precision of the
+    products (an estimate, not measured).
     """
     config, windows = workload.config, workload.windows_per_device
     if workload.compiled:
@@ -106,7 +106,7 @@ def _logits_bytes(workload: Workload) -> int:
 
 
 def largest_batch(workload: Workload, machine_kind: str, limit: float) -> int | None:
-    """The most windows, equally many on each device, whose step takes at most `limit` bytes; None if not one does."""
+    """The largest batch, in windows, whose step fits in `limit` bytes on each device; None if not even one does."""
 
     def fits(per_device: int) -> bool:
         tried = replace(workload, batch_size=per_device * workload.devices)
@@ -124,16 +124,16 @@ def largest_batch(workload: Workload, machine_kind: str, limit: float) -> int | 
 
 
 def checkpoint_bytes(workload: Workload) -> float:
-    """A file with weights and optimizer; tokenizer, settings and names take about 30 KB more and 20 bytes a token."""
+    """Bytes of a checkpoint: weights and optimizer state; the rest takes about 30 KB and 20 bytes a token."""
     weight_bytes = weights_dtype(workload.precision).itemsize
     numbers = workload.n_parameters + OPTIMIZER_NUMBERS[workload.optim.name](workload.config)
     return numbers * weight_bytes + 30_000 + 20 * workload.config.vocab_size
 
 
 def disk_bytes(workload: Workload) -> float:
-    """All checkpoints of a run: the newest `keep` (0: every one) and the best, which may be one more."""
+    """Bytes of all checkpoints of a run: the newest `keep` (0: all) and the best, which may be one more."""
     kept = workload.n_saves if workload.keep == 0 else min(workload.keep, workload.n_saves)
-    # The last one is often the best, and then is one file of two names; before that there are two.
+    # At the end the last one is often also the best, one file with two names; before that there are two.
     return (kept + (1 if workload.n_saves > 1 else 0)) * checkpoint_bytes(workload)
 
 
@@ -153,11 +153,11 @@ STRATEGIES: dict[str, Callable[[float], float]] = {
     "single": lambda _: 0.0,
     "ddp": lambda gradients: gradients,  # torch keeps the buckets that it sends beside the gradients
 }
-"""Bytes that a strategy adds on each device, by those of the gradients."""
+"""Bytes that a strategy adds on each device, given those of the gradients."""
 
 
 def strategy_name(given: object, devices: int) -> str:
-    """`trainer.strategy` as one of STRATEGIES; ConfigError for one whose memory has no closed form here."""
+    """`trainer.strategy` as one of STRATEGIES; raises ConfigError for one without a closed form of its memory."""
     refuse_spawning(given)
     if given in (None, "auto"):
         return "ddp" if devices > 1 else "single"
@@ -169,7 +169,7 @@ def strategy_name(given: object, devices: int) -> str:
 
 
 def _kept_bytes(config: GPTConfig, windows: int, product_bytes: int, device: str) -> float:
-    """`activation_bytes` of this device: a GPU keeps no weights of fused attention, and masks of one byte."""
+    """`activation_bytes` on this kind of device: on a GPU fused attention keeps no weights, and masks are one byte."""
     if device == "cpu" or config.dropout == 0 or config.attention == "explicit":
         return activation_bytes(config, windows, product_bytes)
     masks = (1 + 2 * config.n_layer) * windows * config.block_size * config.n_embd

@@ -1,4 +1,4 @@
-"""A plan: all that can be known of a run before it, in numbers. How it is told stands in planning/text.py."""
+"""A plan: all that can be known about a run before it starts, in numbers."""
 
 from dataclasses import dataclass, replace
 
@@ -14,15 +14,15 @@ from minigpt.system.utilisation import utilisation
 STARTUP_SECONDS = 5.4
 """Before the first step, with a prepared corpus: `benchmarks/results/startup.md`."""
 PREPARE_BYTES_PER_SECOND = 1.5e6
-"""Of text, tokenizer and all, where nothing is prepared yet: base.yaml's 9 MB took 5 s on two cores."""
+"""Speed of preparing a text, tokenizer included: base.yaml's 9 MB took 5 s on two cores."""
 SAVE_SECONDS = 0.05
 DISK_BYTES_PER_SECOND = 3e8
-"""A checkpoint is summed and synced: an ordinary disk."""
+"""Speed at which an ordinary disk writes a checkpoint, with its checksum, and syncs it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Duration:
-    """Seconds of a run, by what they go to."""
+    """Seconds of a run, by what they are spent on."""
 
     training: float
     evaluation: float
@@ -45,13 +45,13 @@ class MemoryRow:
     precision: str
     memory: Memory
     is_chosen: bool
-    """Whether it is what the config says."""
+    """Whether it is the config's own."""
     fits: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a run will need, take, and give."""
+    """The resources a run needs, the time it takes, and the loss to expect."""
 
     workload: Workload
     machine: Machine
@@ -70,13 +70,13 @@ class Plan:
     forecast: Forecast
 
     def __repr__(self) -> str:
-        """Three lines: what is trained, what it takes, what it gives."""
+        """Three lines: model and tokens, resources, loss."""
         return (
             f"{self.workload.n_parameters:,} parameters, {self.workload.max_steps:,} steps of "
             f"{self.workload.tokens_per_step:,} tokens on {self.machine.devices} x {self.machine.name}\n"
             f"{seconds_text(self.duration.total)}, {bytes_text(self.memory.total)} on each device "
             f"({'it fits' if self.fits else 'too much'}), {bytes_text(self.disk_bytes)} on the disk\n"
-            f"loss {self.forecast.told}"
+            f"loss {self.forecast.text}"
         )
 
     @property
@@ -86,19 +86,19 @@ class Plan:
 
     @property
     def cost(self) -> float | None:
-        """Of all devices until the run is done."""
+        """The price of all devices for the whole run; None without --price."""
         if self.price_per_hour is None:
             return None
         return self.price_per_hour * self.machine.devices * self.duration.total / 3600
 
     @property
     def tokens_per_second(self) -> float:
-        """While it trains: whole steps, with the update and what the Trainer adds."""
+        """Tokens per second of training, in whole steps: with the update and the Trainer's overhead."""
         return self.workload.tokens / self.duration.training
 
     @property
     def utilisation(self) -> float:
-        """The share of all devices' peak (MFU) at `tokens_per_second`."""
+        """Model FLOPs utilisation (MFU): the share of all devices' peak at `tokens_per_second`."""
         return utilisation(self.flops_per_token, self.tokens_per_second, self.speed.peak * self.machine.at_once)
 
 
@@ -110,7 +110,7 @@ def make_plan(
     law: FittedLaw | None = None,
     price_per_hour: float | None = None,
 ) -> Plan:
-    """The plan of `workload` on `machine`, whose batches take what `speed` says."""
+    """Plan `workload` on `machine`, whose batches take the times in `speed`."""
     return Plan(
         workload=workload,
         machine=machine,
@@ -129,14 +129,14 @@ def make_plan(
             law,
             n_parameters=workload.n_parameters,
             n_tokens=workload.tokens,
-            passes=workload.passes,
+            epochs=workload.epochs,
             text=workload.text_in_tokens,
         ),
     )
 
 
 def duration(workload: Workload, speed: Speed) -> Duration:
-    """Seconds of the whole command; what is counted once is on all devices together."""
+    """Seconds of the whole command."""
     step = workload.accumulate * speed.batch + speed.update + TRAINER_SECONDS
     saved = SAVE_SECONDS + checkpoint_bytes(workload) / DISK_BYTES_PER_SECOND
     unprepared = 0.0
@@ -147,13 +147,13 @@ def duration(workload: Workload, speed: Speed) -> Duration:
         evaluation=workload.n_evaluations * workload.batches_per_evaluation * speed.evaluation_batch,
         saving=workload.n_saves * saved,
         sampling=workload.n_samples * workload.sample_tokens * speed.sampled_token,
-        # The first process starts the others when it has itself imported everything.
+        # With ddp the first process starts the others after it has itself imported everything.
         startup=STARTUP_SECONDS * (2 if workload.strategy == "ddp" and workload.devices > 1 else 1) + unprepared,
     )
 
 
 def _memory_rows(workload: Workload, machine: Machine) -> list[MemoryRow]:
-    """The config's own strategy and precision, and the others that there are on this machine."""
+    """The config's own strategy and precision, and the alternatives on this machine."""
     chosen = (workload.strategy, workload.precision)
     pairs = [chosen]
     for strategy in STRATEGIES:

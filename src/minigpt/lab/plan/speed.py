@@ -1,4 +1,4 @@
-"""How long a batch takes: timed on this machine, or the dense peak of a data sheet and a share of it."""
+"""Time of a batch: measured on this machine, or estimated as a share of the dense peak of a data sheet."""
 
 import statistics
 import time
@@ -23,25 +23,25 @@ from minigpt.system.units import speed_text
 from minigpt.system.utilisation import data_sheet, sheet_peak
 
 LISTED_UTILISATION = 0.35
-"""Of a GPU's dense peak, where nothing was measured: good trainers of models of this size reach 0.3 to 0.5 (MFU of
-nanoGPT's 124M on A100: 0.3 to 0.4); a model much narrower than 768 reaches less."""
+"""Share of a GPU's dense peak that is assumed if nothing was measured: good training code reaches 0.3 to 0.5 at this
+size (MFU of nanoGPT's 124M on A100: 0.3 to 0.4); a model much narrower than 768 reaches less."""
 HERE_UTILISATION = 0.5
-"""Of the measured peak of this machine, where a single window takes too long to be timed."""
+"""Share of this machine's measured peak that is assumed if a single window takes too long to be timed."""
 TRAINER_SECONDS = 0.5e-3
-"""That the Trainer adds to a step: `benchmarks/results/step.md`, 19.8 ms against 19.3 ms."""
+"""Overhead of the Trainer per step: `benchmarks/results/step.md`, 19.8 ms against 19.3 ms."""
 _NEAREST = ("16-mixed", "bf16-mixed", "32-true")
-"""What to take where a device lacks a precision, the first that it has."""
+"""Alternatives to a precision that a device lacks; the first that it has is suggested."""
 _SECONDS = 2.5
-"""For timing training steps, after the first one."""
+"""Seconds spent on timing training steps, after the first one."""
 _LONGEST = 1.5
-"""Seconds that one batch may take; of a slower one fewer windows are timed."""
+"""Seconds that one timed batch may take; for a slower one fewer windows are timed."""
 _DECODED = 24
-"""Tokens that are sampled to time sampling."""
+"""Tokens sampled to time sampling."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """Seconds of what a run is made of, on all devices together."""
+    """Seconds of each part of a run, on all devices together."""
 
     batch: float
     """Forward and backward pass of one batch."""
@@ -53,15 +53,15 @@ class Speed:
     peak: float
     """FLOP/s of one device; of a CPU, of all its cores."""
     is_measured: bool
-    """Whether a batch of this very model was timed."""
+    """Whether a batch of this model was timed."""
     source: str
-    """In words."""
+    """Where the numbers come from, as a phrase."""
 
 
 def find_speed(workload: Workload, machine: Machine, utilisation: float | None = None) -> Speed:
-    """Timed where `machine` is here and `utilisation` is not given; else that share of the dense peak.
+    """Time a batch if `machine` is here and `utilisation` is not given; else assume that share of the dense peak.
 
-    Raises ConfigError where the data sheet has no rate for the precision.
+    Raises ConfigError if the data sheet has no rate for the precision.
     """
     if not machine.is_here:
         return assumed_speed(workload, machine, listed_peak(machine, workload.precision), utilisation)
@@ -78,8 +78,8 @@ def find_speed(workload: Workload, machine: Machine, utilisation: float | None =
 
 
 def listed_peak(machine: Machine, precision: str) -> float:
-    """FLOP/s of dense products at this precision, by the data sheet; ConfigError where it names none."""
-    # Float32 products of a GPU run on its tensor cores only where they are told to; the listed rate is the plain one.
+    """FLOP/s of dense matrix products at this precision by the data sheet; raises ConfigError if it has none."""
+    # Float32 products run on tensor cores only if TF32 is enabled; the listed rate is that without.
     peak = sheet_peak(machine.name, FORMATS[product_dtype(precision)])
     if peak is None:
         sheet = data_sheet(machine.name)
@@ -94,7 +94,7 @@ def listed_peak(machine: Machine, precision: str) -> float:
 def assumed_speed(
     workload: Workload, machine: Machine, peak: float, utilisation: float | None, of: str = "the dense peak"
 ) -> Speed:
-    """Training at a share of the peak; a forward pass is a third of it."""
+    """The speed of training at a share of the peak; a forward pass takes a third of a step."""
     share = LISTED_UTILISATION if utilisation is None else utilisation
     batch = workload.tokens_per_batch * flops_per_token(workload.config) / (share * peak * machine.at_once)
     return Speed(
@@ -109,7 +109,7 @@ def assumed_speed(
 
 
 def _timed_speed(workload: Workload, machine: Machine, peak: float, windows: int) -> Speed:
-    """Train the very model on random tokens for about two seconds; the random state of others is untouched."""
+    """Train the model on random tokens for about two seconds; the global random state is restored."""
     device = torch.device(machine.kind)
     config = workload.config
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -134,13 +134,13 @@ def _timed_speed(workload: Workload, machine: Machine, peak: float, windows: int
                 model.loss(tokens, tokens, reduction="none")
 
         batch_seconds, update_seconds = _median_times([batch, update], device, _SECONDS)
-        model.eval()  # as validation and samples run: without dropout
+        model.eval()  # without dropout, like validation and sampling
         (evaluation_seconds,) = _median_times([evaluate], device, _SECONDS / 4)
         token_seconds = _sampling_seconds(model, device)
     parts = workload.windows_per_device / windows
-    turns = machine.devices // machine.at_once  # of processes that share the cores
+    turns = machine.devices // machine.at_once  # processes on a CPU take turns on its cores
     few = "" if windows == workload.windows_per_device else f", with {windows} of {workload.windows_per_device} windows"
-    # Compiling takes longer than all the rest of a plan.
+    # torch.compile would take longer than the rest of the plan.
     plain = ", without run.compile, which makes a step shorter and the first one longer" if workload.compiled else ""
     return Speed(
         batch=batch_seconds * parts * turns,
@@ -154,8 +154,7 @@ def _timed_speed(workload: Workload, machine: Machine, peak: float, windows: int
 
 
 def _median_times(parts: list[Callable[[], None]], device: torch.device, seconds: float) -> list[float]:
-    """Median time of each of `parts`, which follow one another, over about so many seconds; the first time is not
-    counted."""
+    """Median time of each of `parts`, run in turn for about so many seconds; their first run is not counted."""
     for part in parts:
         part()
     times: list[list[float]] = [[] for _ in parts]
@@ -171,7 +170,7 @@ def _median_times(parts: list[Callable[[], None]], device: torch.device, seconds
 
 
 def _sampling_seconds(model: GPT, device: torch.device) -> float:
-    """Of one token."""
+    """Seconds per sampled token."""
     prompt = torch.zeros(1, 1, dtype=torch.long, device=device)
     stream = generate_tokens(model, prompt, SamplingOptions(max_new_tokens=_DECODED, seed=0), model.config.vocab_size)
     next(stream)

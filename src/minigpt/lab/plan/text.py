@@ -1,4 +1,4 @@
-"""A plan as text: one line a fact, one table for memory, one line a warning."""
+"""A plan as text: labelled facts, and a table of memory."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ MEMORY_COLUMNS = ("weights", "gradients", "optimizer", "activations", "logits", 
 
 
 def plan_lines(plan: Plan) -> list[tuple[str, str]]:
-    """(what, value) of every fact but memory by strategy and the warnings."""
+    """Label and text of each fact; memory by strategy and precision is in `memory_table`."""
     workload, text, times = plan.workload, plan.workload.text, plan.duration
     parts = ", ".join(f"{name} {count:,}" for name, count in plan.parameters.items() if count)
     corpus = corpus_name(workload.corpus)
@@ -24,9 +24,9 @@ def plan_lines(plan: Plan) -> list[tuple[str, str]]:
         *([("files", text.files)] if text.files else []),
         ("steps", f"{workload.max_steps:,} of {workload.tokens_per_step:,} tokens ({workload.accumulate} x "
                   f"{workload.batch_size} x {workload.config.block_size}) = {count_text(workload.tokens)} tokens = "
-                  f"{_passes(workload.passes)} passes over the data"),
+                  f"{_epochs(workload.epochs)} epochs"),
         ("ratio", _ratio(plan)),
-        ("loss", plan.forecast.told),
+        ("loss", plan.forecast.text),
         ("FLOPs", f"{flops_text(workload.flops)} to train ({flops_text(plan.flops_per_token)} a token), "
                   f"{flops_text(workload.evaluation_flops)} to validate"),
         ("machine", f"{plan.machine.devices} x {plan.machine.name}, {bytes_text(plan.machine.bytes_per_device)} each"),
@@ -51,8 +51,8 @@ def memory_table(plan: Plan) -> Table:
     return Table(columns=columns, rows=rows, numbers=frozenset(MEMORY_COLUMNS), keys=2, reads_down=True)
 
 
-def _passes(passes: float) -> str:
-    return f"{passes:,.0f}" if passes >= 100 else f"{passes:.3g}"
+def _epochs(epochs: float) -> str:
+    return f"{epochs:,.0f}" if epochs >= 100 else f"{epochs:.3g}"
 
 
 def _ratio(plan: Plan) -> str:

@@ -1,4 +1,4 @@
-"""What a run will do, as far as that decides what it costs."""
+"""The workload of a run: everything that decides what it costs."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from minigpt.optim.config import OptimConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """A config, resolved: every number that time, memory, disk and money follow from."""
+    """The numbers of a resolved config that time, memory, disk space and price follow from."""
 
     config: GPTConfig
     optim: OptimConfig
@@ -19,7 +19,7 @@ class Workload:
     corpus: str
     tokenizer: str
     batch_size: int
-    """Windows in a batch, those of all devices together."""
+    """Windows in a batch, of all devices together."""
     accumulate: int
     max_steps: int
     eval_every: int
@@ -38,7 +38,7 @@ class Workload:
 
     @property
     def text_in_tokens(self) -> TextInTokens:
-        """What its losses are of."""
+        """The text and tokenizer that its losses refer to."""
         return TextInTokens(
             corpus=self.corpus,
             tokenizer=self.tokenizer,
@@ -49,62 +49,62 @@ class Workload:
 
     @property
     def n_parameters(self) -> int:
-        """Trained values."""
+        """Number of parameters."""
         return parameter_count(self.config)
 
     @property
     def tokens_per_batch(self) -> int:
-        """Of all devices together."""
+        """Tokens in a batch, of all devices together."""
         return self.batch_size * self.config.block_size
 
     @property
     def tokens_per_step(self) -> int:
-        """Tokens that one optimizer step learns from."""
+        """Tokens in one optimizer step."""
         return self.tokens_per_batch * self.accumulate
 
     @property
     def tokens(self) -> int:
-        """Tokens that the whole run learns from, each pass over the data counted."""
+        """Tokens of the whole run, counted in every epoch."""
         return self.tokens_per_step * self.max_steps
 
     @property
-    def passes(self) -> float:
-        """Times that the run sees its training text."""
+    def epochs(self) -> float:
+        """Epochs over the training text."""
         return self.tokens / self.text.train_tokens
 
     @property
     def windows_per_device(self) -> int:
-        """The largest share of a batch that one device gets."""
+        """The largest number of windows of a batch on one device."""
         return -(-self.batch_size // self.devices)
 
     @property
     def flops(self) -> int:
-        """Of training alone."""
+        """FLOPs of training, without validation."""
         return self.tokens * flops_per_token(self.config)
 
     @property
     def evaluation_flops(self) -> int:
-        """Of all validations."""
+        """FLOPs of all validations."""
         per_evaluation = self.batches_per_evaluation * self.tokens_per_batch
         return self.n_evaluations * per_evaluation * forward_flops_per_token(self.config)
 
     @property
     def batches_per_evaluation(self) -> int:
-        """`eval_batches`, or all that the held-out text has."""
+        """`eval_batches`, or all batches of the held-out text if they are fewer."""
         windows = max(0, self.text.val_tokens - 1) // self.config.block_size
         return max(1, min(self.eval_batches, -(-windows // self.batch_size)))
 
     @property
     def n_evaluations(self) -> int:
-        """One at every `eval_every`-th step, and one at the last."""
+        """Validations: at every `eval_every`-th step and at the last."""
         return -(-self.max_steps // self.eval_every)
 
     @property
     def n_saves(self) -> int:
-        """Checkpoints that are written: one at every `save_every`-th step, and one at the last."""
+        """Checkpoints written: at every `save_every`-th step and at the last."""
         return -(-self.max_steps // self.save_every)
 
     @property
     def n_samples(self) -> int:
-        """Texts that are sampled on the way."""
+        """Texts sampled during training."""
         return -(-self.max_steps // self.sample_every) if self.sample_every else 0

@@ -1,4 +1,4 @@
-"""What to train for a budget: the size and the tokens of a law, as settings of a config."""
+"""Recommend a model and a number of tokens for a budget, by a law, as settings of a config."""
 
 import math
 from dataclasses import dataclass, fields, replace
@@ -17,14 +17,14 @@ from minigpt.runs.paths import CONFIG
 from minigpt.system.units import count_text, flops_text, times_text
 
 WIDE = 4.0
-"""high / low of an interval beyond which a recommendation is a guess."""
+"""high / low of an interval beyond which a recommendation is unreliable."""
 FAR = 10.0
-"""Times the largest budget of the runs, beyond which a law is stretched."""
+"""Multiple of the largest budget of the runs beyond which a law is extrapolated far."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Advice:
-    """The best use of a budget by the law."""
+    """The best use of a budget according to the law."""
 
     flops: float
     n_parameters: float
@@ -33,23 +33,23 @@ class Advice:
     loss: float
     loss_interval: Interval
     by_parabolas: float | None
-    """The best size by the other way of fitting."""
+    """The best size according to the isoFLOP parabolas."""
     config: GPTConfig
-    """The nearest model of the runs' proportions."""
+    """The nearest model with the proportions of the runs."""
     max_steps: int
-    """Of the runs' batches, that spend the budget on `config`."""
+    """Steps, with the batches of the runs, that spend the budget on `config`."""
     base: Path
-    """config.yaml of the run whose budget is nearest: tokens, batches, rates, and all else that `settings` leaves."""
+    """config.yaml of the run with the nearest budget; `settings` are the changes to it."""
     settings: dict[str, Any]
-    """Dotted key -> value, over `base`: so a run of `config` for `max_steps` begins."""
+    """Changes to `base`, by dotted key, that train `config` for `max_steps`."""
     warnings: tuple[str, ...]
 
 
 def advise(fit: Fit, line: Frontier | None, runs: list[ScalingRun], flops: float) -> Advice:
-    """What to train for `flops`."""
+    """Recommend what to train for a budget of `flops`."""
     n_parameters, n_tokens = fit.optimum(flops)
     interval = fit.optimum_interval(flops)
-    # The run whose budget is nearest says what a model and a batch look like.
+    # The run with the nearest budget is the template for model and batch.
     model = min(runs, key=lambda run: abs(math.log(run.point.flops / flops)))
     config = nearest_model(model.config, n_parameters, [run.config for run in runs])
     steps = max(1, round(flops / flops_per_token(config) / model.tokens_per_step))
@@ -65,14 +65,14 @@ def advise(fit: Fit, line: Frontier | None, runs: list[ScalingRun], flops: float
         max_steps=steps,
         base=model.folder / CONFIG,
         settings=_settings(model, config, steps, f"best-{flops_text(flops)}"),
-        warnings=tuple(_doubts(interval, n_parameters, line, runs, flops)),
+        warnings=tuple(_warnings(interval, n_parameters, line, runs, flops)),
     )
 
 
 def _settings(model: ScalingRun, config: GPTConfig, steps: int, name: str) -> dict[str, Any]:
-    """What is other than in the run `model`; its warm-up is the same share of the steps.
+    """The changes to the run `model`; the warm-up keeps its share of the steps.
 
-    The run is put beside a sweep, not among its cells: the next law would take it for one.
+    The run is put beside the sweep, not among its cells, where the next law would include it.
     """
     root = model.folder.parent
     while is_sweep(root):
@@ -88,14 +88,14 @@ def _settings(model: ScalingRun, config: GPTConfig, steps: int, name: str) -> di
 
 
 def speed_of(runs: list[ScalingRun]) -> float | None:
-    """FLOP/s that the larger half of the runs reached, in the median; None where none has measured it."""
+    """Median FLOP/s of the larger half of the runs; None if it was not recorded."""
     known = sorted((run.point.n_parameters, run.flops_per_second) for run in runs if run.flops_per_second)
     larger = [speed for _, speed in known[len(known) // 2 :] if speed]
     return sorted(larger)[len(larger) // 2] if larger else None
 
 
 def nearest_model(model: GPTConfig, n_parameters: float, like: list[GPTConfig]) -> GPTConfig:
-    """The model of about so many parameters, as wide for its depth as those in `like` are."""
+    """The model with the nearest number of parameters and a ratio of width to depth as in `like`."""
     shapes = [config.n_embd / config.n_layer for config in like if config.n_layer]
     low, high = min(shapes, default=1.0), max(shapes, default=1e9)
     middle = math.sqrt(low * high)
@@ -114,7 +114,7 @@ def nearest_model(model: GPTConfig, n_parameters: float, like: list[GPTConfig]) 
 
 
 def _widths(model: GPTConfig, n_layer: int, n_parameters: float) -> list[int]:
-    """The widths next below and above that many parameters, in steps of two numbers a head."""
+    """The widths just below and above that many parameters, in steps of two channels per head."""
     step = 2 * model.n_head
     low, high = 1, 2
     while _size(model, n_layer, step * high) < n_parameters and high < 1 << 14:
@@ -129,25 +129,25 @@ def _size(model: GPTConfig, n_layer: int, n_embd: int) -> int:
     return parameter_count(replace(model, n_layer=n_layer, n_embd=n_embd, n_ff=None))
 
 
-def _doubts(
+def _warnings(
     interval: Interval, n_parameters: float, line: Frontier | None, runs: list[ScalingRun], flops: float
 ) -> list[str]:
-    """Why the advice may be wrong."""
-    told = []
+    """Reasons why the recommendation may be wrong."""
+    found = []
     if not interval.ratio() < WIDE:
-        told.append(
+        found.append(
             f"the interval of the best size is wide, {times_text(interval.ratio())} times from end to end: more "
             f"runs, or more different ones, would narrow it"
         )
     largest = max(run.point.flops for run in runs)
     if flops > FAR * largest:
-        told.append(
-            f"{flops_text(flops)} FLOPs are {times_text(flops / largest)} times those of the largest run: a law "
-            "stretched so far has often been wrong"
+        found.append(
+            f"{flops_text(flops)} FLOPs are {times_text(flops / largest)} times those of the largest run: laws "
+            "extrapolated that far have often been wrong"
         )
     if line is not None and not 0.5 < line.parameters(flops) / n_parameters < 2:
-        told.append(
+        found.append(
             f"the parabolas say {count_text(line.parameters(flops))} parameters, and the law "
             f"{count_text(n_parameters)}: the runs do not decide between them"
         )
-    return told
+    return found

@@ -1,4 +1,4 @@
-"""The scaling law of some runs: fitted to their losses, with bootstrap intervals (pure mathematics)."""
+"""Fit a scaling law to the losses of runs, with bootstrap intervals."""
 
 import math
 from collections.abc import Sequence
@@ -10,15 +10,15 @@ from minigpt.errors import DataError
 from minigpt.lab.scaling.law import Interval, Law, run_interval
 
 DELTA = 1e-3
-"""From which residual of the log of the loss on Huber's loss is linear (Hoffmann et al. 2022, appendix D.3)."""
+"""Residual of the log loss beyond which Huber's loss is linear (Hoffmann et al. 2022, appendix D.3)."""
 LEAST_RUNS = 6
-"""One more than the law has coefficients."""
+"""One more than the number of coefficients."""
 LEAST_SIZES = 3
-"""Different parameter counts, and different token counts: two make a line of anything."""
+"""Least number of distinct parameter counts, and of token counts: two fit any line."""
 BOOTSTRAPS = 200
 COEFFICIENTS = ("E", "A", "B", "alpha", "beta")
 _BEST_STARTS = 24
-"""Of the grid, that are followed to their end."""
+"""Points of the grid from which the fit is started."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,48 +29,47 @@ class Point:
     n_parameters: float
     n_tokens: float
     flops: float
-    """Of its training."""
+    """FLOPs of its training."""
     loss: float
-    """Nats per token, at its end."""
+    """Final validation loss, nats per token."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """A law and how sure it is; its intervals are what nine in ten bootstrap fits lie between."""
+    """A law with its uncertainty; intervals contain nine in ten bootstrap fits."""
 
     law: Law
     resampled: tuple[Law, ...]
-    """Fits to as many runs, drawn with replacement."""
+    """Fits to as many runs drawn with replacement."""
     residual: float
-    """Root of the mean squared residual of log L."""
+    """Root mean square residual of log L."""
     noise: float
-    """Standard deviation of log L of a further run from the law, which has bent towards the runs that it was fitted to:
-    they are nearer."""
+    """Standard deviation of log L of a new run around the law; the residual corrected for the fitted coefficients."""
     flops_per_pair: float
-    """FLOPs / (N D), the median of the runs: 6 in theory, more where attention or the vocabulary weigh."""
+    """Median of FLOPs / (N D) over the runs: 6 in theory, more if attention or the vocabulary is a large part."""
 
     def __repr__(self) -> str:
         """One line."""
-        return f"{self.law}, off by {self.residual:.2%}, from {len(self.resampled)} bootstrap fits"
+        return f"{self.law}, residual {self.residual:.2%}, {len(self.resampled)} bootstrap fits"
 
     def interval(self, name: str) -> Interval:
-        """Of a coefficient: E, A, B, alpha, beta."""
+        """The interval of a coefficient: E, A, B, alpha, beta."""
         return _interval([getattr(law, name) for law in self.resampled])
 
     def loss_interval(self, n_parameters: float, n_tokens: float) -> Interval:
-        """Of the loss of one more run."""
+        """The interval of the loss of one more run."""
         return run_interval(self.resampled, self.noise, n_parameters, n_tokens)
 
     def optimum(self, flops: float) -> tuple[float, float]:
-        """Parameters and tokens of the lowest loss for so many FLOPs."""
+        """Parameters and tokens of the lowest loss for a budget of FLOPs."""
         return self.law.optimum(flops, self.flops_per_pair)
 
     def optimum_interval(self, flops: float) -> Interval:
-        """Of the number of parameters."""
+        """The interval of the compute-optimal number of parameters."""
         return _interval([law.optimum(flops, self.flops_per_pair)[0] for law in self.resampled])
 
     def as_dict(self) -> dict[str, object]:
-        """How sure it is, as plain values."""
+        """Intervals and residual as plain values."""
         intervals = {name: [self.interval(name).low, self.interval(name).high] for name in COEFFICIENTS}
         return {"intervals": intervals, "residual": self.residual}
 
@@ -80,7 +79,7 @@ class Fit:
         return self.law.beta / (self.law.alpha + self.law.beta)
 
     def exponent_interval(self) -> Interval:
-        """Of a."""
+        """The interval of a."""
         return _interval([law.beta / (law.alpha + law.beta) for law in self.resampled])
 
 
@@ -91,7 +90,8 @@ def fit_scaling(points: Sequence[Point], *, bootstraps: int = BOOTSTRAPS, seed: 
     replacement and starts from the fit to all. Raises DataError for runs that are too few or too alike.
     """
     _check(points)
-    points = sorted(points, key=lambda point: (point.flops, point.n_parameters))  # their order must change no draw
+    # Sorted, so that the bootstrap does not depend on their order.
+    points = sorted(points, key=lambda point: (point.flops, point.n_parameters))
     logs = _Logs.of(points)
     best = min((_minimise(logs, start) for start in _starts(logs)), key=lambda found: found[1])[0]
     generator = np.random.default_rng(seed)
@@ -121,7 +121,7 @@ def _check(points: Sequence[Point]) -> None:
 
 @dataclass(frozen=True)
 class _Logs:
-    """The runs as logarithms, those of N and D from their means: so the coefficients hardly depend on each other.
+    """The logarithms of the runs, centred for N and D so that the coefficients are nearly independent.
 
     A guess is (a, b, e, alpha, beta), all real: L = exp(e) + exp(a - alpha n) + exp(b - beta d).
     """
@@ -149,7 +149,7 @@ class _Logs:
         return np.stack([a - alpha * self.n, b - beta * self.d, flat], axis=-2)
 
     def residuals(self, guess: np.ndarray) -> np.ndarray:
-        """guess (..., 5) -> (..., runs): predicted less true log of the loss."""
+        """guess (..., 5) -> (..., runs): predicted minus true log loss."""
         return np.logaddexp.reduce(self.terms(guess), axis=-2) - self.loss
 
     def law(self, guess: np.ndarray) -> Law:
@@ -181,7 +181,7 @@ def _minimise(logs: _Logs, start: np.ndarray) -> tuple[np.ndarray, float]:
     from scipy.optimize import minimize
 
     middle = float(logs.loss.mean())
-    # Terms between a hundred-thousandth of the mean loss and all of it; exponents that fall, and not beyond reason.
+    # Each term lies between a hundred-thousandth of the mean loss and all of it; exponents are positive and bounded.
     bounds = [(middle - 11.5, middle + 1)] * 2 + [(middle - 7, middle + 0.1)] + [(0.02, 3.0)] * 2
     start = np.clip(start, [low for low, _ in bounds], [high for _, high in bounds])
     done = minimize(
@@ -199,7 +199,7 @@ def _minimise(logs: _Logs, start: np.ndarray) -> tuple[np.ndarray, float]:
 def _starts(logs: _Logs) -> np.ndarray:
     """The best few of a grid over all five coefficients, (few, 5)."""
     middle = float(logs.loss.mean())
-    shares = np.log([0.02, 0.1, 0.3, 0.6])  # of the mean loss, which a term has at the mean of N or D
+    shares = np.log([0.02, 0.1, 0.3, 0.6])  # of the mean loss, contributed by a term at the mean of N or D
     exponents = (0.15, 0.3, 0.5, 0.9)
     axes = (middle + shares, middle + shares, middle + np.log([0.1, 0.4, 0.7, 0.9]), exponents, exponents)
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 5)

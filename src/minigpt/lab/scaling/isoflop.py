@@ -1,4 +1,4 @@
-"""IsoFLOP parabolas: for each budget of FLOPs the size whose loss is the lowest (pure mathematics)."""
+"""IsoFLOP parabolas: for each budget of FLOPs the model size with the lowest loss."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from minigpt.lab.scaling.fits import Point
 from minigpt.lab.scaling.law import Interval
 
 SAME_BUDGET = 0.15
-"""Runs whose FLOPs differ by less than this factor above 1 from the first of them have one budget."""
+"""Runs whose FLOPs exceed those of the first by at most this share belong to one budget."""
 LEAST_SIZES = 3
 """A parabola has three coefficients."""
 _UNKNOWN = Interval(0.0, float("inf"))
@@ -17,47 +17,47 @@ _UNKNOWN = Interval(0.0, float("inf"))
 
 @dataclass(frozen=True, kw_only=True)
 class Parabola:
-    """log-quadratic fit of the runs of one budget (Hoffmann et al. 2022, approach 2)."""
+    """A quadratic fit in log N to the runs of one budget (Hoffmann et al. 2022, approach 2)."""
 
     flops: float
     points: tuple[Point, ...]
     coefficients: tuple[float, float, float]
-    """Of (log N)^2, log N and 1; the loss in nats."""
+    """Coefficients of (log N)^2, log N and 1; the loss in nats."""
     best_parameters: float
     best_loss: float
     interval: Interval
-    """Of `best_parameters`; from 0 to infinity where nothing can be said: three runs leave no residual to judge by, and
-    losses that scatter much may lie on a line. That the true losses are a parabola of log N is taken for granted."""
+    """Interval of `best_parameters`, assuming that the true losses are a parabola in log N; 0 to infinity if there is
+    none: three runs leave no residual, and losses with much scatter may lie on a line."""
     is_inside: bool
-    """Whether the lowest point lies between the sizes that were tried."""
+    """Whether the minimum lies within the range of sizes."""
 
     @property
     def freedom(self) -> int:
-        """Runs beyond the three coefficients: with none there is no interval."""
+        """Degrees of freedom: with 0 there is no interval."""
         return len(self.points) - LEAST_SIZES
 
     def loss(self, n_parameters: np.ndarray) -> np.ndarray:
-        """Of sizes (k,)."""
+        """The fitted loss at sizes (k,)."""
         return np.polyval(self.coefficients, np.log(n_parameters))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Frontier:
-    """N_opt = N_1 (C / C_1)^exponent through the parabolas' lowest points."""
+    """A power law N_opt = N_1 (C / C_1)^exponent through the minima of the parabolas."""
 
     exponent: float
     exponent_interval: Interval | None
-    """By how far the lowest points lie off the line; None for two of them, through which it goes."""
+    """From the residuals of the minima; None for two of them."""
     scale: float
     """log N_opt at one FLOP."""
 
     def parameters(self, flops: float) -> float:
-        """The best size for so many FLOPs."""
+        """The best model size for a budget of FLOPs."""
         return float(np.exp(self.scale + self.exponent * np.log(flops)))
 
 
 def parabolas(points: Sequence[Point]) -> list[Parabola]:
-    """One for each budget that has three sizes or more and whose loss is lowest somewhere, cheapest first."""
+    """Fit a parabola for each budget with three sizes or more and a minimum, the cheapest budget first."""
     groups: list[list[Point]] = []
     for point in sorted(points, key=lambda point: point.flops):
         if groups and point.flops <= groups[-1][0].flops * (1 + SAME_BUDGET):
@@ -69,7 +69,7 @@ def parabolas(points: Sequence[Point]) -> list[Parabola]:
 
 
 def frontier(found: Sequence[Parabola]) -> Frontier | None:
-    """A line through the lowest points that lie inside; None for fewer than two."""
+    """Fit a line through the minima that lie inside; None for fewer than two."""
     inside = [each for each in found if each.is_inside]
     if len(inside) < 2:
         return None
@@ -84,10 +84,10 @@ def frontier(found: Sequence[Parabola]) -> Frontier | None:
 
 
 def _parabola(group: Sequence[Point]) -> Parabola | None:
-    """None where the fit opens downwards: its lowest point would be the worst."""
+    """Fit one budget; None if the parabola opens downwards or is nearly a line."""
     x = np.log([point.n_parameters for point in group])
     y = np.array([point.loss for point in group])
-    middle = x.mean()  # powers of log N itself are nearly the same numbers
+    middle = x.mean()  # centred, as powers of log N are nearly collinear
     fitted = np.polyfit(x - middle, y, 2)
     if fitted[0] <= 0:
         return None
@@ -101,17 +101,17 @@ def _parabola(group: Sequence[Point]) -> Parabola | None:
         coefficients=(float(p2), float(p1 - 2 * p2 * middle), float(p0 - p1 * middle + p2 * middle**2)),
         best_parameters=float(np.exp(bottom)),
         best_loss=float(np.polyval(fitted, bottom - middle)),
-        interval=_bottoms(x - middle, y, fitted, float(middle)),
+        interval=_minimum_interval(x - middle, y, fitted, float(middle)),
         is_inside=bool(x.min() <= bottom <= x.max()),
     )
 
 
-def _bottoms(x: np.ndarray, y: np.ndarray, fitted: np.ndarray, middle: float) -> Interval:
-    """Sizes at which the parabola's slope may be 0: no more than t standard errors of the slope away from it.
+def _minimum_interval(x: np.ndarray, y: np.ndarray, fitted: np.ndarray, middle: float) -> Interval:
+    """The interval of the minimum: the sizes at which the slope is within t standard errors of 0.
 
-    The lowest point is a ratio of two coefficients, and this is its exact interval under normal noise, however few the
-    runs (Fieller 1954, "Some problems in interval estimation"). Its edges are where (2 p2 z + p1)^2 = t^2 times the
-    variance of that slope, a quadratic in z = log N - middle; without two edges the curvature itself may be 0.
+    The minimum is a ratio of two coefficients; under normal noise this interval is exact for any number of runs
+    (Fieller 1954, "Some problems in interval estimation"). Its ends solve (2 p2 z + p1)^2 = t^2 Var(slope), a quadratic
+    in z = log N - middle; if it has no two solutions, the curvature itself may be 0.
     """
     freedom = len(x) - LEAST_SIZES
     if freedom == 0:
@@ -129,13 +129,13 @@ def _bottoms(x: np.ndarray, y: np.ndarray, fitted: np.ndarray, middle: float) ->
 
 
 def _covariance(columns: np.ndarray, residuals: np.ndarray) -> np.ndarray:
-    """Of the coefficients of a least-squares fit: columns (runs, coefficients), residuals (runs,)."""
+    """Covariance of least-squares coefficients: columns (runs, coefficients), residuals (runs,)."""
     variance = (residuals**2).sum() / (len(residuals) - columns.shape[1])
     return variance * np.linalg.inv(columns.T @ columns)
 
 
 def _quantile(freedom: int) -> float:
-    """Of Student's t, for nine in ten: as few runs say little of their own noise."""
+    """The quantile of Student's t for a two-sided 90 % interval."""
     from scipy import stats
 
     return float(stats.t.ppf(0.95, freedom))

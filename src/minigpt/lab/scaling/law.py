@@ -9,28 +9,28 @@ from minigpt.data.identity import DataIdentity
 from minigpt.system.units import times_text
 
 TOKENS_PER_PARAMETER = 20
-"""Of a compute-optimal run (Hoffmann et al. 2022, table 3: 67B parameters and 1.5T tokens, 1B and 20B; about the same
-ratio at every size)."""
+"""The ratio of a compute-optimal run (Hoffmann et al. 2022, table 3: 67B parameters and 1.5T tokens, 1B and 20B;
+about the same at every size)."""
 
 
 _NOISES = tuple(NormalDist().inv_cdf((index + 0.5) / 25) for index in range(25))
-"""Normal noise as equally likely values."""
+"""A standard normal distribution as 25 equally likely values."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """What a number lies between in nine cases of ten; how it came about is said where it is made."""
+    """A 90 % interval; the code that makes it says which kind."""
 
     low: float
     high: float
 
     def ratio(self) -> float:
-        """high / low: how little is known of a number above 0."""
+        """high / low, the relative uncertainty of a positive number."""
         return self.high / self.low if self.low > 0 else float("inf")
 
     @property
     def is_bounded(self) -> bool:
-        """Whether it says anything against large numbers."""
+        """Whether it has an upper bound."""
         return math.isfinite(self.high)
 
 
@@ -38,8 +38,7 @@ class Interval:
 class Law:
     """L(N, D) = E + A / N^alpha + B / D^beta, in nats per token (Hoffmann et al. 2022, eq. 2).
 
-    E is the loss of a perfect predictor, the other two what a model of N parameters and a training of D tokens fall
-    short of it by.
+    E is the loss of a perfect predictor; the other terms are the excess due to N parameters and to D tokens.
     """
 
     E: float
@@ -49,7 +48,7 @@ class Law:
     beta: float
 
     def loss(self, n_parameters: float, n_tokens: float) -> float:
-        """Nats per token."""
+        """The loss in nats per token."""
         return self.E + self.A / n_parameters**self.alpha + self.B / n_tokens**self.beta
 
     def optimum(self, flops: float, flops_per_pair: float = 6.0) -> tuple[float, float]:
@@ -65,8 +64,8 @@ class Law:
 
 
 def run_interval(laws: Sequence[Law], noise: float, n_parameters: float, n_tokens: float) -> Interval:
-    """Nine in ten runs of this size, by what the laws say and by a run's own distance from its law: of the log of that,
-    `noise` is the standard deviation."""
+    """The 90 % interval of the loss of one run of this size, from the laws and from the scatter of runs around a law,
+    whose log has the standard deviation `noise`."""
     losses = sorted(law.loss(n_parameters, n_tokens) * math.exp(noise * z) for law in laws for z in _NOISES)
     cut = len(losses) // 20
     return Interval(losses[cut], losses[-1 - cut])
@@ -74,33 +73,33 @@ def run_interval(laws: Sequence[Law], noise: float, n_parameters: float, n_token
 
 @dataclass(frozen=True, kw_only=True)
 class FittedLaw:
-    """A law, and the runs that it is true of."""
+    """A law, and the runs that it was fitted to."""
 
     law: Law
     name: str
-    """Where it comes from, in words."""
+    """Its source, as a phrase."""
     corpus: str
     tokenizer: str
     vocab_size: int
     data: DataIdentity = field(default_factory=DataIdentity)
-    """Which text it holds for, by content; nothing is known of one that an older version wrote."""
+    """Identifies the text it holds for, by content; empty if an older version wrote it."""
     tokenizer_fingerprint: str = ""
     parameters: tuple[float, float]
-    """The least and the most of the runs that it was fitted on."""
+    """Smallest and largest of the runs that it was fitted to."""
     tokens: tuple[float, float]
     flops_per_pair: float = 6.0
     """FLOPs of training / (parameters x tokens) of these runs."""
     resampled: tuple[Law, ...] = field(default=(), repr=False)
-    """Fits to as many runs, drawn with replacement; none of a law that only its coefficients are known of."""
+    """Bootstrap fits; empty if only the coefficients are known."""
     noise: float = 0.0
     """Standard deviation of the log of a run's loss from the law."""
 
     def loss_interval(self, n_parameters: float, n_tokens: float) -> Interval | None:
-        """Of the loss of one more run: by how much the law may be off, and a run from the law. None: not known."""
+        """The 90 % interval of the loss of one more run; None if it is not known."""
         return run_interval(self.resampled, self.noise, n_parameters, n_tokens) if self.resampled else None
 
     def holds_for(self, text: "TextInTokens") -> bool | None:
-        """Whether a run's text and tokens are those of the law; None: only their names say so."""
+        """Whether a run has the text and the tokenizer of the law; None if only their names are known to agree."""
         if self.vocab_size != text.vocab_size:
             return False
         one_name = (self.corpus, self.tokenizer) == (text.corpus, text.tokenizer)
@@ -114,20 +113,20 @@ class FittedLaw:
         return None if None in known else True
 
     def beyond(self, n_parameters: float, n_tokens: float) -> float:
-        """How far outside of the fitted range a run is, as a factor; 1 is inside."""
+        """How far outside the fitted range a run is, as a factor; 1 means inside."""
         pairs = ((n_parameters, self.parameters), (n_tokens, self.tokens))
         return max(1.0, *(max(value / high, low / value) for value, (low, high) in pairs))
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextInTokens:
-    """What a loss per token is of."""
+    """The text and the tokenizer that a loss per token refers to."""
 
     corpus: str
     tokenizer: str
     vocab_size: int
     data: DataIdentity = field(default_factory=DataIdentity)
-    """Nothing is known of a text that is not prepared yet."""
+    """Empty for a text that is not prepared yet."""
     tokenizer_fingerprint: str = ""
 
 
@@ -142,21 +141,21 @@ PUBLISHED = FittedLaw(
     parameters=(44e6, 16e9),
     tokens=(2e8, 1.4e12),
 )
-REPEATED = 4
-"""Passes from which on repeated tokens are no longer as good as new ones (Muennighoff et al. 2023, section 5)."""
+MOST_EPOCHS = 4
+"""Epochs beyond which repeated tokens are no longer as good as new ones (Muennighoff et al. 2023, section 5)."""
 VOCABULARIES = (16_000, 128_000)
-"""Those whose loss per token is roughly comparable with the published law's; a smaller vocabulary has easier tokens."""
+"""Sizes whose loss per token is roughly comparable with the published law's; smaller ones have easier tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """The loss to expect, or why nobody can tell."""
+    """The loss to expect, or why it cannot be predicted."""
 
     loss: float | None
     interval: Interval | None
-    """Of the loss; None also where a law is known by its coefficients alone."""
-    told: str
-    """One sentence, law and limits named."""
+    """Interval of the loss; None also if only the coefficients of the law are known."""
+    text: str
+    """One sentence that names the law and its limits."""
 
 
 def forecast(
@@ -164,26 +163,26 @@ def forecast(
     *,
     n_parameters: int,
     n_tokens: float,
-    passes: float,
+    epochs: float,
     text: TextInTokens,
 ) -> Forecast:
-    """The loss by `fitted`, or by the published law where there is none and it can be compared at all."""
+    """Predict the loss by `fitted`, or by the published law if there is none and it is applicable."""
     law = fitted or PUBLISHED
-    if passes > REPEATED:
-        told = f"no law applies: they are of new tokens, and this run sees its text {passes:,.0f} times"
-        return Forecast(loss=None, interval=None, told=told)
+    if epochs > MOST_EPOCHS:
+        reason = f"no law applies: they hold for new tokens, and this run trains {epochs:,.0f} epochs"
+        return Forecast(loss=None, interval=None, text=reason)
     refusal = _own_law(law, text) if fitted else _published_law(text.tokenizer, text.vocab_size)
     if refusal:
-        return Forecast(loss=None, interval=None, told=refusal)
+        return Forecast(loss=None, interval=None, text=refusal)
     loss, interval = law.law.loss(n_parameters, n_tokens), law.loss_interval(n_parameters, n_tokens)
     between = f" ({interval.low:.3f} to {interval.high:.3f}: nine runs in ten)" if interval else ""
     factor = law.beyond(n_parameters, n_tokens)
-    limits = f", {times_text(factor)} times outside of the runs it was fitted on" if factor > 1 else ""
+    limits = f", {times_text(factor)} times outside the range of the runs it was fitted to" if factor > 1 else ""
     if fitted and fitted.holds_for(text) is None:
-        limits += "; whether its text is this very one is not known, only that it has the same name"
+        limits += "; it is not known whether its text is the same, only that the names agree"
     if not fitted:
         limits += f"; another text and other tokens than {text.corpus}: a rough guide without an interval"
-    return Forecast(loss=loss, interval=interval, told=f"{loss:.3f} nats a token{between} by {law.name}{limits}")
+    return Forecast(loss=loss, interval=interval, text=f"{loss:.3f} nats a token{between} by {law.name}{limits}")
 
 
 def _published_law(tokenizer: str, vocab_size: int) -> str | None:
@@ -192,7 +191,7 @@ def _published_law(tokenizer: str, vocab_size: int) -> str | None:
         return None
     return (
         f"no published law applies: they hold for vocabularies of {low:,} to {high:,} tokens, and {tokenizer} has "
-        f"{vocab_size:,} here; minigpt scaling fits one on runs of yours"
+        f"{vocab_size:,} here; minigpt scaling fits one to your own runs"
     )
 
 
@@ -206,9 +205,9 @@ def _own_law(fitted: FittedLaw, text: TextInTokens) -> str | None:
             if False in {fitted.data.same_held_out(text.data), fitted.data.same_training(text.data)}
             else "tokenizer"
         )
-        return f"the law of {fitted.name} is of another {other} of the same name"
-    told = "the law of {} is of {} in {} tokens of {}, this run of {} in {} tokens of {}"
-    return told.format(
+        return f"the law of {fitted.name} is for another {other} of the same name"
+    sentence = "the law of {} is for {} in {} tokens of {}, this run for {} in {} tokens of {}"
+    return sentence.format(
         fitted.name, ours[0], f"{ours[2]:,}", ours[1], text.corpus, f"{text.vocab_size:,}", text.tokenizer
     )
 

@@ -17,7 +17,7 @@ FORMAT = 2
 
 
 def write_law(path: Path, fitted: FittedLaw, more: dict[str, Any] | None = None) -> None:
-    """Write `fitted`, and `more` (plain values) beside it for other readers."""
+    """Write `fitted`, and `more` (plain values) for other readers."""
     values = asdict(fitted)
     resampled = values.pop("resampled")  # last: it is long
     content = {"format": FORMAT, **values, **(more or {}), "resampled": resampled}
@@ -25,7 +25,7 @@ def write_law(path: Path, fitted: FittedLaw, more: dict[str, Any] | None = None)
 
 
 def read_law(path: Path) -> FittedLaw:
-    """The law in `path`; DataError, one line, for what is missing, damaged or no law."""
+    """Read the law in `path`; raises DataError, one line, if it is missing, damaged or not a law."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -55,15 +55,15 @@ def read_law(path: Path) -> FittedLaw:
 
 
 def find_law(root: Path, text: TextInTokens) -> FittedLaw | None:
-    """The newest law below `root` (of runs/SWEEP/scaling.json) that is of this text in these tokens.
+    """The newest law below `root` (runs/SWEEP/scaling.json) for this text and tokenizer.
 
-    Where none is known to be, the newest of which no more is known than that their names are the same.
+    If none is known to be, the newest whose names agree.
     """
     named = None
     for path in sorted(root.glob(f"*/{FILE_NAME}"), key=lambda path: path.stat().st_mtime, reverse=True):
         try:
             fitted = read_law(path)
-        except DataError:  # nobody asked for this very file
+        except DataError:  # not requested by name
             continue
         holds = fitted.holds_for(text)
         if holds:

@@ -1,4 +1,4 @@
-"""A scaling law as a picture: isoFLOP parabolas, losses along the law, and the best size by budget."""
+"""Draw a scaling law: isoFLOP parabolas, predicted and true losses, and the best size by budget."""
 
 from pathlib import Path
 from typing import Any
@@ -32,12 +32,14 @@ def draw(path: Path, result: ScalingResult) -> None:
         parse_math=False,  # a dollar in a name is a dollar
     )
     with atomic_path(path) as temporary:
-        sign = {"Software" if path.suffix == ".png" else "Creator": "minigpt scaling"}  # it is replaced by this alone
-        figure.savefig(temporary, format=path.suffix.removeprefix("."), dpi=110, metadata=sign)
+        metadata = {
+            "Software" if path.suffix == ".png" else "Creator": "minigpt scaling"
+        }  # marks a file that may be replaced
+        figure.savefig(temporary, format=path.suffix.removeprefix("."), dpi=110, metadata=metadata)
 
 
 def _draw_parabolas(axes: Any, result: ScalingResult) -> None:
-    """Loss by size, one colour a budget: runs, the parabola through them, and the law (dashed)."""
+    """Draw loss over size, one colour a budget: runs, the parabola through them, and the law (dashed)."""
     from matplotlib import colormaps
 
     fit, found = result.fit, result.parabolas
@@ -64,7 +66,7 @@ def _draw_parabolas(axes: Any, result: ScalingResult) -> None:
 
 
 def _draw_losses(axes: Any, result: ScalingResult) -> None:
-    """What the law says against what came out."""
+    """Draw the true losses over those predicted by the law."""
     points = result.sweep.points
     law = [result.fit.law.loss(point.n_parameters, point.n_tokens) for point in points]
     true = [point.loss for point in points]
@@ -74,11 +76,11 @@ def _draw_losses(axes: Any, result: ScalingResult) -> None:
     axes.figure.colorbar(dots, ax=axes, label="log10 FLOPs")
     axes.set_xlabel("loss by the law")
     axes.set_ylabel("loss of the run")
-    axes.set_title(f"{len(true)} runs, off by {result.fit.residual:.2%} (root mean square)", fontsize=10)
+    axes.set_title(f"{len(true)} runs, residual {result.fit.residual:.2%} (root mean square)", fontsize=10)
 
 
 def _draw_frontier(axes: Any, result: ScalingResult) -> None:
-    """The best size by budget: law with its interval, parabolas, and what was asked for."""
+    """Draw the best size by budget: law with interval, parabolas, and the requested budget."""
     fit, line, advice, points = result.fit, result.frontier, result.advice, result.sweep.points
     budgets = [point.flops for point in points] + [advice.flops]
     span = np.geomspace(min(budgets) / 1.5, max(budgets) * 1.5, 50)
@@ -95,7 +97,7 @@ def _draw_frontier(axes: Any, result: ScalingResult) -> None:
             axes.plot([each.flops] * 2, [each.interval.low, each.interval.high], color="C1", linewidth=1)
     axes.plot([p.flops for p in inside], [p.best_parameters for p in inside], "*", color="C1", markersize=12)
     axes.plot([p.flops for p in points], [p.n_parameters for p in points], ".", color="grey", label="runs")
-    axes.plot(advice.flops, advice.n_parameters, "D", color="C3", label=f"asked: {count_text(advice.n_parameters)}")
+    axes.plot(advice.flops, advice.n_parameters, "D", color="C3", label=f"requested: {count_text(advice.n_parameters)}")
     axes.set_yscale("log")
     _label(axes, "FLOPs of training", "parameters", "the best size for a budget (band, bars: 90%)")
     axes.legend(fontsize=8)

@@ -1,4 +1,4 @@
-"""All that a sweep says about scaling, put together."""
+"""The scaling study of a sweep: fits, frontier and recommendation."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from minigpt.system.units import count_text, flops_text
 
 @dataclass(frozen=True, kw_only=True)
 class ScalingResult:
-    """Both ways of fitting, and what follows for a budget."""
+    """Both fits, and the recommendation for a budget."""
 
     sweep: ScalingSweep
     fit: Fit
@@ -26,7 +26,7 @@ class ScalingResult:
         return f"{self.sweep}\n{self.fit}\nthe best for {flops_text(self.advice.flops)} FLOPs: {best}"
 
     def fitted_law(self) -> FittedLaw:
-        """The law with the runs that it is true of, for `minigpt plan`."""
+        """The law with the range of its runs, for `minigpt plan`."""
         points, first = self.sweep.points, self.sweep.runs[0]
         sizes, tokens = [point.n_parameters for point in points], [point.n_tokens for point in points]
         return FittedLaw(
@@ -46,7 +46,7 @@ class ScalingResult:
 
 
 def study_scaling(sweep: ScalingSweep, flops: float, *, bootstraps: int) -> ScalingResult:
-    """Fit the runs of `sweep`, and say what to train for `flops`; raises DataError for too few runs."""
+    """Fit the runs of `sweep` and recommend what to train for `flops`; raises DataError for too few runs."""
     points = sweep.points
     fit = fit_scaling(points, bootstraps=bootstraps)
     found = parabolas(points)

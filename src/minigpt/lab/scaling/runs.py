@@ -21,7 +21,7 @@ from minigpt.runs.records import RunRecord, find_runs, read_run
 
 @dataclass(frozen=True, kw_only=True)
 class ScalingRun:
-    """A finished run: its point, and what a recommendation is made from."""
+    """A finished run as a point of the fit, with what a recommendation needs."""
 
     point: Point
     folder: Path
@@ -30,27 +30,27 @@ class ScalingRun:
     max_steps: int
     warmup_steps: int
     flops_per_second: float | None
-    """Of the model, while it trained."""
+    """Model FLOP/s during training."""
     corpus: str
     tokenizer: str
     vocab_size: int
-    """Of the tokenizer."""
+    """Vocabulary of the tokenizer."""
     data: DataIdentity
-    """Which text it learnt from and was validated on."""
+    """Identifies the text it was trained and validated on."""
     tokenizer_fingerprint: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScalingSweep:
-    """The finished runs of a sweep, and what is missing."""
+    """The finished runs of a sweep, and those left out."""
 
     name: str
     folder: Path
     runs: list[ScalingRun]
     left_out: list[str]
-    """One line for each run that is no point, and why."""
+    """One line for each run left out, with the reason."""
     unknown_text: bool = False
-    """Whether only the name of their corpus says that the runs are of one text."""
+    """Whether only the name of the corpus suggests that all runs have the same text."""
 
     def __repr__(self) -> str:
         """One line."""
@@ -59,13 +59,13 @@ class ScalingSweep:
 
     @property
     def points(self) -> list[Point]:
-        """In the order of the cells."""
+        """The points of the fit, in the order of the cells."""
         return [run.point for run in self.runs]
 
 
 def read_sweep(folder: Path) -> ScalingSweep:
-    """The sweep in `folder`, or any folder of runs; raises DataError where there is none, or not of one text."""
-    names, told = _cells(folder)
+    """Read the sweep in `folder`, or any folder of runs; raises DataError if there are none, or of several texts."""
+    names, left_out = _cells(folder)
     runs: list[ScalingRun] = []
     records: list[RunRecord] = []
     for name in names:
@@ -74,19 +74,19 @@ def read_sweep(folder: Path) -> ScalingSweep:
             runs.append(_read_run(record))
             records.append(record)
         except MinigptError as error:
-            told.append(f"{name}: {str(error).removeprefix(f'{folder / name}: ')}")
+            left_out.append(f"{name}: {str(error).removeprefix(f'{folder / name}: ')}")
     if not runs:
-        why = f" ({told[0]})" if told else ""
+        why = f" ({left_out[0]})" if left_out else ""
         raise DataError(f"{folder}: holds no finished run{why}; minigpt sweep makes some")
     _check_alike(folder, runs, records)
     unknown = any(run.data.same_held_out(runs[0].data) is None for run in runs[1:])
-    return ScalingSweep(name=folder.resolve().name, folder=folder, runs=runs, left_out=told, unknown_text=unknown)
+    return ScalingSweep(name=folder.resolve().name, folder=folder, runs=runs, left_out=left_out, unknown_text=unknown)
 
 
 def _check_alike(folder: Path, runs: list[ScalingRun], records: list[RunRecord]) -> None:
-    """Raise DataError for runs on several texts, or in the tokens of several tokenizers, told by content.
+    """Raise DataError for runs on several texts or with several tokenizers, compared by content.
 
-    Where the content is not recorded, the same name must do, and another is another.
+    Where the content is not recorded, names are compared.
     """
     first = runs[0]
     alike = [(run.data.same_held_out(first.data), run.corpus == first.corpus) for run in runs]
@@ -105,7 +105,7 @@ def _check_alike(folder: Path, runs: list[ScalingRun], records: list[RunRecord])
 
 
 def _cells(folder: Path) -> tuple[list[str], list[str]]:
-    """Names of the cells that have finished, and one line for each of the others; without sweep.json, of all runs."""
+    """The names of finished cells and a line for each other one; without sweep.json the names of all runs."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder of a sweep")
     if is_run(folder) and not is_sweep(folder):
@@ -118,7 +118,7 @@ def _cells(folder: Path) -> tuple[list[str], list[str]]:
 
 
 def _read_run(record: RunRecord) -> ScalingRun:
-    """Raises CheckpointError for a run whose model cannot be known, DataError for one that is not done."""
+    """Read a run; raises CheckpointError if its model is not known, DataError if it is not finished."""
     folder = record.folder
     config, data = record.model, record.config["data"]
     loss = record.metrics.get(record.max_steps, {}).get("val/loss", math.nan)
@@ -149,7 +149,7 @@ def _read_run(record: RunRecord) -> ScalingRun:
 
 
 def _warmup_steps(record: RunRecord) -> int:
-    """Raises DataError for what is no number of steps."""
+    """The warm-up of a run; raises DataError if it is not a whole number."""
     steps = record.config["optim"].get("warmup_steps", OptimConfig.warmup_steps)
     if type(steps) is not int:
         raise DataError(f"its optim.warmup_steps={shown(steps)} is not a whole number")

@@ -1,4 +1,4 @@
-"""A scaling law as text: the runs, the law with its intervals, the budgets, and what to train."""
+"""A scaling study as text: runs, law with intervals, budgets, and the recommendation."""
 
 import json
 import shlex
@@ -17,12 +17,10 @@ COLUMNS = ("run", "parameters", "tokens", "FLOPs", "loss", "by the law")
 
 
 def result_text(result: ScalingResult, how: str) -> str:
-    """All of it for a terminal; `how` says where the budget comes from."""
+    """The whole study; `how` says where the budget comes from."""
     left_out = [f"left out: {each}" for each in result.sweep.left_out]
     if result.sweep.unknown_text:
-        left_out.append(
-            "note: it is not recorded of every run which text it was validated on: only the names are the same"
-        )
+        left_out.append("note: it is not recorded for every run which text it was validated on: only the names agree")
     blocks = [
         [*left_out, run_table(result.sweep, result.fit).plain()],
         law_lines(result.fit),
@@ -43,24 +41,24 @@ def run_table(sweep: ScalingSweep, fit: Fit) -> Table:
 
 
 def law_lines(fit: Fit) -> list[str]:
-    """The formula, and each coefficient with what nine in ten bootstrap fits lie between."""
+    """The formula, and each coefficient with its 90 % bootstrap interval."""
     law = fit.law
     lines = [f"L(N, D) = {law.E:.4g} + {law.A:.4g} / N^{law.alpha:.3g} + {law.B:.4g} / D^{law.beta:.3g} nats a token"]
     lines += [f"{name:<6}{getattr(law, name):<10.4g}{_between(fit.interval(name))}" for name in COEFFICIENTS]
     lines.append(f"{'a':<6}{fit.exponent:<10.3g}{_between(fit.exponent_interval())}: the best N grows as C^a")
-    lines.append(f"off by {fit.residual:.2%} (root mean square); {fit.flops_per_pair:.3g} FLOPs / (N D)")
+    lines.append(f"residual {fit.residual:.2%} (root mean square); {fit.flops_per_pair:.3g} FLOPs / (N D)")
     return lines
 
 
 def parabola_lines(found: list[Parabola], line: Frontier | None) -> list[str]:
-    """One for each budget, and what they come to."""
+    """A line for each budget, and the frontier."""
     if not found:
         return ["no budget has three sizes or more: no parabolas"]
     lines = []
     for each in found:
         lowest = f"the lowest loss, {each.best_loss:.4f}, at {count_text(each.best_parameters)} ({_best_between(each)})"
-        told = lowest if each.is_inside else "no minimum seen between the sizes that were tried"
-        lines.append(f"{flops_text(each.flops)} FLOPs: {told}")
+        line_text = lowest if each.is_inside else "no minimum within the range of sizes"
+        lines.append(f"{flops_text(each.flops)} FLOPs: {line_text}")
     if line is not None:
         interval = line.exponent_interval
         between = "(two budgets: no interval)" if interval is None else _between(interval)
@@ -72,12 +70,12 @@ def _best_between(found: Parabola) -> str:
     if found.freedom == 0:
         return "three runs: no interval"
     if not found.interval.is_bounded:
-        return f"no interval: {len(found.points)} runs that scatter so much may have no minimum"
+        return f"no interval: {len(found.points)} runs with so much scatter may have no minimum"
     return f"{count_text(found.interval.low)} to {count_text(found.interval.high)}"
 
 
 def advice_lines(advice: Advice, how: str) -> list[str]:
-    """What to train, and what to doubt."""
+    """The recommendation and its warnings."""
     low, high = advice.interval.low, advice.interval.high
     loss = advice.loss_interval
     lines = [
@@ -93,7 +91,7 @@ def advice_lines(advice: Advice, how: str) -> list[str]:
 
 
 def command(advice: Advice) -> str:
-    """What trains it, to paste into a shell."""
+    """The command that trains it, to paste into a shell."""
     words = ["minigpt", "fit", "--config", str(advice.base)]
     for key, value in advice.settings.items():
         words += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
