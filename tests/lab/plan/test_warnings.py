@@ -66,7 +66,7 @@ def test_what_never_fits_gets_another_precision_or_a_smaller_model() -> None:
     limit = step_memory(workload(batch_size=1, config=small), "cpu").total + 1
     line = told(plan(work, machine(bytes_per_device=limit)))
     assert "not even one window" in line
-    assert line.endswith("not even one window in bf16-true: --model.n_embd or --model.n_layer must be smaller")
+    assert line.endswith("--model.n_embd or --model.n_layer must be smaller, with --data.batch_size 1")
 
 
 def test_many_epochs() -> None:

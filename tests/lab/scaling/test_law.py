@@ -71,11 +71,11 @@ def test_a_forecast_has_an_interval_of_law_and_noise() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"vocab_size": 1024, "tokenizer": "bpe"}, "this run of python in 1,024 tokens of bpe"),
-        ({"corpus": "shakespeare", "data": OTHER}, "is of python in 257 tokens of byte, this run of shakespeare"),
-        ({"data": OTHER}, "is of another text of the same name"),
-        ({"tokenizer_fingerprint": "other"}, "is of another tokenizer of the same name"),
-        ({"corpus": "shakespeare", "data": DataIdentity()}, "this run of shakespeare"),
+        ({"vocab_size": 1024, "tokenizer": "bpe"}, "this run for python in 1,024 tokens of bpe"),
+        ({"corpus": "shakespeare", "data": OTHER}, "is for python in 257 tokens of byte, this run for shakespeare"),
+        ({"data": OTHER}, "is for another text of the same name"),
+        ({"tokenizer_fingerprint": "other"}, "is for another tokenizer of the same name"),
+        ({"corpus": "shakespeare", "data": DataIdentity()}, "this run for shakespeare"),
         ({"epochs": 40.0}, "they hold for new tokens, and this run trains 40 epochs"),
     ],
 )

@@ -72,7 +72,7 @@ def _memory(plan: Plan) -> Iterator[PlanWarning]:
             yield PlanWarning(message, f"--trainer.precision {precision} --data.batch_size {batch}")
             return
     message += ", not even one window in bf16-true"
-    yield PlanWarning(message, "--model.n_embd or --model.n_layer must be smaller")
+    yield PlanWarning(message, f"--model.n_embd or --model.n_layer must be smaller, with --data.batch_size {devices}")
 
 
 def _windows(plan: Plan) -> Iterator[PlanWarning]:
