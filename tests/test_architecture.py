@@ -13,7 +13,8 @@ import minigpt
 
 ROOT = Path(minigpt.__file__).parent
 FLOORS = {
-    "cli": 7, "__main__": 8,
+    "commands": 8, "__main__": 8,
+    "cli": 7,
     "api": 6,
     "lab": 5,
     "training": 4, "interop": 4,

@@ -14,6 +14,8 @@ from minigpt.system.output import as_json, console, echo
 from minigpt.system.shipped_configs import shipped_configs
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from minigpt.lab.plan.machine import Machine
     from minigpt.lab.plan.plan import Plan
     from minigpt.lab.plan.warnings import PlanWarning
@@ -63,6 +65,24 @@ class Options:
 def main(argv: Sequence[str]) -> int:
     """Check the command line, estimate and print; gives 0, whatever the plan warns of."""
     options, words = read(argv)
+    plan, warnings = estimate(options, words)
+    if options.json:
+        content = asdict(plan) | {
+            "total_bytes": plan.memory.total,
+            "total_seconds": plan.duration.total,
+            "tokens_per_second": plan.tokens_per_second,
+            "utilisation": plan.utilisation,
+            "cost": plan.cost,
+            "warnings": [str(warning) for warning in warnings],
+        }
+        echo(as_json(content, indent=1))
+    else:
+        show_plan(plan, warnings, console())
+    return 0
+
+
+def estimate(options: Options, words: Sequence[str]) -> "tuple[Plan, list[PlanWarning]]":
+    """Return the plan of the run that `minigpt fit` would train with `words`, and what speaks against it."""
     from minigpt.cli.classes import names_classes
     from minigpt.cli.experiment import check_trainer, read_experiment
 
@@ -80,27 +100,14 @@ def main(argv: Sequence[str]) -> int:
     law = read_law(options.law) if options.law else find_law(root, workload.text_in_tokens)
     speed = find_speed(workload, machine, options.utilisation)
     plan = make_plan(workload, machine, speed, law=law, price_per_hour=options.price)
-    warnings = warnings_of(plan, _free_bytes(root))
-    if options.json:
-        content = asdict(plan) | {
-            "total_bytes": plan.memory.total,
-            "total_seconds": plan.duration.total,
-            "tokens_per_second": plan.tokens_per_second,
-            "utilisation": plan.utilisation,
-            "cost": plan.cost,
-            "warnings": [str(warning) for warning in warnings],
-        }
-        echo(as_json(content, indent=1))
-    else:
-        _print(plan, warnings)
-    return 0
+    return plan, warnings_of(plan, _free_bytes(root))
 
 
-def _print(plan: "Plan", warnings: "list[PlanWarning]") -> None:
+def show_plan(plan: "Plan", warnings: "Sequence[PlanWarning]", screen: "Console") -> None:
+    """Print the plan as lines and a table of memory, then its warnings."""
     from minigpt.lab.plan.text import memory_table, plan_lines
     from minigpt.system.tables import say, show
 
-    screen = console()
     for label, fact in plan_lines(plan):
         say(screen, fact, label=f"{label:<11}")
     say(screen)

@@ -47,8 +47,11 @@ class Options:
 
 def run(options: Options) -> int:
     """Check every cell, then train them; gives 0, 1 if a cell went wrong, 130 or 143 if the sweep was stopped."""
-    _check_options(options)
-    job = _job(options, _read(options))
+    return run_job(make_job(options), options)
+
+
+def run_job(job: "Job", options: Options) -> int:
+    """Train the cells on the engine that the options name; gives the exit code."""
     from minigpt.lab.sweep.local import run_one
 
     return engines()[options.engine](job) if options.cell is None else run_one(job, options.cell)
@@ -113,10 +116,12 @@ def _check_gpus(wanted: int | None, accelerator: str) -> None:
         raise ConfigError(f"--gpus_per_cell {wanted} has no effect with trainer.accelerator={accelerator}: choose gpu")
 
 
-def _job(options: Options, sweep: Sweep) -> "Job":
-    """Check every cell, and return the sweep with the options for running it."""
+def make_job(options: Options) -> "Job":
+    """Check the options and every cell, and return the sweep with the options for running it."""
     from minigpt.cli.sweep_cells import SweepCells
 
+    _check_options(options)
+    sweep = _read(options)
     cells = SweepCells(sweep)
     cells.check()
 

@@ -1,7 +1,7 @@
 """One training run from its config to its last checkpoint."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,10 +39,12 @@ def fit(
     command: Sequence[str] = ("fit",),
     console: Console | None = None,
     prepared: Prepared | None = None,
+    on_folder: Callable[[Path], None] = lambda folder: None,  # noqa: ARG005
 ) -> int:
     """Train; gives the exit code: 0, or 128 + the number of the signal that stopped the run.
 
     `resume` is the folder of a run to go on with, whatever its name; `ckpt_path` says what else to begin from.
+    `on_folder` is called with the run's folder once it is taken, or found to be finished.
     `prepared` is data at hand; without it the experiment's corpus is prepared, in the tokens of its checkpoint.
     The folder is taken only when all else is ready, so that a mistake leaves none behind.
     """
@@ -63,6 +65,8 @@ def fit(
             f"{start.folder or ckpt_path} has done its {max_steps:,} steps: raise trainer.max_steps to go on{how}",
             highlight=False, markup=False,
         )  # fmt: skip
+        if start.folder:
+            on_folder(start.folder)
         return 0
     prepared = with_start_tokens(prepared or prepare(experiment, start, console), start)
     config = model_config(experiment, prepared, start)
@@ -96,6 +100,7 @@ def fit(
         run = Run(
             experiment, world=world, config=config, prepared=prepared, start=start, command=command, console=console
         )
+        on_folder(run.folder)
         return run.train(module, data)
 
 
