@@ -48,7 +48,7 @@ def test_fit_twice_in_a_process_is_the_command_line(settings: dict[str, object],
     assert loaded.checkpoint.step == first.best_step
     assert "command" in first.record.sessions[0]
     verdict = minigpt.compare([first, second])
-    assert [run.final for run in verdict.runs] == [first.curves["val/loss"].values[-1]] * 2
+    assert [run.final_loss for run in verdict.runs] == [first.curves["val/loss"].values[-1]] * 2
 
 
 def test_fit_resumes(settings: dict[str, object]) -> None:
