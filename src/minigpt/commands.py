@@ -26,7 +26,7 @@ from minigpt.system.output import console, note
 
 if TYPE_CHECKING:
     from minigpt.lab.plan.plan import Plan
-    from minigpt.lab.plan.warnings import Caution
+    from minigpt.lab.plan.warnings import PlanWarning
 
 Config = str | Path | Mapping[str, Any]
 """A YAML file, the name of a shipped config, or settings: by dotted keys, or by group."""
@@ -141,7 +141,7 @@ class RunPlan:
 
     plan: "Plan"
     """Its numbers: memory, duration, data, cost, forecast."""
-    warnings: "Sequence[Caution]"
+    warnings: "Sequence[PlanWarning]"
     """What speaks against starting it so."""
 
     def __repr__(self) -> str:
