@@ -1,12 +1,12 @@
 # %% [markdown]
 # # 1 · The data and the tokens
 #
-# A language model reads numbers and guesses the next number. This notebook follows a text on its way there:
+# A language model reads numbers and predicts the next number. This notebook follows a text on its way there:
 #
 #     text ──> tokens ──> shards ──> windows ──> batches
 #     corpus   tokenizer  shards     order       what a training step reads
 #
-# Each arrow is one file of `src/minigpt` (`data/corpus.py`, `data/tokenizers.py`, `data/shards.py`, `batches.py`), and every
+# Each arrow is one file of `src/minigpt/data` (`corpus.py`, `tokenizers.py`, `shards.py`, `batches.py`), and every
 # section below calls that file: what you see here is what a training run does.
 
 # %%
@@ -55,8 +55,7 @@ print(
 # %% [markdown]
 # ## Text
 #
-# A corpus is a sequence of **documents**. `open_corpus` takes a name (`python`: the standard library of this Python
-plt.show()
+# A corpus is a sequence of **documents**. `open_corpus` takes a name (`python`: the standard library of this Python;
 # `shakespeare`), a file, a folder, a glob pattern, or a column of `.jsonl` and `.parquet` files.
 
 # %%
@@ -67,7 +66,7 @@ print(documents[0][:420])
 
 # %% [markdown]
 # Documents have all sizes, and most of them are longer than a window of the model. So the tokens of all documents are put
-# in one long row, and a special token, `<|endoftext|>`, says where one ends and the next begins.
+# in one long row, and a special token, `<|endoftext|>`, marks where one ends and the next begins.
 
 # %%
 sizes = np.array([len(document.encode()) for document in documents])
@@ -90,7 +89,7 @@ plt.show()
 #
 # *Byte-pair encoding* (Sennrich et al. 2016; on bytes: Radford et al. 2019, section 2.2) begins with the 256 bytes and joins,
 # again and again, the pair of neighbours that is the most frequent in the text. Here are the three on one sentence. Each box
-# is a token (`␣` a space, `‹c3›` a byte that is no character by itself).
+# is a token (`␣` is a space, `‹c3›` a byte that is not a character by itself).
 
 # %%
 SENTENCE = "for word in self.words:  # naïve, but fast: ½ second"  # for a run by characters: only such as it knows
@@ -117,8 +116,8 @@ print(ids)
 print(loaded.decode(ids))
 
 # %% [markdown]
-# A larger vocabulary makes a text shorter: fewer steps to read it, and more of it in a window. But each token needs a row of
-# the embedding, and rare tokens are seen too seldom to be learnt. Each doubling brings a little less than the one before.
+# A larger vocabulary makes a text shorter: fewer tokens to read, and more text in a window. But each token needs a row of
+# the embedding, and rare tokens are seen too seldom to be learned. Each doubling brings a little less than the one before.
 
 # %%
 sample = "".join(documents)[:500_000]
@@ -140,9 +139,9 @@ plt.show()
 # %% [markdown]
 # ## Shards
 #
-# Cutting a text into tokens is done once. `minigpt prepare` (and `fit`, on first use) writes the tokens into **shards**:
-# plain files of numbers that are mapped into memory, so that a corpus larger than the memory costs nothing to open. Part of
-# the text is held out for validation: whole documents, or of a single document the last part.
+# Text is tokenized once. `minigpt prepare` (and `fit`, on first use) writes the tokens into **shards**:
+# plain files of numbers that are mapped into memory, so a corpus larger than the memory costs nothing to open. Part of
+# the text is held out for validation: whole documents, or the last part of a single document.
 
 # %%
 prepared = prepare_cached(data.prepare_options(), tokenizer=loaded.tokenizer)
@@ -180,7 +179,7 @@ print("the first documents begin at the tokens", starts[:5].tolist())
 # ## Windows
 #
 # The model reads `block_size` tokens at a time. A **window** is `block_size + 1` tokens long: all but the last are the input
-# $x$, all but the first the target $y$. So one window holds `block_size` exercises at once: from the tokens up to $t$, guess
+# $x$, all but the first the target $y$. So one window holds `block_size` exercises: from the tokens up to $t$, predict
 # token $t+1$.
 
 # %%
@@ -197,37 +196,37 @@ for t in range(7):
 # %% [markdown]
 # ## The order of the windows
 #
-# Training draws windows **without replacement**: a pass over the data is a shuffled deck, and each card comes once. The next
-# pass is shuffled anew, and cuts the text at other places. To see it, take a text whose token number $p$ is the number $p$
+# Training draws windows **without replacement**: an epoch is a shuffled deck, and each card comes once. The next epoch is
+# shuffled anew, and cuts the text at other places. To see it, take a text whose token number $p$ is the number $p$
 # itself: then the first token of a window says where the window begins.
 
 # %%
 TEXT_LENGTH, WINDOW = 2_000, 50
 order = TrainOrder(Windows([np.arange(TEXT_LENGTH)], WINDOW), seed=1337)
-begins = order.read(0, 2 * len(order))[:, 0].reshape(2, -1)  # (2 passes, windows in a pass)
+begins = order.read(0, 2 * len(order))[:, 0].reshape(2, -1)  # (2 epochs, windows in an epoch)
 
 fig, ax = plt.subplots(figsize=(7.5, 3.4))
 for number, (row, colour) in enumerate(zip(begins, ("#4878a8", "#d1782f"), strict=True)):
     place = np.arange(len(row)) + number * len(row)
     ax.bar(place, WINDOW, bottom=row, width=1, color=colour)
-    ax.text(place.mean(), TEXT_LENGTH * 1.03, f"pass {number + 1}", color=colour, ha="center")
+    ax.text(place.mean(), TEXT_LENGTH * 1.03, f"epoch {number + 1}", color=colour, ha="center")
 ax.axvline(len(order) - 0.5, color="grey", lw=0.8)
 ax.set(xlabel="place in the order of training", ylabel="tokens of the text", xlim=(-1, 2 * len(order)))
-ax.set(ylim=(0, TEXT_LENGTH * 1.1), title=f"Two passes over a text of {TEXT_LENGTH:,} tokens: every window once a pass")
+ax.set(ylim=(0, TEXT_LENGTH * 1.1), title=f"Two epochs of a text of {TEXT_LENGTH:,} tokens: every window once an epoch")
 plt.show()
 
 # %%
 for number, row in enumerate(begins, start=1):
     gaps = np.unique(np.diff(np.sort(row)))
     print(
-        f"pass {number}: {len(np.unique(row))} different windows, {gaps.tolist()} tokens apart, the first at {row.min()}"
+        f"epoch {number}: {len(np.unique(row))} different windows, {gaps.tolist()} tokens apart, the first at {row.min()}"
     )
 
 # %% [markdown]
-# Nothing is shuffled in memory and nothing is remembered. Which windows form the batch of a step is a **pure function** of
-# (seed, step, rank, number of processes): a permutation that can be asked for any place (a Feistel network; Black and Rogaway
-# 2002, section 3). So a resumed run asks for its next step and gets what it would have got. And four processes share the same
-# batch that one would read alone:
+# Nothing is shuffled in memory and no state is kept. Which windows form the batch of a step is a **pure function** of
+# (seed, step, rank, number of processes): a permutation with random access (a Feistel network; Black and Rogaway
+# 2002, section 3). So a resumed run asks for its next step and gets what it would have got, and four processes share the
+# batch that one process would read alone:
 
 # %%
 STEP = 123_456_789
@@ -246,9 +245,7 @@ assert torch.equal(alone, torch.cat(shared))
 batches = TrainBatches(TrainOrder(windows, seed=1337), data.batch_size)
 x, y = batches[0]
 print("x", tuple(x.shape), x.dtype, "  y", tuple(y.shape), y.dtype)
-print(
-    f"a step learns from {x.numel():,} tokens; a pass over the data takes {len(windows) // data.batch_size:,} steps\n"
-)
+print(f"a step learns from {x.numel():,} tokens; an epoch takes {len(windows) // data.batch_size:,} steps\n")
 for row in x[:4]:
     print(repr(loaded.decode(row[:24])))
 
@@ -260,8 +257,8 @@ for row in x[:4]:
 #
 # $$\text{bits per byte} = \frac{\text{nats per token}}{\ln 2} \cdot \frac{\text{tokens}}{\text{bytes}}$$
 #
-# It is the size to which a perfect compressor would bring one byte of the text, if it guessed as the model does (Shannon 1948).
-# So the model can be held against real compressors, and against guessing by frequency alone.
+# It is the size to which an ideal compressor with the model's probabilities would bring one byte of the text (Shannon 1948).
+# So the model can be compared with real compressors, and with predictions by frequency alone.
 
 # %%
 tokens = np.array(prepared.val.shards[0][:40_000])
@@ -302,8 +299,8 @@ ax.set_title(f"{len(text):,} bytes of held-out text, guessed and compressed")
 plt.show()
 
 # %% [markdown]
-# The comparison is not even. A compressor starts with nothing and learns the text while it reads it, all of it; the model
-# and the frequencies have learnt from the training text, and the model sees no more than a window at a time. A model of half a
-# minute loses to `gzip`; how long does yours take to win?
+# The comparison is not quite fair. A compressor starts with nothing and learns from the text while it reads it; the model
+# and the frequencies have learned from the training text, and the model sees no more than a window at a time. A model trained
+# for half a minute loses to `gzip`; how long does yours take to win?
 #
 # Next: [2 · The model, piece by piece](2_model_piece_by_piece.ipynb).

@@ -6,8 +6,8 @@
 #     tokens ──> embedding + positions ──> block ──> … ──> block ──> norm ──> head ──> logits
 #                                          attention, feed-forward
 #
-# Each piece is one file of `src/minigpt/model`. Here we take a trained model apart, do by hand what each piece does, and check
-# that the hand and the model agree.
+# Each piece is one file of `src/minigpt/model`. Here we take a trained model apart, compute by hand what each piece does, and
+# check that the result is the model's.
 
 # %%
 import math
@@ -26,7 +26,7 @@ from minigpt.model.feedforward import FEEDFORWARDS
 from minigpt.model.positions import POSITIONS, angles, rotate, sinusoids
 from minigpt.model.sizes import activation_bytes, cache_bytes, flops_per_token, parameter_count, parameters_by_part
 
-torch.set_grad_enabled(False)  # we only look
+torch.set_grad_enabled(False)  # no gradients are needed
 style()
 
 # %% [markdown]
@@ -68,7 +68,7 @@ print(" ".join(texts))
 # ## Embedding
 #
 # Every token of the vocabulary has a row of C trained numbers. Looking it up is the same as multiplying a one-hot vector with
-# the matrix, only without the work.
+# the matrix, without the work.
 
 # %%
 x = model.token_embedding(tokens)
@@ -79,14 +79,14 @@ print("one-hot times matrix is the same:", torch.allclose(x, one_hot @ model.tok
 # %% [markdown]
 # ## Positions
 #
-# Attention treats its inputs as a set, so order must be told. Five ways (`model/positions.py`), each at another place:
+# Attention treats its inputs as a set, so positions must be added. There are five ways (`model/positions.py`):
 #
 # - **learned**: a trained vector for each position, added to the embedding (GPT-2). It ends at `block_size`.
 # - **sinusoidal**: fixed waves, added to the embedding: $\sin(t / 10000^{2i/C})$ and $\cos(t / 10000^{2i/C})$ (Vaswani et al.
 #   2017, section 3.5).
 # - **rotary**: pairs of channels of each query and key are turned by the angle $t / 10000^{2i/D}$ (Su et al. 2021, section 3.4).
 # - **alibi**: the score falls by a slope times the distance, each head with its own slope (Press et al. 2022, section 3).
-# - **none**: the causal mask alone lets the model tell order, with more effort (Haviv et al. 2022).
+# - **none**: the causal mask alone lets the model infer positions, with more effort (Haviv et al. 2022).
 
 # %%
 SPAN = 64  # positions in the pictures
@@ -108,8 +108,8 @@ fig.colorbar(shown, ax=axes[2], location="bottom", shrink=0.7, aspect=22)
 plt.show()
 
 # %% [markdown]
-# The left channels turn fast and tell neighbours apart, the right ones turn slowly and tell far places apart: like the hands of
-# a clock. White in the right picture is the future, which no query may see.
+# The left channels turn fast and distinguish neighbours, the right ones turn slowly and distinguish distant positions, like the
+# hands of a clock. White in the right picture is the future, which no query may see.
 #
 # Why turn at all? Because the product of a turned query and a turned key depends on their **distance** alone:
 
@@ -126,7 +126,7 @@ for query_at, key_at in ((5, 2), (45, 42), (1005, 1002), (45, 2)):
     )
 
 # %% [markdown]
-# This run's model has its own kind. What it does to the embedding (learned and sinusoidal) happens now; what it does to queries,
+# This run's model has one of these. What it does to the embedding (learned and sinusoidal) happens now; what it does to queries,
 # keys and scores (rotary and alibi) is carried in `signals` to every layer.
 
 # %%
@@ -140,13 +140,13 @@ print("signals.bias    ", None if signals.bias is None else tuple(signals.bias.s
 # %% [markdown]
 # ## Attention
 #
-# Each token asks a question (its query $q$), each token offers a label (its key $k$) and a content (its value $v$). The better
-# label and question fit, the more of the content is taken (Vaswani et al. 2017, equation 1):
+# Each token asks a question (its query $q$) and offers a label (its key $k$) and a content (its value $v$). The better the
+# label fits the question, the more of the content is taken (Vaswani et al. 2017, equation 1):
 #
 # $$\text{attention}(q, k, v) = \text{softmax}\left(\frac{q k^\top}{\sqrt{D}} + \text{mask}\right) v$$
 #
 # The mask is $-\infty$ where a key lies in the future: its weight becomes 0, so the model cannot look up the answer. The scores
-# are divided by $\sqrt{D}$ since a sum of D products grows like that, and a softmax of large numbers hardly learns.
+# are divided by $\sqrt{D}$ since a sum of D products grows like that, and a softmax of large numbers has vanishing gradients.
 # `attention.project` makes $q$, $k$ and $v$ from the stream by one matrix, and cuts them into H heads. Step by step, in the
 # first block:
 
@@ -169,7 +169,7 @@ for name in ("read", "q", "k", "v", "scores", "weights", "gathered", "side_by_si
 print(f"largest difference to the model's own: {(by_hand - attention(read, signals)).abs().max():.1e}")
 
 # %% [markdown]
-# In pictures, for the head of this block that is the most decided (whose weights are the least spread out):
+# In pictures, for the head of this block whose weights have the lowest entropy:
 
 # %%
 spread = -(weights[0] * weights[0].clamp(min=1e-9).log()).sum(-1).mean(-1)  # (H,) mean entropy of a row
@@ -237,8 +237,8 @@ print(f"x {tuple(read.shape)} -> up {tuple(inner.shape)} -> down {tuple(block.fe
 # %% [markdown]
 # ## The block
 #
-# A block **adds** what its two parts found to the stream it read from, so that a clear path leads from the first layer to the
-# last (He et al. 2016). The norm stands before each part in GPT-2 (`pre`), and behind each sum in the 2017 paper (`post`):
+# A block **adds** the output of its two sublayers to the stream it read from, so that a clear path leads from the first layer
+# to the last (He et al. 2016). The norm stands before each part in GPT-2 (`pre`), and behind each sum in the 2017 paper (`post`):
 #
 #     pre    x = x + attention(norm(x))        post    x = norm(x + attention(x))
 #            x = x + feedforward(norm(x))              x = norm(x + feedforward(x))
@@ -327,8 +327,8 @@ print(f"{'together':16}{parameter_count(config):12,}{sum(counted.values()):12,}"
 assert counted == parameters_by_part(config)
 
 # %% [markdown]
-# Because the form needs no model, it also tells of those that would not fit here. The vocabulary's share falls as a model grows
-# (GPT-2 against its XL); what is left are the blocks, two thirds of them feed-forward.
+# The closed form needs no model, so it also covers models that would not fit here. The vocabulary's share falls as a model
+# grows (GPT-2 against its XL); what is left are the blocks, two thirds of them feed-forward.
 
 # %%
 models = {

@@ -26,8 +26,8 @@ style()
 # %% [markdown]
 # ## The runs
 #
-# Name your runs; those that exist are drawn. If there is none, two small ones are trained now (about half a minute each), which
-# differ in one thing: the second has a tenth of the learning rate.
+# Name your runs; those that exist are drawn. If there are none, two small ones are trained now (about half a minute each),
+# which differ in one thing: the second has a tenth of the learning rate.
 
 # %%
 RUNS = ["runs/base", "runs/base-2"]  # any folders that `minigpt fit` wrote
@@ -137,13 +137,13 @@ plt.show()
 print(f"lowest validation loss: {values.min():.4f} nats per token at step {steps[values.argmin()]}")
 
 # %% [markdown]
-# Where validation stops falling while training goes on falling, the model begins to learn its training text by heart. (With
+# Where the validation loss stops falling while the training loss goes on falling, the model begins to overfit. (With
 # dropout the training loss is measured with parts of the model switched off, and may even lie above.)
 #
 # ## Is it healthy, and how fast is it?
 #
-# The **norm of the gradient** before clipping shows trouble first: a spike means that a step would have gone too far, and
-# `trainer.gradient_clip_val` cuts it down. **Tokens per second** is the speed of training alone: time spent on validating,
+# The **norm of the gradient** before clipping shows trouble first: a spike means that a step would have gone too far;
+# `trainer.gradient_clip_val` limits it. **Tokens per second** is the speed of training alone: time spent on validating,
 # sampling and saving is not counted.
 
 # %%
@@ -204,7 +204,7 @@ for each in runs:
     print(f"{each.name:16}{steps[-1]:8,}{losses.min():16.4f}{bits.min():16.4f}{np.median(speed):12,.0f}")
 
 # %% [markdown]
-# One run of each is one draw of the dice: with another `--seed_everything` each would end a little elsewhere. A difference means
+# One run of each is a sample of one: with another `--seed_everything` each would end a little elsewhere. A difference means
 # something when it is larger than the spread between seeds; before believing a small one, run both with several seeds.
 #
 # Next: [4 · Reload a checkpoint](4_reload_a_checkpoint.ipynb).

@@ -3,7 +3,7 @@
 #
 # A checkpoint is self-contained: the weights, the model's settings, the tokenizer, and where all of it comes from.
 # `minigpt.load` gives it back ready to use, without Lightning. Here we let it write, look at what it expects, word by word, and
-# at what each of its heads reads.
+# at what each of its heads attends to.
 
 # %%
 import math
@@ -21,7 +21,7 @@ from minigpt.generate.sampling import apply_temperature
 from minigpt.interpret.attention_maps import attention_maps
 from minigpt.model.sizes import parameter_count
 
-torch.set_grad_enabled(False)  # we only look
+torch.set_grad_enabled(False)  # no gradients are needed
 style()
 
 # %% [markdown]
@@ -55,8 +55,8 @@ print("versions   ", ", ".join(f"{name} {version}" for name, version in checkpoi
 #
 # $$p_i = \frac{e^{z_i / \tau}}{\sum_j e^{z_j / \tau}}$$
 #
-# adds it to the text and asks again. The **temperature** $\tau$ makes the choice bolder (above 1) or more careful (below).
-# `greedy` always takes the likeliest token, and soon goes in circles.
+# adds it to the text and repeats. The **temperature** $\tau$ makes the choice more random (above 1) or less (below).
+# `greedy` always takes the likeliest token, and soon repeats itself.
 
 # %%
 for name, options in (
@@ -92,7 +92,7 @@ plt.show()
 # ## How surprised is it?
 #
 # The model reads a text, and at each token we ask which probability it had given it. $-\log_2 p$ is the **surprise** in bits:
-# 0 for what was certain, 1 for a coin's side, 10 for one chance in a thousand. The mean of all surprises is the loss (in bits
+# 0 for what was certain, 1 for a coin flip, 10 for one chance in a thousand. The mean of all surprises is the loss (in bits
 # instead of nats). The first token has nothing before it, and is left grey.
 
 # %%

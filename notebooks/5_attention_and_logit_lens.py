@@ -20,7 +20,7 @@ from minigpt.interpret.edits import patch, zero_heads
 from minigpt.interpret.logit_lens import logit_lens
 from minigpt.interpret.tracing import LAYER_KINDS
 
-torch.set_grad_enabled(False)  # we only look
+torch.set_grad_enabled(False)  # no gradients are needed
 style()
 
 # %% [markdown]
@@ -45,7 +45,7 @@ print(f"{L} layers of {H} heads, {config.n_embd} wide; {T} tokens")
 # ## How likely was each token?
 #
 # Green is what the model expected (half or more), then yellow, orange, red (less than one in a hundred). The first token is grey:
-# nothing comes before it. In a notebook the pointer over a token shows its probability and what the model would rather have had.
+# nothing comes before it. In a notebook, hover over a token for its probability and the model's alternatives.
 # In a terminal `minigpt generate RUN --show_probabilities` colours what it writes.
 
 # %%
@@ -141,7 +141,7 @@ fig.colorbar(shown, ax=ax)
 plt.show()
 
 # %% [markdown]
-# The head that is missed most: what it reads, and the tokens that become a surprise without it.
+# The head whose absence costs most: what it attends to, and the tokens that become surprising without it.
 
 # %%
 layer, head = divmod(int(cost.argmax()), H)
@@ -225,7 +225,7 @@ fig.colorbar(shown, ax=ax, label="share")
 plt.show()
 
 # %% [markdown]
-# At the bottom all of it stands at the token that was changed, at the top all of it at the last token, which makes the prediction.
-# Between the two the heads have carried it: the layer where the colour changes columns is where it was read.
+# At the bottom all of it is at the token that was changed, at the top all of it is at the last token, which makes the prediction.
+# Between the two the heads have moved it: the layer where the colour changes columns is where it was read.
 #
 # Next: [6 · An ablation, from sweep to verdict](6_an_ablation.ipynb).

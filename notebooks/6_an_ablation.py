@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 6 · An ablation, from sweep to verdict
 #
-# Which part of a model is worth how much? Change one thing, train, look at the loss. But a loss is also luck: another seed begins
-# with other weights, reads the text in another order, and ends elsewhere. So each variant is trained with several seeds, and the
-# question becomes: is the difference larger than what seeds alone make?
+# How much does each part of a model matter? Change one thing, train, look at the loss. But a loss is also luck: another seed
+# begins with other weights, reads the text in another order, and ends elsewhere. So each variant is trained with several seeds,
+# and the question becomes: is the difference larger than what seeds alone make?
 
 # %%
 import json
@@ -28,7 +28,7 @@ from minigpt.lab.compare.statistics import difference
 from minigpt.lab.compare.table import outcome_table, ranked, settings_table
 from minigpt.training.config import DataConfig
 
-torch.set_grad_enabled(False)  # we only look
+torch.set_grad_enabled(False)  # no gradients are needed
 style()
 
 # %% [markdown]
@@ -263,9 +263,9 @@ print(
 )
 
 # %% [markdown]
-# Of rotary against learned positions: with one token to go by there is nothing to look back at, and rotary gains nothing, it even
-# loses a little. Two or three tokens on it is ahead, and stays so. So it is about *finding* the tokens just before. The heads can be
-# asked: for one run of each, the head that looks most at the token before, and how the weight of all heads falls with the distance.
+# Rotary against learned positions: with one token of context there is nothing to look back at, and rotary gains nothing, it even
+# loses a little. Two or three tokens later it is ahead, and stays so. So it is about *finding* the tokens just before. The heads
+# show it: for one run of each, the head that attends most to the token before, and how the weight of all heads falls with the distance.
 
 # %%
 fig, axes = plt.subplots(1, 3, figsize=(10.6, 3.5), width_ratios=(1, 1, 1.15))
@@ -286,8 +286,8 @@ axes[2].legend()
 plt.show()
 
 # %% [markdown]
-# "The token before" is one angle for all places with rotary positions; with learned ones each pair of places has to learn it anew. Hence
-# sharp lines on one side and smears on the other, and the more so the shorter the training. (A picture of one run suggests why. To
+# With rotary positions, "the token before" is the same angle everywhere; with learned ones it has to be learned for each pair of
+# positions. Hence sharp lines on one side and smears on the other, and the more so the shorter the training. (A picture of one run suggests why. To
 # claim it, one would make it a number, and compare that number over the seeds.)
 #
 # ## Samples side by side

@@ -228,7 +228,7 @@ plt.show()
 # Single coefficients are hardly known: a larger $A$ with a larger $\alpha$ gives nearly the same losses where there are runs. What
 # the fits agree on is the loss *there*, and the further away, the less.
 #
-# ## Does it foresee anything?
+# ## Does it predict anything?
 #
 # A law that fits what it has seen proves little: five numbers bend far. So hide the largest budget, fit the rest, and forecast it.
 
@@ -246,31 +246,31 @@ ax.plot(
 )
 inside = 0
 for point in sorted(hidden, key=lambda point: point.n_parameters):
-    told, between = (
+    forecast, between = (
         blind.law.loss(point.n_parameters, point.n_tokens),
         blind.loss_interval(point.n_parameters, point.n_tokens),
     )
     inside += between.low <= point.loss <= between.high
     ax.plot([point.loss] * 2, [between.low, between.high], color="#d1782f", lw=2, alpha=0.5)
-    ax.plot(point.loss, told, "o", color="#d1782f")
+    ax.plot(point.loss, forecast, "o", color="#d1782f")
     print(
-        f"{point.n_parameters:7,} parameters: {told:.3f} foretold ({between.low:.3f} to {between.high:.3f}), {point.loss:.3f} came"
+        f"{point.n_parameters:7,} parameters: {forecast:.3f} forecast ({between.low:.3f} to {between.high:.3f}), {point.loss:.3f} measured"
     )
 ends = [min(p.loss for p in study.points) - 0.05, max(p.loss for p in study.points) + 0.05]
 ax.plot(ends, ends, color="grey", lw=0.8)
-ax.plot([], [], "o-", color="#d1782f", label="foretold, with its interval")
+ax.plot([], [], "o-", color="#d1782f", label="forecast, with its interval")
 ax.legend()
 ax.set(
-    xlabel="the loss that came",
-    ylabel="the loss by the law",
-    title=f"{flops:.0e} FLOPs, foretold from the {len(seen)} cheaper runs",
+    xlabel="measured loss",
+    ylabel="loss by the law",
+    title=f"{flops:.0e} FLOPs, forecast from the {len(seen)} cheaper runs",
 )
 plt.show()
 print(f"{inside} of {len(hidden)} within an interval that should hold nine in ten")
 
 # %% [markdown]
 # An interval of the bootstrap knows one thing alone: that other runs might have been drawn. It does not know that the formula may be
-# wrong, that one seed a size is one draw of the dice, or that the learning rate suits some sizes better than others.
+# wrong, that one seed a size is a sample of one, or that the learning rate suits some sizes better than others.
 #
 # ## Ten times the compute
 
@@ -295,17 +295,17 @@ for ax in (left, right):
     ax.axvline(10 * flops, color="grey", lw=0.8, ls=":")
     ax.legend(fontsize=9)
 plt.show()
-told = "\n".join(advice_lines(result.advice, ", ten times the largest run"))
-print(told.replace(str(sweep), "SWEEP").replace(str(sweep.parent), "RUNS"))
+advice = "\n".join(advice_lines(result.advice, ", ten times the largest run"))
+print(advice.replace(str(sweep), "SWEEP").replace(str(sweep.parent), "RUNS"))
 
 # %% [markdown]
 # The interval of the best size is wide, and the two ways to fit need not agree: that is what so few runs know. What an error in the
 # size costs, the parabolas said above. What would narrow it: a wider range of budgets, several seeds a size, and learning rates tuned
 # by size (or `model.mup_base_width`).
 #
-# And what no interval says: the law is of *this* text in *these* tokens, of one pass over it, of this shape and recipe.
+# And what no interval says: the law holds for *this* text in *these* tokens, for one epoch, this shape and this recipe.
 #
 # `minigpt scaling runs/scaling --hours 2` does all of it in one command, says what to train, and leaves `scaling.json`, by which
-# `minigpt plan` foretells the loss of a run.
+# `minigpt plan` forecasts the loss of a run.
 #
 # Next: [8 · What Muon does](8_what_muon_does.ipynb).

@@ -95,8 +95,8 @@ plt.show()
 # %% [markdown]
 # ## All matrices
 #
-# (With layernorm the last direction falls out of the picture: the norm that reads the stream subtracts its mean, so no gradient
-# points there, and what is nothing stays nothing.) In how many directions does an update move? The **effective rank** (Roy and Vetterli 2007) is the exponential of the entropy of the
+# (With layernorm the last direction has no gradient: the norm that reads the stream subtracts its mean, so its singular value
+# is 0 before and after.) In how many directions does an update move? The **effective rank** (Roy and Vetterli 2007) is the exponential of the entropy of the
 # singular values: as many directions as there are if all are equal, 1 if there is only one. (The queries', keys' and values' rows of `qkv` are
 # made orthogonal each by itself in a run; here they are looked at together.)
 
