@@ -96,4 +96,4 @@ def test_a_busy_cell_is_left_for_later(tmp_path: Path, monkeypatch: pytest.Monke
         assert [cell.name for cell in todo.to_do()] == ["a,seed=1"]
     said = todo.console.file.getvalue()  # type: ignore[attr-defined]
     assert "(0 of 1 done): busy elsewhere: another process is training in this folder\n" in said
-    assert "1 busy elsewhere: the same command looks again\n" in said
+    assert "1 busy elsewhere: the same command checks them again\n" in said

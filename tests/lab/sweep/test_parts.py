@@ -147,7 +147,7 @@ def test_a_process_and_its_last_line(words: list[str], state: str, reason: str, 
     again = CellProcess(run, {})
     again.process.kill()
     again.process.wait()  # what an earlier session said is not this one's last line
-    assert again.poll() == Outcome(state="failed", reason="killed by SIGKILL; was there too little memory?")
+    assert again.poll() == Outcome(state="failed", reason="killed by SIGKILL; out of memory?")
     assert (run.path / "config.yaml").read_text() == BASE
 
 

@@ -65,7 +65,7 @@ def test_a_search_finds_prunes_and_goes_on(tmp_path: Path, monkeypatch: pytest.M
     found = {record.state for record in records}
     assert found == {"finished", "pruned"}, "the seed is to be chosen so that one of the last trials is pruned"
     pruned = next(record for record in records if record.state == "pruned")
-    assert "promises too little (median)" in str(pruned.reason)
+    assert "is not promising (median)" in str(pruned.reason)
     done = [rate for rate, record in zip(rates, records, strict=True) if record.state == "finished"]
     assert best_trial(folder.path) == (f"trial={rates.index(min(done)):03}", min(done))
     again = SweepFolder(tmp_path / "exp", sweep(search=replace(SPACE, trials=9)), BASE)  # more of them are no change
@@ -129,13 +129,13 @@ def test_the_last_validation_prunes_nothing(tmp_path: Path) -> None:
     assert cell is not None
     run = replace(run_of(tmp_path, cell), folder=f"exp/{cell.name}", max_steps=10)
     write_metrics(run.path, "10,,3.0\n")
-    assert search.hopeless(run) is None
+    assert search.why_prune(run) is None
     run = replace(run, max_steps=11)
     write_metrics(run.path, "10,,3.0\n11,,2.5\n")
-    assert search.hopeless(run) is None
-    assert search.hopeless(replace(run, max_steps=12)) is None  # it was told already
+    assert search.why_prune(run) is None
+    assert search.why_prune(replace(run, max_steps=12)) is None  # it was told already
     write_metrics(run.path, "10,,3.0\n11,,2.5\n12,,2.0\n")
-    assert str(search.hopeless(replace(run, max_steps=13))).startswith("val/loss 2.0000 at step 12 promises too little")
+    assert str(search.why_prune(replace(run, max_steps=13))).startswith("val/loss 2.0000 at step 12 is not promising")
 
 
 def test_a_search_waits_for_no_lock_of_a_killed_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +171,7 @@ def test_a_cut_journal_is_gone_on_with_and_a_damaged_one_is_one_line(tmp_path: P
         assert Search(SPACE, folder).next() is not None  # whose line does not join what is left of the last one
         assert Search(SPACE, folder).next() is not None
         journal.write_bytes(b"{" + whole)
-        with pytest.raises(ConfigError, match=r"search.journal is damaged, and the search cannot go on from it"):
+        with pytest.raises(ConfigError, match=r"search.journal is damaged, and the search cannot resume from it"):
             Search(SPACE, folder)
 
 

@@ -49,7 +49,7 @@ def test_killed_then_stopped_then_finished(tmp_path: Path, corpus_file: Path) ->
         os.kill(child, signal.SIGCONT)
     out, err = second.communicate(timeout=120)
     assert (second.returncode, err) == (130, "")
-    assert "stopped: the same command goes on" in out
+    assert "stopped: the same command resumes" in out
     assert set(states(path).values()) == {"waiting"}
     assert processes_of(f"--run.root={tmp_path}/runs/exp") == []  # neither session left one
 
@@ -147,7 +147,7 @@ def test_a_search_without_a_single_trial(tmp_path: Path, corpus_file: Path, caps
         assert main(["sweep", str(path)]) == 1
         out, err = capsys.readouterr()
         assert states(path) == {"trial=000,seed=3": "failed"}
-        assert err.startswith(f"minigpt: error: {tmp_path}/runs/exp: none of the 1 trials came to a val/loss; ")
+        assert err.startswith(f"minigpt: error: {tmp_path}/runs/exp: none of the 1 trials reached a val/loss; ")
         assert "must be divisible by model.n_head" in err
         assert err.count("\n") == 1
     assert "best" not in out

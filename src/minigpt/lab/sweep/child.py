@@ -1,7 +1,7 @@
 """A cell's process: `python -m minigpt.lab.sweep.child fit ...` is `minigpt fit ...`, but never outlives its sweep.
 
-The sweep holds the other end of its standard input. When that end goes, also because the sweep was killed, this process
-sends itself the SIGTERM at which a run saves and stops. Any system has pipes; Linux alone has PR_SET_PDEATHSIG.
+The sweep holds the write end of its standard input. When that is closed, also because the sweep was killed, this
+process sends itself SIGTERM, at which a run saves and stops. Pipes work on any system; PR_SET_PDEATHSIG only on Linux.
 """
 
 import os
@@ -11,11 +11,11 @@ import threading
 import time
 
 GRACE = 60.0
-"""Seconds that a run has to end its step and save."""
+"""Grace period in seconds for a run to finish its step and save."""
 
 
 def main() -> None:
-    """Watch, and be `minigpt`."""
+    """Watch standard input, and run `minigpt`."""
     threading.Thread(target=_watch, daemon=True).start()
     runpy.run_module("minigpt", run_name="__main__", alter_sys=True)
 

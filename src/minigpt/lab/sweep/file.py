@@ -1,5 +1,4 @@
-"""SWEEP.yaml: a base config, what is changed in it cell by cell, and the seeds; read and checked before anything
-runs."""
+"""SWEEP.yaml: a base config, the changes of each cell, and the seeds; checked before anything runs."""
 
 import itertools
 import json
@@ -15,16 +14,16 @@ from minigpt.lab.sweep.search_space import SearchSpace, check_keys, parse_search
 from minigpt.system.shipped_configs import shipped_configs
 
 EngineName = Literal["local", "ray", "slurm"]
-"""Where cells run; `engines` says how."""
+"""Where cells run."""
 
 KEYS = ("base", "name", "seeds", "overrides", "grid", "cells", "search")
 _OWNED = {
-    "seed_everything": "seeds says it",
+    "seed_everything": "seeds sets it",
     "run.name": "it is the cell's name",
-    "run.root": "it is the sweep's folder; overrides for all cells may say where that lies",
+    "run.root": "it is the sweep's folder; overrides for all cells may set it",
 }
 _LONGEST_NAME = 150
-"""File systems end at 255 bytes, and a temporary name is longer than the final one."""
+"""File systems allow 255 bytes, and a temporary name is longer than the final one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,36 +31,36 @@ class Cell:
     """One run of a sweep."""
 
     name: str
-    """Of its folder: the group and the seed."""
+    """The name of its folder: group and seed."""
     group: str
-    """What its runs of other seeds share."""
+    """The name that its runs with other seeds share."""
     overrides: dict[str, Any]
-    """Dotted key of the config -> value, beside the sweep's own."""
+    """Changes to the config by dotted key, in addition to the sweep's own."""
     seed: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """What a sweep file says."""
+    """The content of a sweep file."""
 
     path: Path
-    """The file."""
+    """The sweep file."""
     name: str
     base: str
-    """The base config as the file names it."""
+    """The base config as written in the file."""
     base_path: Path
     seeds: tuple[int, ...]
     overrides: dict[str, Any]
-    """For all cells."""
+    """Changes to the config in all cells."""
     cells: tuple[Cell, ...]
-    """Empty for a search, whose cells come one by one."""
+    """Empty for a search, whose cells are made one by one."""
     search: SearchSpace | None = None
 
 
 def parse_sweep(content: Mapping[str, Any], path: Path, *, changes: Mapping[str, Any]) -> Sweep:
-    """The sweep in the YAML mapping of the file `path`, `seeds` among it, with `changes` over its `overrides`.
+    """Read a sweep from the YAML mapping of the file `path`, with `changes` over its `overrides`.
 
-    Raises ConfigError, one line, for what cannot be a sweep, whatever the keys of the config are.
+    Raises ConfigError, one line, for an invalid sweep; the keys of the config are not checked here.
     """
     check_keys(content, KEYS, str(path))
     base = base_of(content, path)
@@ -82,7 +81,7 @@ def parse_sweep(content: Mapping[str, Any], path: Path, *, changes: Mapping[str,
             _refuse_owned(key, search.space, path)
     changed = list(_changed(content, path))
     if not changed and search is None:
-        raise ConfigError(f"{path} has no cells: grid, cells or search says what they change")
+        raise ConfigError(f"{path} has no cells: grid, cells or search must say what they change")
     cells = tuple(
         make_cell(group, values, seed, path) for group, values in _groups(changed, path).items() for seed in seeds
     )
@@ -115,12 +114,12 @@ def base_of(content: Mapping[str, Any], path: Path) -> Path:
 
 
 def words_of(overrides: Mapping[str, Any]) -> list[str]:
-    """As options of `minigpt fit`: {"model.n_head": 2} -> ["--model.n_head=2"]."""
+    """The options of `minigpt fit`: {"model.n_head": 2} -> ["--model.n_head=2"]."""
     return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in overrides.items()]
 
 
 def make_cell(group: str, overrides: dict[str, Any], seed: int, path: Path) -> Cell:
-    """The cell of a group and a seed."""
+    """Make the cell of a group and a seed."""
     name = f"{group},seed={seed}"
     if len(name.encode()) > _LONGEST_NAME:
         raise ConfigError(
@@ -130,7 +129,7 @@ def make_cell(group: str, overrides: dict[str, Any], seed: int, path: Path) -> C
 
 
 def _groups(changed: Sequence[dict[str, Any]], path: Path) -> dict[str, dict[str, Any]]:
-    """Each group's name and overrides."""
+    """The overrides of each group, by its name."""
     keys = {key for values in changed for key in values}
     groups: dict[str, dict[str, Any]] = {}
     for values in changed:
@@ -158,7 +157,7 @@ def _group_name(values: dict[str, Any], overrides: dict[str, Any], keys: set[str
 
 
 def _short(key: str, keys: set[str]) -> str:
-    """The last part of a key, where it is plain: `optim.name` is `optim`, and two that end alike stay whole."""
+    """The last part of a key if that is unique; `optim.name` becomes `optim`."""
     group, _, leaf = key.rpartition(".")
     if leaf == "name":
         return group
@@ -171,7 +170,7 @@ def _text(value: Any) -> str:
 
 
 def _changed(content: Mapping[str, Any], path: Path) -> Iterator[dict[str, Any]]:
-    """The overrides of `grid`, all combinations, and of `cells`, one after another."""
+    """The overrides of all combinations in `grid`, then those in `cells`."""
     if "grid" in content:
         grid = _dotted(content["grid"], "grid", path)
         for key, values in grid.items():
@@ -208,7 +207,7 @@ def _seeds(seeds: Any, path: Path) -> tuple[int, ...]:
         raise ConfigError(f"{path}: seeds={shown(seeds)} must be a list of whole numbers, at least one")
     twice = next((seed for seed in seeds if seeds.count(seed) > 1), None)
     if twice is not None:
-        raise ConfigError(f"{path}: seeds={shown(seeds)}: {twice} stands twice")
+        raise ConfigError(f"{path}: seeds={shown(seeds)}: {twice} occurs twice")
     return tuple(seeds)
 
 

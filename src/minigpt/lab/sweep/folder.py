@@ -1,4 +1,4 @@
-"""The folder of a sweep, runs/SWEEP/: the record of its cells (`sweep.json`), its base config, and who works in it."""
+"""The folder of a sweep, runs/SWEEP/: the record of its cells (`sweep.json`), its base config, and its lock."""
 
 import contextlib
 import json
@@ -20,12 +20,12 @@ from minigpt.system.files import atomic_write, remove_leftovers, written_as
 
 State = Literal["waiting", "running", "finished", "stopped", "diverged", "failed", "pruned"]
 BASE = "base.yaml"
-"""A copy of the base config: what the cells are trained with, whatever becomes of the original."""
+"""A copy of the base config that the cells are trained with, even if the original changes."""
 
 
 @dataclass
 class CellRecord:
-    """A cell and what became of it."""
+    """A cell and its state."""
 
     cell: Cell
     state: State = "waiting"
@@ -33,20 +33,20 @@ class CellRecord:
 
     @property
     def out_of_time(self) -> bool:
-        """Whether its last session ended at its limit of time: the next one has its own."""
+        """Whether its last session ended at its time limit; the next one starts a new one."""
         return self.state == "stopped" and (self.reason or "").startswith(TIME_LIMIT)
 
     def to_dict(self) -> dict[str, Any]:
-        """As sweep.json has it."""
+        """The cell as written in sweep.json."""
         return {**asdict(self.cell), "state": self.state, "reason": self.reason}
 
 
 class SweepFolder:
-    """The record of a sweep on disk. `sweep.json` is replaced whole at each change, under a lock of its own: the tasks
-    of a SLURM array write it at the same time."""
+    """The record of a sweep on disk. `sweep.json` is replaced as a whole at each change, under its own lock: the tasks
+    of a SLURM array write it concurrently."""
 
     def __init__(self, path: Path, sweep: Sweep, base_yaml: str) -> None:
-        """Nothing is written. Raises ConfigError if another sweep, or something else, lives at `path`."""
+        """Read the record, if there is one; nothing is written. Raises ConfigError if `path` holds anything else."""
         self.path = path
         self.sweep = sweep
         self.base_yaml = base_yaml
@@ -54,19 +54,19 @@ class SweepFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Be the only process that runs this sweep, with the record up to date; ConfigError if there is another."""
+        """Hold the lock of this sweep, with the record up to date; raises ConfigError if another process runs it."""
         self.prepare()
         try:
-            with FileLock(self.path / LOCK, timeout=LOCK_PATIENCE):  # who looks, holds it for a moment
-                with self._record_lock():  # under it alone no task of an array is writing
+            with FileLock(self.path / LOCK, timeout=LOCK_PATIENCE):  # a reader holds it for a moment
+                with self._record_lock():  # no task of an array is writing meanwhile
                     remove_leftovers(self.path, {SWEEP, BASE}.__contains__)
-                    self._wake_the_dead()
+                    self._reset_dead_cells()
                 yield
         except Timeout as error:
             raise ConfigError(f"{self.path}: another process is running this sweep") from error
 
-    def _wake_the_dead(self) -> None:
-        """A process that was killed recorded no end of its cells: what nobody trains waits."""
+    def _reset_dead_cells(self) -> None:
+        """Set cells to waiting that are recorded as running but are not trained: their process was killed."""
         self.records = self._merged()  # since `prepare` a task of an array may have recorded more
         for name, record in self.records.items():
             if record.state == "running" and not is_locked(self.path / name):
@@ -74,25 +74,25 @@ class SweepFolder:
         self._write()
 
     def prepare(self) -> None:
-        """Make the folder, and write what is new in it."""
+        """Create the folder and write new cells into the record."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"the sweep's folder {self.path} cannot be made: {error.strerror}") from error
         with self._record_lock():
             self.records = self._merged()
-            self._write()  # first: by this file the folder is known to be a sweep's
+            self._write()  # first: this file identifies the folder of a sweep
             if not (self.path / BASE).exists():
                 atomic_write(self.path / BASE, self.base_yaml)
 
     def add(self, cell: Cell) -> None:
-        """Put a cell of a search into the record."""
+        """Add a cell of a search to the record."""
         with self._record_lock():
             self.records.setdefault(cell.name, CellRecord(cell))
             self._write()
 
     def set_state(self, name: str, state: State, reason: str | None = None) -> None:
-        """Record what became of a cell; what other processes recorded of others is kept."""
+        """Record the state of a cell, keeping what other processes recorded of other cells."""
         with self._record_lock():
             for other, record in self._read().items():
                 self.records[other] = record
@@ -100,7 +100,7 @@ class SweepFolder:
             self._write()
 
     def current(self) -> list[CellRecord]:
-        """The cells that the sweep file names now, in the order of the record, which never changes; a search's all."""
+        """The cells that the sweep file names now, in the fixed order of the record; all cells of a search."""
         wanted = {cell.name for cell in self.sweep.cells} or self.records.keys()
         return [record for name, record in self.records.items() if name in wanted]
 
@@ -108,7 +108,7 @@ class SweepFolder:
         return FileLock(self.path / RECORD_LOCK)
 
     def _merged(self) -> dict[str, CellRecord]:
-        """What is recorded, and after it the cells that the file has since; ConfigError for one that was changed."""
+        """The recorded cells, then new ones of the file; raises ConfigError for a cell that was changed."""
         records = self._read()
         for cell in self.sweep.cells:
             known = records.setdefault(cell.name, CellRecord(cell)).cell
@@ -126,7 +126,7 @@ class SweepFolder:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            self._refuse_stranger()
+            self._refuse_foreign_files()
             return {}
         except (OSError, ValueError) as error:
             raise ConfigError(f"{path} cannot be read: {error}") from error
@@ -136,8 +136,8 @@ class SweepFolder:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ConfigError(f"{path} is not the record of a sweep: {error!r}") from error
 
-    def _refuse_stranger(self) -> None:
-        """An empty folder, or one that a killed sweep had just made, is ours."""
+    def _refuse_foreign_files(self) -> None:
+        """Raise ConfigError unless the folder is empty, or was just made by a sweep that was killed."""
         if self.path.exists() and not self.path.is_dir():
             raise ConfigError(f"{self.path} is a file: the sweep's folder must have another name")
         names = {written_as(found.name) for found in self.path.iterdir()} if self.path.exists() else set()
@@ -151,7 +151,7 @@ class SweepFolder:
         return (self.path / BASE).read_text(encoding="utf-8", errors="replace") if (self.path / BASE).exists() else ""
 
     def _refuse_change(self, content: dict[str, Any]) -> None:
-        """What all cells share must be what it was."""
+        """Raise ConfigError if anything that all cells share has changed."""
         if content["format"] != FORMAT:
             raise ConfigError(f"{self.path / SWEEP} has format {content['format']}, this version reads {FORMAT}")
         then = (self.path / BASE).read_text(encoding="utf-8") if (self.path / BASE).exists() else self.base_yaml
@@ -161,7 +161,7 @@ class SweepFolder:
                 "give the sweep another name"
             )
         for what, now in (("overrides", self.sweep.overrides), ("search", _search(self.sweep))):
-            # More trials make no other search.
+            # A search may get more trials.
             old, new = (_without_trials(value) for value in (content[what], _plain(now)))
             if old != new:
                 then, after = json.dumps(old), json.dumps(new)
@@ -188,7 +188,7 @@ def _record(content: dict[str, Any]) -> CellRecord:
 
 
 def _plain(value: Any) -> Any:
-    """As it comes out of JSON again."""
+    """The value after a round trip through JSON."""
     return json.loads(json.dumps(value))
 
 

@@ -1,4 +1,4 @@
-"""What an engine is given: the cells that are to be run, how each is run, and what it may use."""
+"""A sweep to be run by an engine: its cells, their commands, and the resources of each."""
 
 import shlex
 from collections import Counter
@@ -29,7 +29,7 @@ from minigpt.lab.sweep.view import LiveView, PlainView, View
 
 _AGAIN = {"diverged", "failed"}
 _BUSY = {"waiting"}
-"""What still waits when nobody stopped the sweep: another process trains it."""
+"""A cell that still waits when the sweep was not stopped: another process trains it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,24 +40,24 @@ class Job:
     make_run: Callable[[Cell], CellRun]
     console: Console
     command: Sequence[str]
-    """The words after `minigpt` that name this sweep, for a script that begins it again."""
+    """The arguments of `minigpt` that name this sweep, for a script that starts it again."""
     jobs: int | None
-    """Cells at a time; None: as many as there is room for."""
+    """Cells at a time; None: as many as fit."""
     gpus_per_cell: int | None
-    """None: what the config says, where there are GPUs."""
+    """None: as the config says, if there are GPUs."""
     cpus_per_cell: int | None
-    """Cores; None: $OMP_NUM_THREADS, or what the engine thinks."""
+    """Cores; None: $OMP_NUM_THREADS, or the default of the engine."""
     accelerator: str
     """trainer.accelerator."""
     devices: int
-    """trainer.devices, where it is a number."""
+    """trainer.devices if it is a number, else 1."""
     retry: bool
-    """Whether cells that went wrong are run again."""
+    """Whether failed and diverged cells are run again."""
     address: str | None
-    """Of a Ray cluster."""
+    """HOST:PORT of a Ray cluster."""
 
     def to_do(self) -> list[Cell]:
-        """The cells of the file that are to be run; a finished one whose last checkpoint is gone is run again."""
+        """The cells still to be run; a finished one whose last checkpoint is gone is run again."""
         left = []
         for record in self.folder.current():
             waits = record.state in {"waiting", "running"} or record.out_of_time
@@ -67,24 +67,24 @@ class Job:
         return left
 
     def n_cells(self) -> int:
-        """All that the record has, or will have when a search has made its trials."""
+        """The number of cells, including the trials that a search has not made yet."""
         search = self.folder.sweep.search
         return max(search.trials if search else 0, len(self.folder.records))
 
     @property
     def wants_gpu(self) -> bool:
-        """Whether the config leaves it to the machine, or asks for one."""
+        """Whether the config allows or requires a GPU."""
         return self.accelerator != "cpu"
 
     @property
     def threads(self) -> int | None:
-        """Of a cell, where somebody has said it."""
+        """Threads of a cell, if set by an option or the environment."""
         return self.cpus_per_cell or threads_wanted()
 
     def slots(self) -> Slots:
-        """What a cell may use of this machine. One GPU that CUDA has no name for is no more than one place.
+        """Divide this machine among the cells; an Apple GPU is a single slot.
 
-        Raises ConfigError if a cell is to have more than the machine has; a cluster's machines are not known here.
+        Raises ConfigError if a cell is to have more than the machine has; those of a cluster are not known here.
         """
         gpus = self._gpus()
         if self.address is None:
@@ -99,17 +99,17 @@ class Job:
         )
 
     def whole(self) -> Slots:
-        """What a cell may use of a machine, or of a batch system's share of one, that it has to itself."""
+        """One slot with all of this machine, or of a batch job's share of it."""
         return undivided(self._gpus(), self.threads)
 
     def _gpus(self) -> list[str]:
         return visible_gpus() if self.wants_gpu and self.gpus_per_cell != 0 else []
 
     def run(self, executor: Executor, cells: Sequence[Cell] | None = None) -> int:
-        """Run the cells (`cells`, or all that are to be run) by `executor`; the exit code.
+        """Run `cells`, or all that are to be run, by `executor`; returns the exit code.
 
-        The caller holds the folder's lock, or runs one cell. Trials that go wrong are part of a search; TrainingError
-        if every one did.
+        The caller holds the folder's lock, or runs a single cell. A search goes on after failed trials, and raises
+        TrainingError if every one failed.
         """
         source = CellList(cells) if cells is not None else self._source()
         with self._view() as view:
@@ -117,7 +117,7 @@ class Job:
         search = self.folder.sweep.search
         best = best_trial(self.folder.path) if search else None
         if cells is None:
-            self._tell(best, stopped=code != 0)
+            self._print_summary(best, stopped=code != 0)
         if search and best is None and not code:
             raise TrainingError(self._no_trial(search))
         names = [cell.name for cell in cells] if cells is not None else [r.cell.name for r in self.folder.current()]
@@ -125,14 +125,14 @@ class Job:
         return code or int(any(self.folder.records[name].state in wrong for name in names))
 
     def _no_trial(self, search: SearchSpace) -> str:
-        """That a search has found nothing, and why as far as its last trials say."""
+        """The error of a search without a result, with the reason of its last failed trial."""
         records = self.folder.current()
         reason = next((record.reason for record in reversed(records) if record.reason), None)
-        told = f"; {reason}" if reason else ""
-        return f"{self.folder.path}: none of the {len(records)} trials came to a {search.metric}{told}"
+        why = f"; {reason}" if reason else ""
+        return f"{self.folder.path}: none of the {len(records)} trials reached a {search.metric}{why}"
 
-    def _tell(self, best: tuple[str, float] | None, *, stopped: bool) -> None:
-        """What came of it, and what to type next."""
+    def _print_summary(self, best: tuple[str, float] | None, *, stopped: bool) -> None:
+        """Print the number of cells in each state, the best trial, and what to do next."""
         counts = Counter(record.state for record in self.folder.current())
         words = [f"{counts[state]} {state}" for state in get_args(State) if counts[state]]
         lines = [f"{self.folder.path}: {', '.join(words)}"]
@@ -141,14 +141,14 @@ class Job:
             overrides = next(each.cell for each in self.folder.records.values() if each.cell.group == name).overrides
             lines.append(f"best: {name}, {value:.4f}, {shlex.join(words_of(overrides))}")
         if stopped:
-            lines.append("stopped: the same command goes on")
+            lines.append("stopped: the same command resumes")
         elif counts["waiting"]:
-            lines.append(f"{counts['waiting']} busy elsewhere: the same command looks again")
+            lines.append(f"{counts['waiting']} busy elsewhere: the same command checks them again")
         out_of_time = sum(record.out_of_time for record in self.folder.current())
         if out_of_time and not stopped:
-            lines.append(f"{out_of_time} stopped at their time limit: the same command goes on")
+            lines.append(f"{out_of_time} stopped at their time limit: the same command resumes them")
         if counts.keys() & _AGAIN and not self.folder.sweep.search:
-            lines.append("--retry runs again what went wrong")
+            lines.append("--retry runs failed and diverged cells again")
         for line in lines:
             self.console.print(line, markup=False, soft_wrap=True)
 

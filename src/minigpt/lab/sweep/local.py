@@ -1,4 +1,4 @@
-"""The cells as processes of this machine."""
+"""Run cells as processes on this machine."""
 
 from collections.abc import Sequence
 
@@ -9,23 +9,23 @@ from minigpt.lab.sweep.slots import Slots
 
 
 class LocalExecutor:
-    """One process in each place."""
+    """Run one process in each slot."""
 
     def __init__(self, slots: Slots) -> None:
         self._slots = slots
         self._taken: dict[int, CellSession] = {}
 
     def has_room(self) -> bool:
-        """Whether a place is free."""
+        """Whether a slot is free."""
         return len(self._taken) < len(self._slots)
 
     def start(self, run: CellRun) -> None:
-        """Take the first free place, in which the cell may have to wait for its folder."""
+        """Take the first free slot; the cell may have to wait there for its folder."""
         slot = next(slot for slot in range(len(self._slots)) if slot not in self._taken)
         self._taken[slot] = CellSession(run, self._slots.environment(slot))
 
     def ended(self) -> Sequence[tuple[str, Outcome]]:
-        """Those whose process is gone, or whose folder another process keeps; their places are free."""
+        """The cells that have ended, or whose folder another process keeps; their slots are free again."""
         found = []
         for slot, session in list(self._taken.items()):
             outcome = session.poll()
@@ -35,24 +35,24 @@ class LocalExecutor:
         return found
 
     def stop(self, name: str) -> None:
-        """By SIGTERM."""
+        """Send SIGTERM."""
         for session in self._taken.values():
             if session.run.name == name:
                 session.stop()
 
 
 def run_local(job: Job) -> int:
-    """Run the sweep here; the exit code."""
+    """Run the sweep on this machine; returns the exit code."""
     slots = job.slots()
     with job.folder.locked():
         return job.run(LocalExecutor(slots))
 
 
 def run_one(job: Job, number: int) -> int:
-    """Run one cell, by its place in sweep.json, as a task of a job array does; the exit code.
+    """Run one cell, by its position in sweep.json, as a task of a job array does; returns the exit code.
 
-    Other processes may be running other cells of the sweep; if one is running this cell, that is said. The cell has
-    all the cores and GPUs that this process may use.
+    Other processes may run other cells of the sweep at the same time. The cell gets all cores and GPUs that this
+    process may use.
     """
     job.folder.prepare()
     records = list(job.folder.records.values())

@@ -1,6 +1,6 @@
-"""The cells as tasks of a Ray cluster: one that is running somewhere, or one of this machine that ends with the sweep.
+"""Run cells as tasks of a Ray cluster: an existing one, or a local one that ends with the sweep.
 
-All machines of the cluster see the sweep's folder under the same path, as they do with SLURM.
+All machines of the cluster see the sweep's folder at the same path, as with SLURM.
 """
 
 import logging
@@ -16,14 +16,14 @@ from minigpt.lab.sweep.job import Job
 from minigpt.system.extras import import_extra
 
 _STOP = ".stop"
-"""In a cell's folder: a byte for each request to end. A task can be cancelled by Ray only without its last word."""
+"""File in a cell's folder with a byte for each request to stop. A task that Ray itself cancels cannot save."""
 _POLL_SECONDS = 0.2
 _CONNECT_SECONDS = 5
 
 
 def run_on_ray(job: Job) -> int:
-    """Run the sweep; the exit code. Raises ConfigError where Ray is missing or the cluster is not there."""
-    # The variables are read when ray is imported. Its figures are nobody's business, and a task's GPUs are its own.
+    """Run the sweep; returns the exit code. Raises ConfigError if Ray is missing or the cluster is unreachable."""
+    # Read when ray is imported: send no usage statistics, and leave CUDA_VISIBLE_DEVICES of CPU tasks alone.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     ray = import_extra("ray", "--engine ray", "minigpt[ray]")
@@ -47,7 +47,7 @@ def run_on_ray(job: Job) -> int:
 
 
 def _check_reachable(address: str) -> None:
-    """Raise ConfigError where nobody listens at `HOST:PORT`: Ray itself would try for ten minutes."""
+    """Raise ConfigError if nothing listens at `HOST:PORT`: Ray itself would try for ten minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal():
         raise ConfigError(f"--address {address} must be HOST:PORT, as `ray start --head` prints it")
@@ -58,7 +58,7 @@ def _check_reachable(address: str) -> None:
 
 
 class RayExecutor:
-    """As many tasks as the cluster has room for, or `--jobs`."""
+    """Run as many tasks as the cluster has room for, or `--jobs`."""
 
     def __init__(self, ray: Any, job: Job, threads: int) -> None:
         self._ray = ray
@@ -73,16 +73,16 @@ class RayExecutor:
         self._running: dict[Any, CellRun] = {}
 
     def has_room(self) -> bool:
-        """Whether another task would find a place."""
+        """Whether another task fits."""
         return len(self._running) < self._jobs
 
     def start(self, run: CellRun) -> None:
-        """Hand the cell to Ray."""
+        """Submit the cell to Ray."""
         (run.path / _STOP).unlink(missing_ok=True)
         self._running[self._task.remote(run, self._environment)] = run
 
     def ended(self) -> Sequence[tuple[str, Outcome]]:
-        """Those whose task has ended, or whose machine has gone."""
+        """The cells whose task has ended, or whose machine was lost."""
         done, _ = self._ray.wait(list(self._running), num_returns=len(self._running), timeout=0)
         found = []
         for task in done:
@@ -95,23 +95,23 @@ class RayExecutor:
         return found
 
     def stop(self, name: str) -> None:
-        """Ask by a file: the task may be on another machine."""
+        """Ask the cell to stop, by a file, as it may run on another machine."""
         for run in self._running.values():
             if run.name == name:
-                run.path.mkdir(parents=True, exist_ok=True)  # a task that has not begun looks there first
+                run.path.mkdir(parents=True, exist_ok=True)  # a task that has not started looks there first
                 with (run.path / _STOP).open("ab") as file:
                     file.write(b".")
 
 
 def train(run: CellRun, environment: Mapping[str, str]) -> Outcome:
-    """The task: a cell's process on the machine where Ray put it."""
-    session, told = CellSession(run, environment), 0
+    """The Ray task: run a cell's process and pass on requests to stop."""
+    session, passed_on = CellSession(run, environment), 0
     stop = run.path / _STOP
     while (outcome := session.poll()) is None:
         asked = stop.stat().st_size if stop.exists() else 0
-        for _ in range(told, asked):
+        for _ in range(passed_on, asked):
             session.stop()
-        told = max(told, asked)
+        passed_on = max(passed_on, asked)
         time.sleep(_POLL_SECONDS)
     stop.unlink(missing_ok=True)
     return outcome

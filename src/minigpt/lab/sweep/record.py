@@ -1,4 +1,4 @@
-"""The record of a sweep, `sweep.json`, as those read it who want its runs; folder.py writes it."""
+"""Read the record of a sweep, `sweep.json`, to find its runs; folder.py writes it."""
 
 import contextlib
 import json
@@ -15,27 +15,27 @@ from minigpt.system.files import atomic_write
 
 FORMAT = 1
 BASE_GROUP = "base"
-"""The group of the cells that change nothing: what the others are compared with."""
+"""The group of the cells that change nothing: the baseline of a comparison."""
 RECORD_LOCK = ".record.lock"
-"""In the sweep's folder: held while the record is replaced."""
+"""Lock file in the sweep's folder, held while the record is replaced."""
 GONE = "its folder was deleted"
 OVER = {"diverged", "failed", "pruned"}
-"""States of a cell that no sweep runs again by itself: they count for more than what its folder looks like."""
+"""States of a cell that a sweep does not run again by itself; they take precedence over the state of its folder."""
 
 
 class RecordedCell(NamedTuple):
-    """What stands there of a cell; its run is the folder `name` beside the record."""
+    """A cell as recorded; its run is the folder `name` beside the record."""
 
     name: str
     group: str
     """Its name without the seed."""
     state: str
     reason: str
-    """Why it came to nothing; empty: it did not, or nobody knows."""
+    """Why it failed, diverged or was pruned, if known."""
 
 
 def read_cells(sweep: Path) -> list[RecordedCell]:
-    """The cells of the sweep in the folder `sweep`, one at least; raises CheckpointError, one line."""
+    """The cells of the sweep in the folder `sweep`, at least one; raises CheckpointError, one line."""
     path = sweep / SWEEP
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -53,14 +53,14 @@ def read_cells(sweep: Path) -> list[RecordedCell]:
 
 
 class SweepRecords:
-    """What sweeps say of runs; each sweep is looked at once."""
+    """The records of sweeps, each read once."""
 
     def __init__(self) -> None:
         self._cells: dict[Path, dict[str, RecordedCell]] = {}
         self._at_work: dict[Path, bool] = {}
 
     def cell(self, folder: Path) -> RecordedCell | None:
-        """The cell whose run lives in `folder`; None: no sweep that can be read knows of it."""
+        """The cell whose run is in `folder`; None if no readable sweep has it."""
         sweep = folder.parent
         if sweep not in self._cells:
             self._cells[sweep] = {}
@@ -70,10 +70,10 @@ class SweepRecords:
         return self._cells[sweep].get(folder.name)
 
     def state(self, folder: Path, own: RunState) -> RunState:
-        """The state of the run in `folder`, which by itself looks like `own`.
+        """The state of the run in `folder`, given the state `own` that its folder shows.
 
-        A cell's process takes the lock of its folder some seconds after the sweep has begun it, and one that is stopped
-        before its first checkpoint leaves nothing, as one that failed: the sweep knows better.
+        The record of the sweep is needed because a cell's process takes the lock of its folder some seconds after it
+        was started, and because one that was stopped before its first checkpoint looks like one that failed.
         """
         cell = self.cell(folder)
         if cell is None or own not in {"stopped", "failed"}:
@@ -89,9 +89,10 @@ class SweepRecords:
 
 
 def forget_run(folder: Path) -> None:
-    """Tell the sweep of the run in `folder`, if it is one's, that the folder was deleted.
+    """Record in the sweep of the run in `folder`, if there is one, that the folder was deleted.
 
-    A cell that went wrong has still done so, but the reason names no file any more; any other waits to be trained.
+    A cell that failed keeps its state, but its reason, which may name a deleted file, is replaced; any other waits
+    again.
     """
     path = folder.parent / SWEEP
     if SweepRecords().cell(folder) is None:
@@ -100,7 +101,7 @@ def forget_run(folder: Path) -> None:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         for cell in content["cells"]:
             if cell["name"] == folder.name:
-                # A search has learnt from its trial, and does not train it again.
+                # A search has used the result of its trial, and does not train it again.
                 is_over = cell["state"] in OVER or (cell["state"] == "finished" and content.get("search"))
                 cell.update({"reason": GONE} if is_over else {"state": "waiting", "reason": None})
         atomic_write(path, json.dumps(content, indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""Run the cells of a sweep, so many at a time, and record what becomes of each."""
+"""Run the cells of a sweep, several at a time, and record how each ends."""
 
 import contextlib
 import signal
@@ -17,50 +17,50 @@ _POLL_SECONDS = 0.2
 
 
 class Executor(Protocol):
-    """Where cells run."""
+    """Runs cells somewhere."""
 
     def has_room(self) -> bool:
         """Whether another cell can begin."""
 
     def start(self, run: CellRun) -> None:
-        """Begin a cell, or go on with it."""
+        """Start or resume a cell."""
 
     def ended(self) -> Sequence[tuple[str, Outcome]]:
         """The cells that have ended since the last call."""
 
     def stop(self, name: str) -> None:
-        """Ask a cell to save and end; a second time: to end at once."""
+        """Ask a cell to save and exit; a second call ends it at once."""
 
 
 class Source(Protocol):
-    """Where cells come from."""
+    """Produces cells."""
 
     def next(self) -> Cell | None:
-        """The cell to run next; None: there is none for now."""
+        """The next cell; None if there is none at the moment."""
 
-    def hopeless(self, run: CellRun) -> str | None:
-        """Why a running cell is not worth going on with, judged by what it has written; None: it is."""
+    def why_prune(self, run: CellRun) -> str | None:
+        """Why a running cell should be pruned, judged by its metrics; None if it should go on."""
 
     def end(self, cell: Cell, outcome: Outcome) -> None:
-        """Learn what became of a cell."""
+        """Note how a cell ended."""
 
 
 class CellList:
-    """The cells of a list, in its order."""
+    """The cells of a list, in order."""
 
     def __init__(self, cells: Sequence[Cell]) -> None:
         self._waiting = list(reversed(cells))
 
     def next(self) -> Cell | None:
-        """The next of the list."""
+        """The next cell of the list."""
         return self._waiting.pop() if self._waiting else None
 
-    def hopeless(self, run: CellRun) -> str | None:  # noqa: ARG002
-        """Each cell is run to its end."""
+    def why_prune(self, run: CellRun) -> str | None:  # noqa: ARG002
+        """No cell is pruned."""
         return None
 
     def end(self, cell: Cell, outcome: Outcome) -> None:
-        """Nothing to learn."""
+        """Nothing to note."""
 
 
 def supervise(
@@ -70,19 +70,19 @@ def supervise(
     view: View,
     make_run: Callable[[Cell], CellRun],
 ) -> int:
-    """Run what `source` gives; 0, or 128 + the signal that stopped the sweep.
+    """Run the cells of `source`; returns 0, or 128 + the signal that stopped the sweep.
 
     A cell for which `make_run` raises ConfigError is recorded as failed, and the rest goes on.
     """
     running: dict[str, CellRun] = {}
     pruned: dict[str, str] = {}
-    with _listening() as received:
-        told = 0
+    with _collected_signals() as received:
+        passed_on = 0
         while True:
             while not received and executor.has_room() and (cell := source.next()) is not None:
                 try:
                     run = make_run(cell)
-                except ConfigError as error:  # a search may draw settings that do not go together
+                except ConfigError as error:  # a search may draw an invalid combination
                     source.end(cell, _refuse(folder, view, cell, str(error)))
                     continue
                 if run.is_complete():
@@ -101,14 +101,14 @@ def supervise(
                 outcome = _record(folder, view, running.pop(name), outcome)  # noqa: PLW2901
                 source.end(cell, outcome)
             for name in running.keys() - pruned.keys():
-                reason = source.hopeless(running[name])
+                reason = source.why_prune(running[name])
                 if reason is not None:
                     pruned[name] = reason
                     executor.stop(name)
-            for _ in received[told:]:
+            for _ in received[passed_on:]:
                 for name in running:
                     executor.stop(name)
-            told = len(received)
+            passed_on = len(received)
             view.refresh()
             time.sleep(_POLL_SECONDS)
     return 128 + received[0] if received else 0
@@ -121,15 +121,15 @@ def _record(folder: SweepFolder, view: View, run: CellRun, outcome: Outcome) -> 
 
 
 def _refuse(folder: SweepFolder, view: View, cell: Cell, reason: str) -> Outcome:
-    """Record a cell that no run can be made of."""
+    """Record a cell whose settings are invalid."""
     folder.set_state(cell.name, "failed", reason)
     view.refused(cell, reason)
     return Outcome(state="failed", reason=reason)
 
 
 @contextlib.contextmanager
-def _listening() -> Iterator[list[int]]:
-    """The signals to stop that came in meanwhile, oldest first."""
+def _collected_signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM that arrive within the block, oldest first."""
     received: list[int] = []
 
     def receive(number: int, frame: FrameType | None) -> None:  # noqa: ARG001

@@ -1,7 +1,7 @@
-"""Search: each trial is a cell, whose settings Optuna chooses and whose validation losses it judges.
+"""Search: each trial is a cell whose settings Optuna chooses and whose metric it judges.
 
-Optuna's own journal lies in the sweep's folder. A search that was killed goes on from it: trials that were at work are
-gone on with, under the same numbers and with the same settings.
+Optuna's journal lies in the sweep's folder. A search that was killed resumes from it: trials that were running are
+resumed, with the same numbers and the same settings.
 """
 
 from collections.abc import Callable
@@ -24,16 +24,16 @@ _NAME = "search"
 
 
 def check_optuna() -> None:
-    """Raise ConfigError where Optuna is not installed."""
+    """Raise ConfigError if Optuna is not installed."""
     optuna = import_extra("optuna", "search", "minigpt[search]")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 class Search:
-    """A source of cells, one a trial."""
+    """A source of cells, one per trial."""
 
     def __init__(self, space: SearchSpace, folder: SweepFolder) -> None:
-        """Go on with the journal in `folder`, or begin it."""
+        """Resume the journal in `folder`, or start one."""
         import optuna
 
         self._space = space
@@ -48,15 +48,15 @@ class Search:
                 pruner=_PRUNERS[space.pruner](optuna.pruners),
                 load_if_exists=True,
             )
-        except (ValueError, LookupError, TypeError, AttributeError) as error:  # of lines that somebody has damaged
-            raise ConfigError(f"{journal} is damaged, and the search cannot go on from it: {error}") from error
+        except (ValueError, LookupError, TypeError, AttributeError) as error:  # the journal has damaged lines
+            raise ConfigError(f"{journal} is damaged, and the search cannot resume from it: {error}") from error
         self._trials: dict[str, Any] = {}
-        """Those that are at work, by the names of their cells."""
+        """Running trials by the names of their cells."""
         self._reported: dict[str, int] = {}
         self._left = [trial for trial in self._study.get_trials(deepcopy=False) if not trial.state.is_finished()]
 
     def next(self) -> Cell | None:
-        """A trial that was at work when the search was stopped; then new ones, until there are as many as asked for."""
+        """A trial that was running when the search was stopped; then new ones, up to the requested number."""
         import optuna
 
         if self._left:
@@ -69,7 +69,7 @@ class Search:
                 return None
             self._use_sampler(number)
             trial, reported = self._study.ask(), 0
-        self._use_sampler(trial.number)  # a kill between two settings: what is set already comes out as it is
+        self._use_sampler(trial.number)  # after a kill between two settings, those already drawn are kept
         overrides = {key: _SUGGESTIONS[type(what)](trial, key, what) for key, what in self._space.space.items()}
         name = f"trial={trial.number:03}"
         cell = make_cell(name, overrides, self._folder.sweep.seeds[0], self._folder.path)
@@ -77,8 +77,8 @@ class Search:
         self._trials[cell.name], self._reported[cell.name] = trial, reported
         return cell
 
-    def hopeless(self, run: CellRun) -> str | None:
-        """Tell Optuna the validations that are new, and ask it; not about the last step, which saves nothing."""
+    def why_prune(self, run: CellRun) -> str | None:
+        """Report new values to Optuna and ask whether to prune; not at the last step, where that would save nothing."""
         trial, metric = self._trials[run.name], self._space.metric
         for step, value in read_curve(run.path, metric):
             if step <= self._reported[run.name]:
@@ -86,13 +86,13 @@ class Search:
             self._reported[run.name] = step
             trial.report(value, step)
             if step < run.max_steps and trial.should_prune():
-                return f"{metric} {value:.4f} at step {step} promises too little ({self._space.pruner})"
+                return f"{metric} {value:.4f} at step {step} is not promising ({self._space.pruner})"
         return None
 
     def end(self, cell: Cell, outcome: Outcome) -> None:
-        """Tell Optuna; a cell that was stopped with the search, or by its time limit, is told when it is gone on with.
+        """Report the result to Optuna, unless the cell will be resumed: stopped with the search, or at its time limit.
 
-        One that a callback stopped early counts with what it had come to.
+        A cell that a callback stopped early counts with its last value.
         """
         from optuna.trial import TrialState
 
@@ -106,14 +106,14 @@ class Search:
             self._study.tell(trial, state=TrialState.PRUNED if outcome.state == "pruned" else TrialState.FAIL)
 
     def _use_sampler(self, number: int) -> None:
-        """One seed a trial: a search that was begun again would otherwise draw its first trials a second time."""
+        """Seed the sampler by trial: a resumed search would otherwise draw its first trials again."""
         import optuna
 
         self._study.sampler = optuna.samplers.TPESampler(seed=self._space.seed + number, constant_liar=True)
 
 
 def best_trial(folder: Path) -> tuple[str, float] | None:
-    """The name of the best trial's group and its value; None: none has finished."""
+    """The group of the best trial and its value; None if no trial has finished."""
     import optuna
 
     study = optuna.load_study(study_name=_NAME, storage=_storage(folder))
@@ -126,16 +126,16 @@ def best_trial(folder: Path) -> tuple[str, float] | None:
 
 
 def _drop_cut_line(journal: Path) -> None:
-    """Remove a last line without its end, which a kill or a full disk has cut: the next would be joined to it."""
+    """Remove an incomplete last line, which a kill or a full disk left: the next line would be appended to it."""
     if journal.is_file() and (content := journal.read_bytes()) and not content.endswith(b"\n"):
         with journal.open("r+b") as file:
             file.truncate(content.rfind(b"\n") + 1)
 
 
 def _storage(folder: Path) -> Any:
-    """The journal, under a lock that the system releases when its process ends.
+    """The journal, with a lock that the system releases when the process ends.
 
-    Optuna's own lock is a link that a killed process leaves behind, and nobody can take one whose path is relative.
+    Optuna's own lock is a link, which a killed process leaves behind and which fails for a relative path.
     """
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend

@@ -1,4 +1,4 @@
-"""The `search` part of a sweep file: how many trials, what is tried, what is measured. No optuna yet."""
+"""The `search` part of a sweep file: trials, search space and metric. Does not import optuna."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -13,52 +13,52 @@ PrunerName = Literal["median", "hyperband", "none"]
 
 @dataclass(frozen=True, kw_only=True)
 class Numbers:
-    """Numbers from `low` to `high`, both included; whole ones if both are whole."""
+    """Numbers from `low` to `high`, inclusive; integers if both are integers."""
 
     low: float
     high: float
     log: bool = False
-    """Drawn evenly on a logarithmic scale."""
+    """Draw uniformly on a logarithmic scale."""
     step: int = 1
-    """Of whole numbers alone: low, low + step, ... up to high."""
+    """For integers: low, low + step, ... up to high."""
 
     @property
     def whole(self) -> bool:
-        """Whether only whole numbers are meant."""
+        """Whether the dimension is of integers."""
         return type(self.low) is type(self.high) is int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """One of a few values."""
+    """One of a list of values."""
 
     choices: tuple[Any, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSpace:
-    """What a search tries and how it judges."""
+    """The search space, the metric and the number of trials."""
 
     space: dict[str, Numbers | Choices]
-    """Dotted key of the config -> what it may be."""
+    """The values of each setting, by dotted key."""
     trials: int = 20
     metric: str = "val/loss"
-    """A column of metrics.csv; its last value is the trial's."""
+    """A column of metrics.csv; its last value is the result of the trial."""
     direction: Direction = "minimize"
     pruner: PrunerName = "median"
     seed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as sweep.json keeps them."""
+        """Plain values for sweep.json."""
         return asdict(self)
 
 
 def parse_search(content: Any, path: Path) -> SearchSpace:
-    """The checked `search` of the sweep file `path`; raises ConfigError, one line."""
+    """Read the `search` of the sweep file `path`; raises ConfigError, one line."""
     values = _fields(content, "search", [field.name for field in fields(SearchSpace)], path)
     space = values.get("space")
     if not isinstance(space, dict) or not space:
-        raise ConfigError(f"{path}: search.space={shown(space)} must say what is tried: {{KEY: {{low, high}}}}")
+        raise ConfigError(f"{path}: search.space={shown(space)} must be a mapping of settings: {{KEY: {{low, high}}}}")
     read = {str(key): _dimension(str(key), value, path) for key, value in space.items()}
     search = SearchSpace(**{**values, "space": read})
     for name, least in (("trials", 1), ("seed", 0)):
@@ -99,7 +99,7 @@ def _dimension(key: str, content: Any, path: Path) -> Numbers | Choices:
 
 
 def _check_step(numbers: Numbers, where: str) -> None:
-    """Raise ConfigError, which begins with `where`, unless the steps lead from the one bound to the other."""
+    """Raise ConfigError, starting with `where`, unless the steps lead from one bound to the other."""
     step = numbers.step
     if not numbers.whole or numbers.log:
         raise ConfigError(f"{where}: step={shown(step)} is for whole numbers: low and high without a point, and no log")
@@ -111,7 +111,7 @@ def _check_step(numbers: Numbers, where: str) -> None:
 
 
 def _number(value: Any, what: str, path: Path) -> float:
-    """YAML 1.1 takes `1e-4`, without a point, for a text."""
+    """Convert to a number; YAML 1.1 reads `1e-4`, without a point, as a string."""
     try:
         return value if type(value) in (int, float) else float(str(value))
     except ValueError:
@@ -119,7 +119,7 @@ def _number(value: Any, what: str, path: Path) -> float:
 
 
 def check_keys(content: Mapping[str, Any], keys: Sequence[str], where: str) -> None:
-    """Raise ConfigError, which begins with `where`, for the first key that is none of `keys`."""
+    """Raise ConfigError, starting with `where`, for the first key that is not in `keys`."""
     for key in content:
         if key not in keys:
             raise ConfigError(f"{where}: unknown key {key}{did_you_mean(str(key), keys) or ': ' + ', '.join(keys)}")

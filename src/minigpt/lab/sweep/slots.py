@@ -1,4 +1,4 @@
-"""How the cells share this machine: so many at a time, so many threads or GPUs each."""
+"""Divide this machine among cells: how many at a time, with how many threads or GPUs each."""
 
 import os
 from collections.abc import Sequence
@@ -8,30 +8,29 @@ from minigpt.errors import ConfigError
 from minigpt.system.limits import usable_cores
 
 TASK_CPUS = 4
-"""Cores of a batch system's task where nobody says: the machine that submits it tells nothing about the one that runs
-it."""
+"""Default cores of a SLURM task: the machine that submits it need not resemble the one that runs it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Slots:
-    """Places for cells that run at the same time."""
+    """Slots for cells that run at the same time."""
 
     threads: int
-    """Of a cell on the CPU. Two busy threads on one core are ten times slower than one: they wait for each other."""
+    """Threads of a cell. Two busy threads on one core are ten times slower than one: they wait for each other."""
     gpus: tuple[tuple[str, ...], ...]
-    """The GPUs of each place, empty for a place on the CPU."""
+    """The GPUs of each slot, empty on the CPU."""
 
     def __len__(self) -> int:
         return len(self.gpus)
 
     def environment(self, slot: int) -> dict[str, str]:
-        """What the process in a place must have in its environment."""
+        """Environment variables of the process in a slot."""
         visible = {"CUDA_VISIBLE_DEVICES": ",".join(self.gpus[slot])} if self.gpus[slot] else {}
         return {"OMP_NUM_THREADS": str(self.threads), **visible}
 
 
 def check_shares(*, n_gpus: int, gpus_per_cell: int | None, cpus_per_cell: int | None) -> None:
-    """Raise ConfigError if somebody asks for more than there is: no cell would have it, or none would ever begin."""
+    """Raise ConfigError if a cell is to have more than the machine has: it could never start."""
     for name, wanted, there, what in (
         ("gpus_per_cell", gpus_per_cell, n_gpus, "GPUs that CUDA sees here"),
         ("cpus_per_cell", cpus_per_cell, usable_cores(), "cores of this machine"),
@@ -43,8 +42,8 @@ def check_shares(*, n_gpus: int, gpus_per_cell: int | None, cpus_per_cell: int |
 def share_out(
     jobs: int | None, *, n_cells: int, gpus: Sequence[str], gpus_per_cell: int, threads: int | None = None
 ) -> Slots:
-    """`jobs` places; by default one for each GPU (or each `gpus_per_cell` of them), without any one for each core, or
-    for each `threads` of them; never more than cells. Without `threads` the places share the cores."""
+    """Make `jobs` slots; by default one per `gpus_per_cell` GPUs, or without GPUs one per `threads` cores, but no more
+    than cells. Without `threads` the slots share the cores."""
     cores = usable_cores()
     if gpus:
         groups = [tuple(gpus[i : i + gpus_per_cell]) for i in range(0, len(gpus), gpus_per_cell)]
@@ -58,25 +57,25 @@ def share_out(
 
 
 def undivided(gpus: Sequence[str], threads: int | None = None) -> Slots:
-    """One place that has all there is; `threads` of the cores, if given."""
+    """One slot with all GPUs and cores; with `threads` of the cores if given."""
     return Slots(threads=threads or usable_cores(), gpus=(tuple(gpus),))
 
 
 def threads_wanted() -> int | None:
-    """$OMP_NUM_THREADS, where it is a number."""
+    """$OMP_NUM_THREADS, if it is a positive number."""
     given = os.environ.get("OMP_NUM_THREADS", "")
     return int(given) if given.isdecimal() and int(given) > 0 else None
 
 
 def has_apple_gpu() -> bool:
-    """Whether Lightning would take this machine's one GPU by Metal. Imports torch."""
+    """Whether this machine has an Apple GPU (Metal). Imports torch."""
     import torch
 
     return torch.backends.mps.is_available()
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs of this machine, as CUDA_VISIBLE_DEVICES names them. Imports torch."""
+    """The visible GPUs, as named in CUDA_VISIBLE_DEVICES. Imports torch."""
     import torch
 
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")

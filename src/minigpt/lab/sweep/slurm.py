@@ -1,4 +1,4 @@
-"""The cells as tasks of a SLURM job array: a script, and the line that submits it."""
+"""Run cells as tasks of a SLURM job array: write its script and print the command that submits it."""
 
 import os
 import shlex
@@ -13,19 +13,18 @@ from minigpt.system.files import atomic_write
 
 SCRIPT = "slurm.sh"
 _SAVE_SECONDS = 120
-"""Between SLURM's warning and the end of a job's time."""
+"""Seconds between SLURM's signal and the end of a job's time."""
 _GPU_ACCELERATORS = {"gpu", "cuda"}
 
 
 def write_script(job: Job) -> int:
-    """Write the script for the cells that are still to be run, and say how to submit it; gives 0.
+    """Write the script for the cells that are still to be run, and print how to submit it; returns 0.
 
-    A task's number is the cell's place in sweep.json, which never changes. What a task does is decided when it begins:
-    a cell that is finished by then is left alone, a half-finished one is gone on with, so the script may be submitted
-    again.
+    The number of a task is the fixed position of the cell in sweep.json. A task decides what to do when it starts: a
+    finished cell is left alone, an unfinished one is resumed, so the script may be submitted again.
     """
     if job.folder.sweep.search:
-        raise ConfigError("--engine slurm needs its cells beforehand: run a search with --engine local or ray")
+        raise ConfigError("--engine slurm needs all cells in advance: run a search with --engine local or ray")
     output = _output(job.folder.path.absolute())  # sbatch may be called from anywhere
     with job.folder.locked():
         names = list(job.folder.records)
@@ -53,7 +52,7 @@ def _script(job: Job, numbers: Sequence[int], output: str) -> str:
         "output": output,
         "cpus-per-task": str(cpus),
         **({"gres": f"gpu:{gpus}"} if gpus else {}),
-        # To the script itself, which is the sweep by then: its cell saves and ends.
+        # B: to the batch script itself, which has become the sweep by exec: its cell saves and ends.
         "signal": f"B:TERM@{_SAVE_SECONDS}",
         "requeue": "",
     }
@@ -64,10 +63,10 @@ def _script(job: Job, numbers: Sequence[int], output: str) -> str:
         [
             "#!/bin/bash",
             *lines,
-            "# Partition, account, time and memory are your cluster's: give them to sbatch, or add them here.",
+            "# Partition, account, time and memory depend on your cluster: pass them to sbatch, or add them here.",
             f"cd {shlex.quote(str(Path.cwd()))} || exit 1",
             *([f"export PYTHONPATH={shlex.quote(os.environ['PYTHONPATH'])}"] if os.environ.get("PYTHONPATH") else []),
-            # What sbatch was told on its command line counts; not every cluster confines a task to what it has.
+            # Options on the command line of sbatch take precedence; not every cluster restricts a task to its cores.
             f'exec {command} --cpus_per_cell "${{SLURM_CPUS_PER_TASK:-{cpus}}}" --cell "$SLURM_ARRAY_TASK_ID"',
             "",
         ]
@@ -75,15 +74,15 @@ def _script(job: Job, numbers: Sequence[int], output: str) -> str:
 
 
 def _output(folder: Path) -> str:
-    """The tasks' logs as a filename pattern of sbatch, in which %% is a %; raises ConfigError for a backslash, which
-    turns patterns off."""
+    """The log files as a filename pattern of sbatch, with % escaped as %%; raises ConfigError for a backslash, which
+    disables patterns."""
     if "\\" in str(folder):
         raise ConfigError(f"{folder}: sbatch takes no backslash in the name of a log: give the sweep another --name")
     return f"{str(folder).replace('%', '%%')}/slurm-%A_%a.out"
 
 
 def _gpus(job: Job) -> int:
-    """Of a task: what is asked for, or what the config cannot do without, wherever the script is written."""
+    """The GPUs of a task: those requested, or those that the config requires."""
     if job.gpus_per_cell is not None:
         return job.gpus_per_cell
     return job.devices if job.accelerator in _GPU_ACCELERATORS else 0

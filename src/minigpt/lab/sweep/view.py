@@ -1,4 +1,4 @@
-"""What a person sees of a running sweep: a table in a terminal, a line for each change elsewhere."""
+"""Show a running sweep: a live table in a terminal, a line for each change elsewhere."""
 
 import time
 from collections import Counter
@@ -23,29 +23,29 @@ _COLOURS = {
     "running": "cyan", "finished": "green", "stopped": "yellow", "diverged": "red", "failed": "red", "pruned": "yellow"
 }  # fmt: skip
 _ORDER: tuple[State, ...] = ("running", "failed", "diverged", "stopped", "finished", "pruned", "waiting")
-"""Of the rows, should there be more than the terminal has lines."""
+"""Order of the rows, if they are more than the terminal has lines."""
 _FRAME_LINES = 6
-"""Of the table's head and foot."""
+"""Lines of the table's header and footer."""
 
 
 class View(Protocol):
-    """Somebody who looks at the sweep."""
+    """Shows the progress of a sweep."""
 
     def began(self, run: CellRun) -> None:
-        """A cell has begun, or goes on."""
+        """A cell has started or resumed."""
 
     def ended(self, run: CellRun, outcome: Outcome) -> None:
         """A cell has ended."""
 
     def refused(self, cell: Cell, reason: str) -> None:
-        """No run can be made of a cell."""
+        """The settings of a cell are invalid."""
 
     def refresh(self) -> None:
-        """Time has passed."""
+        """Called repeatedly as time passes."""
 
 
 class PlainView:
-    """A line each time that a cell begins or ends."""
+    """Prints a line whenever a cell starts or ends."""
 
     def __init__(self, console: Console, records: Mapping[str, CellRecord], planned: Callable[[], int]) -> None:
         self._console = console
@@ -71,7 +71,7 @@ class PlainView:
         self._say("failed", cell.name, f"{self._done()}: {printable(reason)}")
 
     def refresh(self) -> None:
-        """Nothing has changed."""
+        """Print nothing."""
 
     def _done(self) -> str:
         done = sum(record.state not in {"waiting", "running"} for record in self._records.values())
@@ -82,7 +82,7 @@ class PlainView:
 
 
 class LiveView:
-    """All cells in one table, those that are at work first; what does not fit in the terminal is counted."""
+    """Shows all cells in one table, running ones first; those that do not fit in the terminal are counted."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class LiveView:
         self._make_run = make_run
         self._clock = Clock()
         self._runs: dict[str, CellRun | None] = {}
-        """By cell; None: no run can be made of it."""
+        """By cell; None if its settings are invalid."""
         self._last: dict[str, Progress] = {}
         self._shown = 0.0
         self._live = Live(console=console, auto_refresh=False)
@@ -114,12 +114,12 @@ class LiveView:
         self._live.stop()
 
     def began(self, run: CellRun) -> None:
-        """Show it at work."""
+        """Show the cell as running."""
         self._clock.begin(run)
         self.refresh()
 
     def ended(self, run: CellRun, outcome: Outcome) -> None:
-        """Show what became of it."""
+        """Show how the cell ended."""
         if outcome.state == "finished":
             self._clock.end(run)
         self._last[run.name] = read_progress(run.path)
@@ -127,12 +127,12 @@ class LiveView:
         self.refresh()
 
     def refused(self, cell: Cell, reason: str) -> None:  # noqa: ARG002
-        """The record has it."""
+        """Show the cell as failed."""
         self._shown = 0.0
         self.refresh()
 
     def refresh(self) -> None:
-        """Draw the table, once a second at most."""
+        """Draw the table, at most once a second."""
         now = time.monotonic()
         if now - self._shown >= _REFRESH_SECONDS:
             self._shown = now
@@ -176,7 +176,7 @@ class LiveView:
         ]
 
     def _run(self, cell: Cell) -> CellRun | None:
-        """Made once: each is asked for at every refresh."""
+        """The run of a cell, made once as every refresh needs it."""
         if cell.name not in self._runs:
             try:
                 self._runs[cell.name] = self._make_run(cell)
@@ -193,7 +193,7 @@ class LiveView:
         return f"{planned} cells: {', '.join(parts)}{f'; about {clock_text(left)} left' if left is not None else ''}"
 
     def _left(self, n_waiting: int) -> float | None:
-        """Seconds until all is done, if each waiting cell takes as long as others do."""
+        """Remaining seconds, assuming that waiting cells take as long as others."""
         at_work = [record.cell for record in self._records.values() if record.state == "running"]
         lefts = {}
         for cell in at_work:
