@@ -10,6 +10,7 @@ import json
 import os
 import runpy
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -48,7 +49,11 @@ class Shell:
             path.write_text(_CLIENT.format(python=sys.executable, address=address, name=name), encoding="utf-8")
             path.chmod(0o755)
         listening = subprocess.Popen(
-            [sys.executable, __file__, address, setup], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+            [sys.executable, __file__, address, setup],
+            stdout=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,  # so that it ends with all its forks
         )
         assert listening.stdout is not None
         assert listening.stdout.readline() == "ready\n", "the server did not start"
@@ -69,8 +74,8 @@ class Shell:
         )
 
     def close(self) -> None:
-        """End the server."""
-        self._server.kill()
+        """End the server and the commands that still run."""
+        os.killpg(self._server.pid, signal.SIGKILL)
         self._server.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
 
