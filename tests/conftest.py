@@ -2,6 +2,8 @@
 
 import os
 import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,3 +29,16 @@ def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = (f"line {n}: {n} and {n + 1} make {2 * n + 1}, and {n} times two is {2 * n}.\n" for n in range(1000))
     path.write_text("".join(lines)[:20_000], encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def own_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A working folder for files of the user's own; what is imported from it is forgotten afterwards."""
+    folder = tmp_path_factory.mktemp("own")
+    monkeypatch.chdir(folder)
+    path, modules = list(sys.path), set(sys.modules)
+    yield folder
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(folder)):
+            del sys.modules[name]

@@ -16,6 +16,7 @@ from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
 from minigpt.model.sizes import parameter_count
 from minigpt.runs.checkpoint import Checkpoint, Prefer, build_model, find_checkpoint, read_checkpoint
+from minigpt.runs.code import note_changed_files, run_code
 from minigpt.system.devices import find_device
 
 DEFAULTS = SamplingOptions()
@@ -177,12 +178,19 @@ class LoadedGPT:
             yield from ([prompt + text] for prompt, text in zip(prompts, texts, strict=True))
 
 
-def load(run_or_checkpoint: str | Path, device: str = "cpu", prefer: Prefer = "best") -> LoadedGPT:
+def load(
+    run_or_checkpoint: str | Path, device: str = "cpu", prefer: Prefer = "best", *, trust_code: bool = False
+) -> LoadedGPT:
     """The model of a run's folder (its best checkpoint, or with `prefer="last"` the newest) or of a checkpoint file.
 
-    `device`: cpu, cuda, cuda:N, mps, or auto for the fastest there is. Raises CheckpointError for what is missing,
-    broken or not ours, ConfigError for a device that this machine lacks.
+    `device`: cpu, cuda, cuda:N, mps, or auto for the fastest there is. A component of the user's own is imported from
+    the working folder or the environment; with `trust_code` from the copy that the run keeps, which is then executed.
+    Raises CheckpointError for what is missing, broken or not ours, ConfigError for a device that this machine lacks.
     """
     torch_device = find_device(device)
-    checkpoint = read_checkpoint(find_checkpoint(run_or_checkpoint, prefer))
-    return LoadedGPT(model=build_model(checkpoint, torch_device), tokenizer=checkpoint.tokenizer, checkpoint=checkpoint)
+    path = find_checkpoint(run_or_checkpoint, prefer)
+    with run_code(path, trust=trust_code):
+        checkpoint = read_checkpoint(path)
+        model = build_model(checkpoint, torch_device)
+        note_changed_files(path, checkpoint.config.to_dict().values(), checkpoint.provenance.get("files"))
+    return LoadedGPT(model=model, tokenizer=checkpoint.tokenizer, checkpoint=checkpoint)

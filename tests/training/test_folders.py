@@ -38,7 +38,7 @@ def test_root_that_is_a_file(tmp_path: Path) -> None:
 
 def test_provenance_lists_the_sessions(tmp_path: Path) -> None:
     for number in (1, 2):
-        write_run(tmp_path, config_yaml=f"n: {number}\n", tokenizer_json="{}", provenance={"session": number})
+        write_run(tmp_path, config_yaml=f"n: {number}\n", tokenizer_json="{}", provenance={"session": number}, files={})
     assert json.loads((tmp_path / "provenance.json").read_text()) == {"sessions": [{"session": 1}, {"session": 2}]}
     assert (tmp_path / "config.yaml").read_text() == "n: 2\n"
 
@@ -53,7 +53,7 @@ def test_provenance_is_plain_values() -> None:
 def test_nothing_is_lost_where_a_run_begins_anew(tmp_path: Path) -> None:
     assert set_aside(tmp_path) is None
     for number in (1, 2):
-        write_run(tmp_path, config_yaml=f"n: {number}\n", tokenizer_json="{}", provenance={})
+        write_run(tmp_path, config_yaml=f"n: {number}\n", tokenizer_json="{}", provenance={}, files={})
         (tmp_path / "metrics.csv").write_text(f"step,val/loss\n{number},2.0\n")
         (tmp_path / f"events.out.tfevents.{number}").write_text("events")
         (tmp_path / "line1").mkdir()

@@ -50,16 +50,18 @@ def names_classes(trainer: Mapping[str, Any]) -> bool:
     )
 
 
-def check_callbacks(values: Any) -> None:
+def check_callbacks(values: Any, evaluations: Sequence[str]) -> None:
     """Raise ConfigError for callbacks, as jsonargparse has read them, that monitor what no run has."""
+    from minigpt.training.config import evaluation_label
     from minigpt.training.monitors import check_monitors
 
     named = [value for value in (values if isinstance(values, list) else [values]) if hasattr(value, "class_path")]
     arguments = [getattr(value, "init_args", None) for value in named]
-    check_monitors(
+    monitored = (
         (load_class(value.class_path), getattr(given, "monitor", None))
         for value, given in zip(named, arguments, strict=True)
     )
+    check_monitors(monitored, list(map(evaluation_label, evaluations)))
 
 
 def load_class(path: str) -> Any:

@@ -52,7 +52,7 @@ def _parse_trainer(argv: Sequence[str]) -> tuple[ArgumentParser, Namespace]:
     parser = build_parser(Trainer)
     values = _parse(parser, argv)
     check_no_class_as_text(vars(values["trainer"]))
-    check_callbacks(values["trainer"]["callbacks"])
+    check_callbacks(values["trainer"]["callbacks"], values["run"]["evaluations"] or ())
     return parser, values
 
 

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from minigpt.cli.options import Prefer, argument, option
+from minigpt.cli.options import CodeOptions, Prefer, argument, option
 from minigpt.cli.targets import check_file, check_folder, check_other, print_difference, print_notes
 from minigpt.interop.folder import is_our_file
 from minigpt.system.files import home_path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(CodeOptions):
     """Which run, and what to write of it."""
 
     run: str = argument("RUN-or-CHECKPOINT")

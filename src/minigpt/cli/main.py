@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from minigpt import __version__
-from minigpt.cli.options import OptionParser
+from minigpt.cli.options import OptionParser, own_code
 from minigpt.cli.threads import wait_briefly
 from minigpt.errors import ConfigError, MinigptError, did_you_mean, printable
 from minigpt.system.output import complain, echo, give_up_stdout, safe_streams
@@ -144,7 +144,9 @@ def _dispatch(words: list[str]) -> int:
     if hasattr(command, "main"):  # the keys of a config are its options, which argparse alone cannot express
         return int(command.main(rest))
     parser = OptionParser(name, command.__doc__, command.Options)
-    return int(command.run(parser.parse_options(rest)))
+    options = parser.parse_options(rest)
+    with own_code(options):
+        return int(command.run(options))
 
 
 def _usage() -> str:

@@ -6,7 +6,9 @@ import inspect
 import re
 import textwrap
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Generic, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -51,7 +53,25 @@ def argument(metavar: str, default: Any = MISSING) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelOptions:
+class CodeOptions:
+    """Where components of the user's own come from."""
+
+    trust_code: bool = False
+    """Import components of the user's own from the copies in the run's code/ folder, and so execute them."""
+
+
+def own_code(options: Any) -> AbstractContextManager[None]:
+    """The context in which a command about one run imports that run's components; nothing for other commands."""
+    if not isinstance(options, CodeOptions):
+        return nullcontext()
+    from minigpt.runs.code import run_code
+
+    path = Path(options.run if hasattr(options, "run") else options.bundle)  # type: ignore[attr-defined]
+    return run_code(path if path.exists() else Path("runs") / path, trust=options.trust_code)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(CodeOptions):
     """Which trained model, on which device."""
 
     run: str = argument("RUN-or-CHECKPOINT")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minigpt.cli.options import argument
+from minigpt.cli.options import CodeOptions, argument
 from minigpt.errors import ConfigError, printable
 from minigpt.system.output import echo
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(CodeOptions):
     """Which divergence, on which device."""
 
     bundle: str = argument("BUNDLE")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from minigpt.cli.options import argument, option
+from minigpt.cli.options import CodeOptions, argument, option
 from minigpt.errors import CheckpointError, ConfigError, did_you_mean, printable
 from minigpt.system.output import echo
 
@@ -31,7 +31,7 @@ _CLASSES = ("callbacks", "plugins", "logger")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(CodeOptions):
     """Which run, and what of it is retrained."""
 
     run: str = argument("RUN")

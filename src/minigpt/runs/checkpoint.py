@@ -23,6 +23,7 @@ from minigpt.optim.config import OptimizerName
 from minigpt.runs.archive import is_complete, read_archive
 from minigpt.runs.paths import BEST_NAME, CHECKPOINTS, step_paths
 from minigpt.runs.restorable import check_restorable, check_weights
+from minigpt.system.components import MissingModuleError
 
 FORMAT = 2
 ENTRY = "minigpt"
@@ -134,6 +135,8 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
         if "special_tokens" in entry:  # of a model from elsewhere
             special = special_tokens_from_dict(entry["special_tokens"], config.vocab_size)
             tokenizer = with_special_tokens(tokenizer, special)
+    except MissingModuleError:  # run_code says where the run's own copy is
+        raise
     except (ConfigError, DataError) as error:
         raise CheckpointError(f"{path}: {error}") from None
     if tokenizer.vocab_size > config.vocab_size:
@@ -209,8 +212,11 @@ def _checked_entry(path: Path, content: Any) -> dict[str, Any]:
 
 
 def _gpt_weights(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Keys as a bare GPT has them: without Lightning's `gpt.` and the `_orig_mod.` that torch.compile may put in."""
-    return {key.replace("_orig_mod.", "").removeprefix(WEIGHT_PREFIX): value for key, value in state_dict.items()}
+    """The GPT's weights under its own keys: without Lightning's `gpt.`, the `_orig_mod.` that torch.compile may put in,
+    and what a module of the user's own keeps beside the GPT."""
+    plain = {key.replace("_orig_mod.", ""): value for key, value in state_dict.items()}
+    own = {key.removeprefix(WEIGHT_PREFIX): value for key, value in plain.items() if key.startswith(WEIGHT_PREFIX)}
+    return own or plain
 
 
 def _checkpoint_folder(run: Path) -> Path:

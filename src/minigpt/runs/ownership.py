@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from minigpt.runs.paths import CHECKPOINTS, EARLIER, LINES, PROVENANCE, SWEEP
+from minigpt.runs.paths import CHECKPOINTS, CODE, EARLIER, LINES, PROVENANCE, SWEEP
 from minigpt.system.files import written_as
 from minigpt.system.marks import beginning_of, has_mark
 
@@ -73,9 +73,20 @@ def _strangers(folder: Path, inside: str) -> Iterator[str]:
         elif path.is_dir():
             if not inside and name in _RUN_FILE:
                 yield from _strangers(path, f"{name}/")
+            elif not inside and name == CODE:
+                yield from (
+                    f"{CODE}/{each.relative_to(path).as_posix()}" for each in path.rglob("*") if not _is_code(each)
+                )
             elif not inside and EARLIER.fullmatch(name):
                 yield from (f"{name}/{each}" for each in _strangers(path, ""))
             else:
                 yield f"{inside}{name}/"
         elif not (path.is_file() and is_run_file(written_as(name), inside.removesuffix("/"))):
             yield f"{inside}{name}"
+
+
+def _is_code(path: Path) -> bool:
+    """Whether a path below `code/` is one that a run writes, or what Python compiles of it."""
+    if path.is_symlink():
+        return False
+    return path.is_dir() or written_as(path.name).endswith(".py") or path.parent.name == "__pycache__"

@@ -9,6 +9,8 @@ PROVENANCE = "provenance.json"
 TOKENIZER = "tokenizer.json"
 CHECKPOINTS = "checkpoints"
 DIVERGENCES = "divergences"
+CODE = "code"
+"""In a run's folder: copies of the user's own files that its config names components of."""
 LOCK = ".lock"
 """Held by the process that trains in the folder."""
 LOCK_PATIENCE = 0.5

@@ -196,7 +196,8 @@ def _file_of(module: ModuleType | None) -> Path | None:
     if not isinstance(file, str) or not file.endswith(".py") or not Path(file).is_absolute():  # torch.ops: "_ops.py"
         return None
     path = Path(file).resolve()
-    return None if path.is_relative_to(_PACKAGE) or _is_installed(path) else path
+    is_own = path.is_file() and not path.is_relative_to(_PACKAGE) and not _is_installed(path)  # torch has made-up ones
+    return path if is_own else None
 
 
 def _is_installed(path: Path) -> bool:

@@ -1,5 +1,9 @@
 """Random numbers as pure functions of a place: a hash, and the seeds of dropout. Nothing random needs saving."""
 
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 
@@ -31,3 +35,21 @@ def seed_dropout(seed: int, rank: int, batch: int, device: torch.device) -> None
         ].manual_seed(value)
     elif device.type == "mps":
         torch.mps.manual_seed(value)
+
+
+@contextmanager
+def separate_random_state(seed: int, device: torch.device) -> Iterator[None]:
+    """Within the block the generators of Python, NumPy, torch and `device` begin at `seed`; then they are restored."""
+    python, numpy_state = random.getstate(), np.random.get_state()
+    mps = torch.mps.get_rng_state() if device.type == "mps" else None
+    with torch.random.fork_rng(range(torch.cuda.device_count()) if device.type == "cuda" else []):
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy_state)
+            if mps is not None:
+                torch.mps.set_rng_state(mps)

@@ -15,8 +15,8 @@ Changes = dict[str, tuple[Any, Any]]
 
 _NAMES_OF_A_RUN = frozenset({"run.name", "run.root", "run.init_from"})
 """What says where a run lives or where it came from, not what it does."""
-_LATER_SETTINGS = {"data.allow_lossy_tokenizer": False}
-"""What configs mean that were written before there was a setting."""
+_LATER_SETTINGS = {"data.allow_lossy_tokenizer": False, "run.evaluations": [], "run.evaluate_every": 0}
+"""What older configs mean that do not have a setting yet; null needs no entry."""
 _OF_THE_TRAINER = frozenset({"precision", "gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches"})
 """The trainer's settings that make another experiment: not its length, its devices, or what it shows."""
 _FREE = frozenset({"data.num_workers", "model.attention"})
@@ -77,7 +77,7 @@ def _counts(key: str) -> bool:
     group, _, name = key.partition(".")
     if group == "trainer":
         return name in _OF_THE_TRAINER
-    return group != "run" and key not in _FREE
+    return key == "run.module" or (group != "run" and key not in _FREE)
 
 
 def _same_place(key: str, then: Any, now: Any) -> bool:

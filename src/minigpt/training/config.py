@@ -9,12 +9,20 @@ from minigpt.data.options import PrepareOptions, SplitName
 from minigpt.errors import ConfigError, did_you_mean
 from minigpt.model.config import GPTConfig
 from minigpt.optim.config import OptimConfig
+from minigpt.system.components import check_choice, is_dotted
 from minigpt.system.settings import refuse_without_effect
 from minigpt.training.panels.names import parse_panels
 
 DivergencePolicy = Literal["stop", "skip"]
+EVALUATIONS = {"repetition": "minigpt.evaluate.repetition.repetition"}
+"""The built-in evaluations: what `run.evaluations` may name without a dot."""
 SAMPLE_TOKENS = 200
 """Length of the texts that a run samples while it trains, in tokens."""
+
+
+def evaluation_label(name: str) -> str:
+    """How curves name an evaluation: the last part of its dotted name."""
+    return name.rpartition(".")[2]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +58,12 @@ class RunConfig:
     """Text whose attention and activations the panels show; null: the beginning of the validation split."""
     panel_temperatures: tuple[float, ...] = (0.5, 0.8, 1.1)
     """Temperatures of the samples panel, which continues sample_prompt."""
+    evaluations: tuple[str, ...] = ()
+    """Evaluations whose numbers become curves: repetition (of sampled texts), or your own as my_ideas.Rhymes."""
+    evaluate_every: int = 0
+    """Steps between two evaluations (0: one at each validation); there is always one at the last step."""
+    module: str | None = None
+    """A subclass of GPTModule of your own, as my_ideas.Distilled: another loss, or an extra step (null: GPTModule)."""
     compile: bool = False
     """Compile the model with torch.compile: slow to start, faster on a GPU."""
     init_from: str | None = None
@@ -70,10 +84,11 @@ class RunConfig:
         for name in ("log_every", "eval_every", "eval_batches", "save_every", "panel_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"run.{name}={getattr(self, name)} must be at least 1")
-        for name in ("keep", "sample_every"):
+        for name in ("keep", "sample_every", "evaluate_every"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"run.{name}={getattr(self, name)} must not be negative")
         self._check_panels()
+        self._check_components()
         if self.on_divergence not in get_args(DivergencePolicy):
             choices = get_args(DivergencePolicy)
             near = did_you_mean(str(self.on_divergence), choices)
@@ -82,6 +97,23 @@ class RunConfig:
             raise ConfigError("run.init_from='' must be a run or a checkpoint (null: none)")
         if self.spike_threshold is not None and not 0 < self.spike_threshold < math.inf:
             raise ConfigError(f"run.spike_threshold={self.spike_threshold} must be a finite number above 0 (null: off)")
+
+    def _check_components(self) -> None:
+        if self.module is not None and not is_dotted(self.module):
+            raise ConfigError(f"run.module={self.module} must be a class of your own as my_file.Name (null: none)")
+        for name in self.evaluations:
+            check_choice("run.evaluations", name, EVALUATIONS)
+        labels = list(map(evaluation_label, self.evaluations))
+        twice = next((label for label in labels if labels.count(label) > 1), None)
+        if twice is not None:
+            raise ConfigError(f"run.evaluations={list(self.evaluations)} has two whose curves would be eval/{twice}")
+        if self.evaluate_every and not self.evaluations:
+            raise ConfigError(f"run.evaluate_every={self.evaluate_every} has no effect without run.evaluations")
+
+    def custom_names(self) -> dict[str, list[str]]:
+        """The dotted names of components, by setting."""
+        own = list(filter(is_dotted, self.evaluations))
+        return {"run.module": [self.module] if self.module else [], "run.evaluations": own}
 
     def _check_panels(self) -> None:
         panels = parse_panels(self.panels, self.panel_every)
@@ -196,6 +228,17 @@ class Experiment:
         groups = {name: asdict(getattr(self, name)) for name in ("run", "model", "optim", "data")}
         del groups["model"]["vocab_size"]
         return {"seed_everything": self.seed_everything, **groups, "trainer": self.trainer}
+
+    def custom_names(self) -> dict[str, list[str]]:
+        """The dotted names of components, by setting: `model.position`, `run.evaluations`, ..."""
+        from minigpt.data.corpus_function import is_function  # imports numpy
+
+        groups = {"model": vars(self.model), "optim": vars(self.optim)}
+        settings = {f"{group}.{key}": value for group, each in groups.items() for key, value in each.items()}
+        named = {key: [value] for key, value in settings.items() if is_dotted(value)}
+        if is_function(self.data.corpus):
+            named["data.corpus"] = [self.data.corpus]
+        return named | self.run.custom_names()
 
 
 UNKNOWN_VOCAB_SIZE = 1

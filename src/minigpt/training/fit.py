@@ -20,10 +20,10 @@ from minigpt.system.output import console as make_console
 from minigpt.system.precision import check_precision
 from minigpt.system.status_bar import shows_bars
 from minigpt.training.callbacks.memory_advice import check_memory
+from minigpt.training.components import build_module, import_components
 from minigpt.training.config import Experiment
 from minigpt.training.datamodule import TokenDataModule
 from minigpt.training.last import resume_command
-from minigpt.training.module import GPTModule
 from minigpt.training.quiet import quiet
 from minigpt.training.resume import Start, check_same_model, check_same_optimizer, data_changes, find_start
 from minigpt.training.run import Run
@@ -58,6 +58,7 @@ def fit(
     for name in ignored_variables(os.environ):
         console.print(f"{name} has no effect: settings come from the config and the command line alone")
     start = find_start(experiment, ckpt_path, resume)
+    components = import_components(experiment)
     max_steps = experiment.trainer["max_steps"]
     if start.step >= max_steps:
         how = f": {resume_command(start.folder)} --trainer.max_steps N" if start.folder else ""
@@ -81,7 +82,9 @@ def fit(
         if start.checkpoint and start.weights_only:
             gpt.load_state_dict(start.checkpoint.weights)
         correction = prepared.correction("val")
-        module = GPTModule(
+        module = build_module(
+            components.module,
+            experiment.run.module,
             gpt,
             experiment.optim,
             padded_bytes(prepared, config),
@@ -98,7 +101,15 @@ def fit(
         )
         data.setup("fit")  # a text too short for one window is told before a folder is taken
         run = Run(
-            experiment, world=world, config=config, prepared=prepared, start=start, command=command, console=console
+            experiment,
+            world=world,
+            config=config,
+            prepared=prepared,
+            start=start,
+            command=command,
+            console=console,
+            files=components.files,
+            evaluations=components.evaluations,
         )
         on_folder(run.folder)
         return run.train(module, data)

@@ -2,12 +2,15 @@
 
 import contextlib
 import json
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from minigpt.errors import ConfigError
-from minigpt.runs.ownership import is_run_file
-from minigpt.runs.paths import CHECKPOINTS, CONFIG, DIVERGENCES, LINES, METRICS, PROVENANCE, TOKENIZER
+from minigpt.runs.code import keep_code
+from minigpt.runs.ownership import strangers
+from minigpt.runs.paths import CHECKPOINTS, CODE, CONFIG, DIVERGENCES, LINES, METRICS, PROVENANCE, TOKENIZER
 from minigpt.runs.records import read_sessions
 from minigpt.system.files import atomic_write
 from minigpt.system.marks import MARK, write_mark
@@ -37,8 +40,9 @@ def give_back(folder: Path) -> None:
     for name in (CHECKPOINTS, DIVERGENCES):
         with contextlib.suppress(OSError):  # it is not there, or not empty
             (folder / name).rmdir()
-    paths = list(folder.iterdir())
-    if all(path.is_file() and not path.is_symlink() and is_run_file(path.name) for path in paths):
+    paths = [path for path in folder.iterdir() if path.name != CODE]
+    if all(path.is_file() for path in paths) and not strangers(folder):
+        shutil.rmtree(folder / CODE, ignore_errors=True)
         for path in sorted(paths, key=lambda path: path.name == MARK):  # the mark last, so that it is known till then
             path.unlink()
         folder.rmdir()
@@ -67,12 +71,31 @@ def set_aside(folder: Path) -> Path | None:
     return earlier
 
 
-def write_run(folder: Path, *, config_yaml: str, tokenizer_json: str, provenance: dict[str, Any]) -> None:
-    """Write what a run is into its folder. Its provenance lists every session: the first one and each resume."""
+def description_of(folder: Path) -> dict[Path, bytes]:
+    """The content of the files in the run's folder that `write_run` writes."""
+    paths = [*(folder / name for name in (CONFIG, TOKENIZER, PROVENANCE)), *(folder / CODE).rglob("*.py")]
+    return {path: path.read_bytes() for path in paths if path.is_file()}
+
+
+def restore_description(folder: Path, before: Mapping[Path, bytes]) -> None:
+    """Undo `write_run`: the files are again as `description_of` gave them."""
+    for path in description_of(folder):
+        if path not in before:
+            path.unlink()
+    for path, content in before.items():
+        atomic_write(path, content)
+
+
+def write_run(
+    folder: Path, *, config_yaml: str, tokenizer_json: str, provenance: dict[str, Any], files: Mapping[str, Path]
+) -> None:
+    """Write what a run is into its folder, with the user's own `files`. Its provenance lists every session: the first
+    one and each resume."""
     path = folder / PROVENANCE
     sessions = read_sessions(folder)
     atomic_write(folder / CONFIG, config_yaml)
     atomic_write(folder / TOKENIZER, tokenizer_json)
+    keep_code(folder, files)
     atomic_write(path, json.dumps({"sessions": [*sessions, provenance]}, indent=2) + "\n")
 
 

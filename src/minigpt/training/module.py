@@ -14,6 +14,7 @@ from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_
 
 from minigpt.data.batches import Batch
 from minigpt.data.round_trip import ByteCorrection
+from minigpt.errors import CheckpointError
 from minigpt.model.gpt import GPT
 from minigpt.optim.config import OptimConfig
 from minigpt.optim.groups import apply_settings, build_optimizer, set_for_step
@@ -28,6 +29,18 @@ class GPTModule(pl.LightningModule):
 
     A batch is (x, y), both int64 (B, T), y being x one token on. The learning rate and the random numbers of dropout
     are pure functions of the step, so a resumed run needs nothing but its counters.
+
+    `run.module: my_ideas.Distilled` names a subclass to train with in its place. It may override
+
+    - `loss`, for another objective. `self.gpt` is the model, `self.next_token_loss(x, y)` the usual loss, compiled if
+      the run is. The validation goes on to measure the next-token loss, so that its curves compare with other runs';
+    - any hook of a LightningModule that `GPTModule` does not define (`on_train_batch_end`, ...), or one that it does,
+      calling `super()`, for an extra step;
+    - `__init__(*args, **kwargs)`, calling `super().__init__(*args, **kwargs)` first, for state of its own. Buffers,
+      and parameters without gradients (a teacher's), are saved and restored with the checkpoint; what a list or a dict
+      holds is not. Trained are the parameters of `self.gpt` alone.
+
+    A resume is exact if all that changes during training is in buffers or follows from `self.trainer.global_step`.
     """
 
     def __init__(
@@ -49,7 +62,8 @@ class GPTModule(pl.LightningModule):
         # In a list, so that it is no part of the module: a bf16 module would round the sums.
         self._metrics = [LanguageModelMetrics(torch.from_numpy(token_bytes), correction)]
         # Compiled is the function, not the module: the keys of the checkpoint stay those of the plain model.
-        self.loss: Callable[..., Tensor] = torch.compile(gpt.loss) if compiled else gpt.loss
+        self.next_token_loss: Callable[..., Tensor] = torch.compile(gpt.loss) if compiled else gpt.loss
+        """`GPT.loss`: (x, y) -> mean loss (), nats per token; `reduction="none"` gives (B, T)."""
         self.grad_norm: Tensor | None = None
         """Norm of the gradient of the last optimizer step before it was clipped, on the device."""
         self.grad_norms: dict[str, Tensor] = {}
@@ -124,7 +138,15 @@ class GPTModule(pl.LightningModule):
             clip_grads_with_norm_(parameters, gradient_clip_val, self.grad_norm)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on from whole steps; Lightning calls this before it restores the position."""
+        """Go on from whole steps; Lightning calls this before it restores weights and position."""
+        ours, theirs = (
+            {key for key in keys if "gpt." not in key} for keys in (self.state_dict(), checkpoint["state_dict"])
+        )
+        if ours != theirs:
+            which = ", ".join(sorted(ours ^ theirs))
+            raise CheckpointError(
+                f"run.module: only one of {type(self).__name__} and the checkpoint's module keeps {which}"
+            )
         rewind(checkpoint)
 
     def on_train_start(self) -> None:
@@ -138,9 +160,13 @@ class GPTModule(pl.LightningModule):
         seed_dropout(self.seed, self.global_rank, batches_done(self.trainer), self.device)
         set_for_step(self._optimizer(), self.optim, self.trainer.global_step, self.trainer.max_steps)
 
+    def loss(self, batch: Batch) -> Tensor:
+        """What training minimises: (), here the mean next-token loss of the batch in nats per token."""
+        return self.next_token_loss(*batch)
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Mean loss of the batch, nats per token."""
-        loss = self.loss(*batch)
+        """The loss of the batch, noted for the curves and the divergence guard."""
+        loss = self.loss(batch)
         self._micro_losses.append(loss.detach())
         self._micro_batches.append(batch)
         return loss
@@ -153,7 +179,7 @@ class GPTModule(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count a batch; the numbers are put together once, at the end."""
         tokens, targets = batch
-        self._metrics[0].update(self.loss(tokens, targets, reduction="none"), targets, tokens)
+        self._metrics[0].update(self.next_token_loss(tokens, targets, reduction="none"), targets, tokens)
 
     def on_validation_epoch_end(self) -> None:
         """Offer `val_loss`, `val_perplexity` and `val_bits_per_byte` to callbacks (`monitor: val_loss`)."""

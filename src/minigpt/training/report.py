@@ -2,7 +2,7 @@
 
 import shlex
 import textwrap
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -38,6 +38,7 @@ def print_start(
     folder: Path,
     start: Start,
     changes: Changes,
+    changed_files: Changes,
 ) -> None:
     """One short table: what is trained, on what, for how long, where; what it goes on from, and what is changed."""
     for reason in start.passed_over:
@@ -66,10 +67,22 @@ def print_start(
     _print_rows(console, rows, facts=("model", "data", "files", "steps", "device"))
     for key, (then, now) in changes.items():
         console.print(Text.assemble(("changed  ", "bold yellow"), f"{key}: {then} -> {now}"))
+    for name, (then, now) in changed_files.items():
+        hashes = f"sha256 {then[:8]} -> {now[:8]}"
+        text = f"{name}: another file than the checkpoint was trained with ({hashes}): not the same run to the bit"
+        console.print(Text.assemble(("changed  ", "bold yellow"), text))
 
 
-def print_end(console: Console, folder: Path, checkpoints: Checkpoints, sample: str | None, prompt: str) -> None:
-    """The last sample, the best checkpoint and its loss, and the commands that use it."""
+def print_end(
+    console: Console,
+    folder: Path,
+    checkpoints: Checkpoints,
+    *,
+    sample: str | None,
+    prompt: str,
+    evaluations: Mapping[str, float],
+) -> None:
+    """Print the last sample, the best checkpoint and its loss, the last evaluations, and the commands that use them."""
     if sample is not None:
         console.print(Text("\na sample", style="bold"))
         write_text(console, sample)
@@ -82,6 +95,9 @@ def print_end(console: Console, folder: Path, checkpoints: Checkpoints, sample: 
         best = folder / "checkpoints" / BEST_NAME
         outcome = f"validation loss {checkpoints.best_loss:.4f} at step {checkpoints.best_step:,}"
         rows = {"best": outcome, "weights": str(best), **rows}
+    if evaluations:
+        numbers = [f"{name.removeprefix('eval/')} {value:.4g}" for name, value in evaluations.items()]
+        rows = {"eval": ", ".join(numbers), **rows}
     console.print()
     _print_rows(console, rows)
 

@@ -1,10 +1,9 @@
-"""The folder, the callbacks and the Trainer of one run, put together."""
+"""One run: its folder, its callbacks and its Trainer put together, and what happens until its last line."""
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 
 import lightning.pytorch as pl
 from filelock import FileLock, Timeout
@@ -15,52 +14,42 @@ from rich.text import Text
 from minigpt.data.prepared import Prepared
 from minigpt.errors import ConfigError
 from minigpt.model.config import GPTConfig
-from minigpt.model.sizes import flops_per_token
+from minigpt.runs.code import changed_files
 from minigpt.runs.ownership import is_run_file
-from minigpt.runs.paths import (
-    CHECKPOINTS,
-    CONFIG,
-    DIVERGENCES,
-    LOCK,
-    LOCK_PATIENCE,
-    METRICS,
-    PROVENANCE,
-    TOKENIZER,
-    step_paths,
-)
+from minigpt.runs.paths import CHECKPOINTS, DIVERGENCES, LOCK, LOCK_PATIENCE, METRICS, step_paths
 from minigpt.runs.provenance import describe
 from minigpt.runs.status import TAKEN
-from minigpt.system.files import atomic_write, remove_leftovers
+from minigpt.system.components import file_hashes
+from minigpt.system.files import remove_leftovers
 from minigpt.system.precision import full_name
-from minigpt.training.callbacks.checkpoints import Checkpoints
-from minigpt.training.callbacks.clock import TrainingClock
-from minigpt.training.callbacks.curves import Curves
-from minigpt.training.callbacks.divergence_guard import DivergenceGuard
-from minigpt.training.callbacks.early_end import FreshTimers, early_end
+from minigpt.training.callbacks.build import build_callbacks
+from minigpt.training.callbacks.early_end import early_end
+from minigpt.training.callbacks.evaluations import Evaluation
 from minigpt.training.callbacks.failures import in_one_line
-from minigpt.training.callbacks.hyperparameters import RunCard
-from minigpt.training.callbacks.overhead import GarbageCollector, garbage_on_demand, without_empty_hooks
-from minigpt.training.callbacks.progress import ProgressBar
-from minigpt.training.callbacks.samples import Samples
-from minigpt.training.callbacks.slurm import requeue, warning_signal
-from minigpt.training.callbacks.stop import StopOnSignal, Stopped
-from minigpt.training.callbacks.validation import PeriodicValidation
+from minigpt.training.callbacks.overhead import garbage_on_demand, without_empty_hooks
+from minigpt.training.callbacks.slurm import requeue
+from minigpt.training.callbacks.stop import Stopped
 from minigpt.training.changes import config_changes
 from minigpt.training.config import Experiment
 from minigpt.training.datamodule import TokenDataModule
-from minigpt.training.folders import give_back, record_end, set_aside, take_folder, write_run
+from minigpt.training.folders import (
+    description_of,
+    give_back,
+    record_end,
+    restore_description,
+    set_aside,
+    take_folder,
+    write_run,
+)
 from minigpt.training.last import resume_command
 from minigpt.training.loggers.metrics_file import MetricsFile
 from minigpt.training.loggers.tensorboard import RunTensorBoard
 from minigpt.training.loop import StepLoop
 from minigpt.training.module import GPTModule
-from minigpt.training.report import print_end, print_start, tokens_per_step
+from minigpt.training.report import print_end, print_start
 from minigpt.training.resume import Start
 from minigpt.training.trainer import build_trainer, describe_trainer, listed
 from minigpt.training.world import World
-
-if TYPE_CHECKING:
-    from minigpt.training.panels.table import Panels
 
 
 class Run:
@@ -76,15 +65,22 @@ class Run:
         start: Start,
         command: Sequence[str],
         console: Console,
+        files: Mapping[str, Path],
+        evaluations: dict[str, Evaluation],
     ) -> None:
+        """`files` are the user's own, by the names that their copies get; `evaluations` by their labels."""
         self.experiment = experiment
         self.world = world
         self.config = config
         self.prepared = prepared
         self.start = start
         self.console = console
+        self.files = files
         self.changes = config_changes(experiment, start.resumed) if start.resumed else start.changes
         """What is otherwise than in the checkpoint, or in the folder, that this run goes on with."""
+        hashes = file_hashes(files)
+        recorded = start.resumed.provenance.get("files") if start.resumed else None
+        self.changed_files = changed_files(recorded, hashes)
         self.provenance = {
             **describe(command),
             "data_fingerprint": prepared.fingerprint,
@@ -93,7 +89,8 @@ class Run:
             "from_step": start.step,
             "parent": str(start.checkpoint.path) if start.checkpoint else None,
             "weights_only": start.weights_only,
-            "changes": {key: list(values) for key, values in self.changes.items()},
+            "changes": {key: list(values) for key, values in {**self.changes, **self.changed_files}.items()},
+            "files": hashes,
         }
         self.early: str | None = None
         """Why and where training ended before its last step."""
@@ -102,9 +99,21 @@ class Run:
         self.place = self.folder.absolute()
         """The same for what is written: a callback of the user's may change the working folder."""
         try:
-            self._build_callbacks()
+            self.callbacks = build_callbacks(
+                experiment,
+                config,
+                prepared,
+                start=start,
+                world=world,
+                folder=self.place,
+                shown=self.folder,
+                provenance=self.provenance,
+                evaluations=evaluations,
+                write=self._write,
+                console=console,
+            )
             self.trainer = build_trainer(
-                self.experiment, self.world, self.place, callbacks=self.callbacks, loggers=self._loggers()
+                experiment, world, self.place, callbacks=self.callbacks.in_order, loggers=self._loggers()
             )
             self.trainer.fit_loop.epoch_loop = StepLoop(self.trainer, self._at_early_end)
             self.provenance |= describe_trainer(self.trainer)  # the header of the checkpoints holds this very dict
@@ -135,16 +144,14 @@ class Run:
         """Train; where it ends before its first step, a run that it was to go on with is left as it was."""
         if self.start.folder and self.start.steps != tuple(path.name for path in step_paths(self.place / CHECKPOINTS)):
             raise ConfigError(f"{self.folder}: another process has trained in this folder meanwhile: start again")
-        described = [self.place / name for name in (CONFIG, TOKENIZER, PROVENANCE)]
-        before = {path: path.read_bytes() for path in described if path.exists()}
+        before = description_of(self.place)
         try:
             return self._train(module, data)
         except BaseException as error:
             if isinstance(error, Exception):
                 record_end(self.place, error=str(error) or type(error).__name__)
             if self.start.folder and self.start.checkpoint and self._is_before_first_step:
-                for path, content in before.items():
-                    atomic_write(path, content)
+                restore_description(self.place, before)
             raise
 
     def _train(self, module: GPTModule, data: TokenDataModule) -> int:
@@ -159,16 +166,17 @@ class Run:
             folder=self.folder,
             start=self.start,
             changes=self.changes,
+            changed_files=self.changed_files,
         )
         if self.world.is_main:  # the others hold no lock, and may not even know which folder this run took
             for name in ("", CHECKPOINTS, DIVERGENCES):
                 remove_leftovers(self.place / name, partial(is_run_file, inside=name))
         checkpoint = str(self.start.resumed.path.absolute()) if self.start.resumed else None
         try:
-            callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+            callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]  # the config's too
             with (
-                in_one_line(self.checkpoints),
-                self.stop.listening(),
+                in_one_line(self.callbacks.checkpoints, self.files.values()),
+                self.callbacks.stop.listening(),
                 without_empty_hooks(callbacks),
                 garbage_on_demand(),
             ):
@@ -178,30 +186,43 @@ class Run:
             self.console.print(
                 f"{stopped}; its checkpoint is written: {resume_command(self.folder)} goes on", highlight=False
             )
-            if stopped.signal_number == self.stop.warning and self.world.is_main and (line := requeue(self.world)):
+            if (
+                stopped.signal_number == self.callbacks.stop.warning
+                and self.world.is_main
+                and (line := requeue(self.world))
+            ):
                 self.console.print(line, highlight=False)
             return 128 + stopped.signal_number
         except SystemExit:
-            if self.stop.received is None:
+            if self.callbacks.stop.received is None:
                 raise
             return 128 + signal.SIGINT  # the second Ctrl-C
         finally:
             data.end_workers()
-        self._tell_end()
+        self._report_end()
         return 0
 
-    def _tell_end(self) -> None:
+    def _report_end(self) -> None:
         """The closing lines; an early end is recorded too."""
         if early := self.early or early_end(self.trainer):
             self.console.print(Text(f"stopped early: {early}; {resume_command(self.folder)} goes on"))
             if self.world.is_main:
                 record_end(self.place, stopped_early=early)
-        if self.guard.skipped:
-            self.console.print(f"skipped  {self.guard.skipped} steps that diverged: {self.folder / DIVERGENCES}")
-        if self.panels and self.panels.costs:
-            self.console.print(f"panels   {self.panels.summary()}", highlight=False)
-        prompt = self.experiment.run.sample_prompt
-        print_end(self.console, self.folder, self.checkpoints, self.samples.latest, prompt)
+        if self.callbacks.guard.skipped:
+            self.console.print(
+                f"skipped  {self.callbacks.guard.skipped} steps that diverged: {self.folder / DIVERGENCES}"
+            )
+        panels, evaluations = self.callbacks.panels, self.callbacks.evaluations
+        if panels and panels.costs:
+            self.console.print(f"panels   {panels.summary()}", highlight=False)
+        print_end(
+            self.console,
+            self.folder,
+            self.callbacks.checkpoints,
+            sample=self.callbacks.samples.latest,
+            prompt=self.experiment.run.sample_prompt,
+            evaluations=evaluations.latest if evaluations else {},
+        )
 
     def _take_folder(self) -> Path:
         """The folder to go on in or a new one; only the first process takes it, and the others never write."""
@@ -229,83 +250,13 @@ class Run:
             config_yaml=self.experiment.yaml,
             tokenizer_json=self.prepared.tokenizer.to_json(),
             provenance=self.provenance,
+            files=self.files,
         )
-
-    def _build_callbacks(self) -> None:
-        run, clock, special = self.experiment.run, TrainingClock(), self.prepared.tokenizer.special
-        header = {
-            "config": self.config.to_dict(),
-            "tokenizer": self.prepared.tokenizer.to_json(),
-            **({"special_tokens": special.to_dict()} if special.files else {}),
-            "provenance": self.provenance,
-            "data": self.experiment.data.to_dict(),
-            "data_fingerprint": self.prepared.fingerprint,
-            "texts": self.prepared.identity.texts,
-            "yaml": self.experiment.yaml,
-        }
-        per_step = tokens_per_step(self.experiment, self.config)
-        self.curves = Curves(run.log_every, per_step, flops_per_token(self.config), clock)
-        self.samples = Samples(run.sample_every, run.sample_prompt, self.prepared.tokenizer, clock)
-        self.panels = self._panels(clock)
-        panel_steps = self.panels.intervals.values() if self.panels else ()
-        looks = [run.log_every, run.eval_every, run.sample_every, *panel_steps]
-        self.guard = DivergenceGuard(
-            self.place / DIVERGENCES,
-            run.on_divergence,
-            run.spike_threshold,
-            tokenizer=self.prepared.tokenizer,
-            shown=self.folder,
-            looks=looks,
-            same_run=self.start.folder is not None,
-            same_text=self._same("same_training"),
-        )
-        self.checkpoints = Checkpoints(
-            self.place / CHECKPOINTS,
-            every=run.save_every,
-            keep=run.keep,
-            header=header,
-            clock=clock,
-            check=self.guard.check_weights,
-            same_curve=self.start.folder is not None and self._same("same_held_out"),
-        )
-        self.stop = StopOnSignal(self.checkpoints, run.log_every, warning_signal(self.world))
-        theirs = listed(self.experiment.trainer.get("callbacks"))
-        wants_bar = self.experiment.trainer.get("enable_progress_bar") is not False
-        wants_bar = wants_bar and not any(isinstance(callback, pl.callbacks.ProgressBar) for callback in theirs)
-        self.validation = PeriodicValidation(run.eval_every, clock)
-        # In this order: what is wrong is found before it is shown, validated, saved; a stop comes after the save.
-        self.callbacks: list[pl.Callback] = [
-            FreshTimers(),
-            RunCard(self.experiment, self.config, self._write),
-            self.guard,
-            self.curves,
-            *([ProgressBar(self.curves, self.console)] if wants_bar else []),
-            self.validation,
-            self.samples,
-            *([self.panels] if self.panels else []),
-            self.checkpoints,
-            self.stop,
-            GarbageCollector(),
-        ]
-
-    def _panels(self, clock: TrainingClock) -> "Panels | None":
-        """The panels of the run; without any nothing of them is imported, matplotlib neither."""
-        if not self.experiment.run.panels:
-            return None
-        from minigpt.training.panels.build import build_panels
-
-        return build_panels(self.experiment, self.config, self.prepared, clock)
-
-    def _same(self, text: Literal["same_training", "same_held_out"]) -> bool:
-        """Whether losses of the checkpoint on that text compare with those to come: it is known to be the same one."""
-        before = self.start.resumed
-        return before is not None and getattr(before.identity, text)(self.prepared.identity) is True
 
     def _at_early_end(self, trainer: pl.Trainer) -> None:
         """Validate and save where a time limit or a callback stops the run; the reason is the one from before that."""
         self.early = early_end(trainer)
-        self.validation.on_train_end(trainer, trainer.lightning_module)
-        self.checkpoints.on_train_end(trainer, trainer.lightning_module)
+        self.callbacks.at_early_end(trainer)
 
     def _loggers(self) -> list[Logger]:
         """TensorBoard and metrics.csv, and what the config adds; `trainer.logger: false` means none at all."""

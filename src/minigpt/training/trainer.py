@@ -23,7 +23,7 @@ from minigpt.errors import ConfigError
 from minigpt.system.precision import check_precision
 from minigpt.training.callbacks.checkpoints import AtomicCheckpointIO
 from minigpt.training.callbacks.overhead import NoProfiler
-from minigpt.training.config import Experiment
+from minigpt.training.config import Experiment, evaluation_label
 from minigpt.training.loop import refuse_epoch_callbacks
 from minigpt.training.monitors import check_monitors
 from minigpt.training.world import World
@@ -43,7 +43,8 @@ def build_trainer(
     wanted = experiment.trainer
     theirs: list[Callback] = listed(wanted.get("callbacks"))
     refuse_epoch_callbacks(theirs)
-    check_monitors((type(callback), getattr(callback, "monitor", None)) for callback in theirs)
+    labels = list(map(evaluation_label, experiment.run.evaluations))
+    check_monitors(((type(callback), getattr(callback, "monitor", None)) for callback in theirs), labels)
     asked = {
         **wanted,
         "callbacks": [*callbacks, *theirs],

@@ -15,7 +15,7 @@ NEUTRAL_SETTINGS = frozenset({
     "seed_everything", "run.name", "run.root", "run.log_every", "run.save_every", "run.keep", "run.sample_every",
     "run.sample_prompt", "run.panels", "run.panel_every", "run.panel_heads", "run.panel_sentence",
     "run.panel_temperatures", "data.num_workers", "trainer.enable_progress_bar", "trainer.logger", "trainer.profiler",
-    "trainer.enable_autolog_hparams", "data.allow_lossy_tokenizer",
+    "trainer.enable_autolog_hparams", "data.allow_lossy_tokenizer", "run.evaluations", "run.evaluate_every",
 })  # fmt: skip
 """Settings that change no weight and no loss."""
 

@@ -38,7 +38,7 @@ from minigpt.training.world import find_world
 _CHANGE_NOTHING = frozenset({
     "trainer.max_time", "trainer.logger", "trainer.profiler", "trainer.enable_progress_bar", "run.keep", "run.stream",
     "trainer.enable_model_summary", "run.sample_every", "run.sample_prompt", "run.panels", "run.panel_every",
-    "data.num_workers",
+    "data.num_workers", "run.evaluations", "run.evaluate_every",
 })  # fmt: skip
 """Settings that change neither a step nor what is compared of it."""
 _WRITERS = (CheckpointCallback, Timer)
@@ -135,7 +135,9 @@ def verify(stretch: Stretch, experiment: Experiment, scratch: Path, left_out: Co
         confine(callback, scratch)
     again = replace(
         experiment,
-        run=replace(experiment.run, root=str(scratch), keep=0, sample_every=0, panels=()),
+        run=replace(
+            experiment.run, root=str(scratch), keep=0, sample_every=0, panels=(), evaluations=(), evaluate_every=0
+        ),
         trainer={**experiment.trainer, "callbacks": [*callbacks, StopAt(stretch.end.step, stretch.border)]},
     )
     if stretch.begin:

@@ -44,7 +44,7 @@ class Curves(EveryStep):
         if not self._due(trainer, step):
             return
         values = self._training(trainer, pl_module)  # waits for the device, so the time below is true
-        self._write(trainer, values | self._speed(step))
+        self.write(trainer, values | self._speed(step))
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Offer this step's training curves to callbacks, which look after validations, whatever `every` is."""
@@ -54,7 +54,7 @@ class Curves(EveryStep):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the validation curves."""
         names = {"val/loss": "val_loss", "val/perplexity": "val_perplexity", "val/bits_per_byte": "val_bits_per_byte"}
-        self._write(trainer, {curve: float(trainer.callback_metrics[name]) for curve, name in names.items()})
+        self.write(trainer, {curve: float(trainer.callback_metrics[name]) for curve, name in names.items()})
 
     def _training(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, float]:
         """The curves of the newest step but for its speed."""
@@ -80,7 +80,8 @@ class Curves(EveryStep):
     def _due(self, trainer: Trainer, step: int) -> bool:
         return step % self.every == 0 or step == trainer.max_steps
 
-    def _write(self, trainer: Trainer, values: dict[str, float]) -> None:
+    def write(self, trainer: Trainer, values: dict[str, float]) -> None:
+        """Add points at this step: for the loggers, for callbacks that monitor them, and for the progress bar."""
         self.latest.update(values)
         self._offer(trainer, values)
         for logger in trainer.loggers:

@@ -50,14 +50,14 @@ class DivergenceGuard(EveryStep):
         *,
         tokenizer: Tokenizer,
         shown: Path | None = None,
-        looks: Collection[int] = (),
+        report_intervals: Collection[int] = (),
         same_run: bool = True,
         same_text: bool = True,
     ) -> None:
         """Bundles go to `folder`; `spike_threshold` is in standard deviations, None calls nothing a spike.
 
-        `shown` is the run's folder as messages name it. `looks` are the numbers of steps after which something of a
-        step is shown: it is judged before that.
+        `shown` is the run's folder as messages name it. `report_intervals` are the numbers of steps
+        after which something of a step is shown: it is judged before that.
         `same_run` and `same_text` say what a restored state tells about: a branch has skipped nothing yet, but its
         losses go on from its parent's; with another text they are none to compare with.
         """
@@ -66,7 +66,7 @@ class DivergenceGuard(EveryStep):
         self.spike_threshold = spike_threshold
         self.tokenizer = tokenizer
         self.shown = shown or folder.parent
-        self.looks = frozenset(looks) - {0}
+        self.report_intervals = frozenset(report_intervals) - {0}
         self.same_run = same_run
         self.same_text = same_text
         self.losses: deque[float] = deque(maxlen=WINDOW)
@@ -87,7 +87,7 @@ class DivergenceGuard(EveryStep):
 
     def on_step(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
         """What diverged must not be shown, as if it were a step of the run."""
-        if step == trainer.max_steps or any(step % every == 0 for every in self.looks):
+        if step == trainer.max_steps or any(step % every == 0 for every in self.report_intervals):
             self.settle(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

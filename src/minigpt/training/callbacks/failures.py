@@ -1,20 +1,23 @@
-"""What ends a training and a person can put right, as one line."""
+"""Errors that end a training and that a person can put right, as one line."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from minigpt.errors import ConfigError, TrainingError
+from minigpt.errors import ConfigError, MinigptError, TrainingError
+from minigpt.system.components import error_line, user_frame
 from minigpt.training.callbacks.checkpoints import Checkpoints
 from minigpt.training.monitors import missing_monitor
 
 
 @contextmanager
-def in_one_line(checkpoints: Checkpoints) -> Iterator[None]:
-    """Raise the known errors of Lightning and torch as minigpt's."""
+def in_one_line(checkpoints: Checkpoints, files: Collection[Path]) -> Iterator[None]:
+    """Raise the known errors of Lightning and torch as minigpt's, and those of the components in the user's `files`
+    with their line."""
     try:
         yield
     except MisconfigurationException as error:
@@ -22,7 +25,11 @@ def in_one_line(checkpoints: Checkpoints) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         reason = "the device is out of memory: lower data.batch_size, raise trainer.accumulate_grad_batches and"
         raise TrainingError(f"{reason} run.eval_batches by as much; {str(error).splitlines()[0]}") from error
-    except RuntimeError as error:
+    except Exception as error:
+        if not isinstance(error, MinigptError) and (frame := user_frame(error)) and Path(frame.filename) in files:
+            raise TrainingError(error_line(error)) from error
+        if not isinstance(error, RuntimeError):
+            raise
         if "torch._dynamo" in sys.modules and isinstance(error, torch._dynamo.exc.TorchDynamoException):
             reason = str(error).strip().splitlines()[0]
             raise ConfigError(f"run.compile=true cannot compile here: {reason}; false trains without") from error

@@ -1,5 +1,4 @@
-"""What a run is, in its folder, and for TensorBoard: its config as text, and its settings beside its losses in the
-HPARAMS tab."""
+"""Log the hyper-parameters: files in the run's folder, the config as text and the HPARAMS tab in TensorBoard."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +13,7 @@ from minigpt.training.loggers.tensorboard import RunTensorBoard
 _DATA = ("corpus", "tokenizer", "vocab_size", "batch_size")
 
 
-class RunCard(Callback):
+class LogHyperparameters(Callback):
     """Show the config and the settings when training starts, so that a run which is killed can still be compared."""
 
     def __init__(self, experiment: Experiment, config: GPTConfig, write: Callable[[], None]) -> None:
