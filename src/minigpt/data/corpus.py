@@ -24,6 +24,10 @@ _MEMO_BYTES = 64 << 20
 """A larger file is hashed once for each state (path, size, time of change) of it, a smaller one each time."""
 
 
+class MissingFunctionError(DataError):
+    """A dotted name is neither a file nor in a module that is there."""
+
+
 @dataclass(frozen=True)
 class Corpus:
     """Files, in a fixed order, and how to read documents from them."""
@@ -126,7 +130,7 @@ def open_corpus(spec: str, text_field: str = "text", report: Progress = ignore_p
         elif path.is_symlink():
             raise DataError(f"corpus {spec}: a broken link: it leads to {path.readlink()}")
         else:
-            raise DataError(_no_such_corpus(spec, path))
+            raise (MissingFunctionError if is_dotted(spec) else DataError)(_no_such_corpus(spec, path))
         empty = not any(file.stat().st_size for file in files)
     except (OSError, ValueError) as error:
         raise DataError(f"corpus {spec}: cannot be read: {error}") from None

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from minigpt.data.corpus import MissingFunctionError
 from minigpt.errors import CheckpointError
 from minigpt.runs.paths import CHECKPOINTS, CODE, DIVERGENCES
 from minigpt.system.components import MissingModuleError, file_hashes, importing_from, is_dotted, user_files
@@ -47,7 +48,7 @@ def run_code(run_or_checkpoint: Path, *, trust: bool) -> Iterator[None]:
         return
     try:
         yield
-    except MissingModuleError as error:
+    except (MissingModuleError, MissingFunctionError) as error:
         copies = f"the run keeps its own copy in {code}: --trust_code (trust_code=True in Python) runs that"
         hint = copies if code.is_dir() else "put its file into the working folder"
         raise CheckpointError(f"{path}: {error}; {hint}") from error

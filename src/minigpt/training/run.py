@@ -14,6 +14,7 @@ from rich.text import Text
 from minigpt.data.prepared import Prepared
 from minigpt.errors import ConfigError
 from minigpt.model.config import GPTConfig
+from minigpt.model.sizes import flops_per_token, parameter_count
 from minigpt.runs.code import changed_files
 from minigpt.runs.ownership import is_run_file
 from minigpt.runs.paths import CHECKPOINTS, DIVERGENCES, LOCK, LOCK_PATIENCE, METRICS, step_paths
@@ -91,6 +92,8 @@ class Run:
             "weights_only": start.weights_only,
             "changes": {key: list(values) for key, values in {**self.changes, **self.changed_files}.items()},
             "files": hashes,
+            "parameters": parameter_count(config),
+            "flops_per_token": flops_per_token(config),
         }
         self.early: str | None = None
         """Why and where training ended before its last step."""

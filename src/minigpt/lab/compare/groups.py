@@ -117,8 +117,12 @@ def sweep_labels(groups: Sequence[SweepGroup]) -> dict[SweepGroup, str]:
 
 
 def _settings(record: RunRecord) -> dict[str, Any]:
-    """The flat settings of a run that affect its result."""
-    return {key: value for key, value in flat_settings(record.config).items() if key not in NEUTRAL_SETTINGS}
+    """The flat settings of a run that affect its result, and the hashes of the user's own files behind them."""
+    settings = {key: value for key, value in flat_settings(record.config).items() if key not in NEUTRAL_SETTINGS}
+    if settings.get("run.module") is None:  # older configs do not have it
+        settings.pop("run.module", None)
+    files = record.sessions[-1].get("files") if record.sessions else None
+    return settings | {name: str(sha256)[:8] for name, sha256 in (files if isinstance(files, dict) else {}).items()}
 
 
 def _key(record: RunRecord) -> dict[str, Any]:

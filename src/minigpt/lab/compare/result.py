@@ -1,7 +1,7 @@
 """The result of a comparison of runs, as plain dataclasses."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from minigpt.lab.compare.statistics import Estimate, Method
@@ -57,6 +57,8 @@ class Run:
     """In the measure of the comparison, interpolated where the shortest of the runs ends."""
     at_equal_flops: float | None
     at_equal_time: float | None
+    evaluations: dict[str, float] = field(default_factory=dict)
+    """The last number of each curve of `run.evaluations`: `eval/LABEL/NAME`."""
 
 
 NUMBERS = (
@@ -77,7 +79,7 @@ class Group:
     seeds: list[int]
     """The seeds of the runs that count."""
     estimates: dict[str, Estimate]
-    """Means of `NUMBERS`; one that is missing in any of its runs is left out."""
+    """Means of `NUMBERS` and of the evaluations; one that is missing in any of its runs is left out."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,7 +18,7 @@ def validation_curve(record: RunRecord, measure: Measure) -> Curve:
     points = {step: row[f"val/{measure}"] for step, row in record.metrics.items() if f"val/{measure}" in row}
     points = {step: points[step] for step in sorted(points) if math.isfinite(points[step])}
     tokens = [record.tokens_at(step) for step in points]
-    per_token = flops_per_token(record.model)
+    per_token = _of_model(record, "flops_per_token")
     return Curve(
         tokens=tokens,
         flops=[float(count * per_token) for count in tokens],
@@ -80,10 +80,10 @@ def summarise_run(
         repeats=repeats,
         steps=record.step,
         tokens=tokens,
-        flops=float(tokens * flops_per_token(record.model)),
+        flops=float(tokens * _of_model(record, "flops_per_token")),
         seconds=curve.seconds[-1] if curve.seconds else None,
         validations=len(curve.values),
-        parameters=parameter_count(record.model),
+        parameters=_of_model(record, "parameters"),
         tokens_per_second=median_speed(record),
         final_loss=losses[-1],
         best_loss=min(losses),
@@ -92,13 +92,30 @@ def summarise_run(
         at_equal_tokens=value_at(curve.tokens, curve.values, equal["tokens"]),
         at_equal_flops=value_at(curve.flops, curve.values, equal["flops"]),
         at_equal_time=value_at(curve.seconds, curve.values, equal["time"]),
+        evaluations=last_evaluations(record),
     )
+
+
+def _of_model(record: RunRecord, name: Literal["parameters", "flops_per_token"]) -> int:
+    """A count of the run's model as the run recorded it, so that no component of the user's own is needed; of an older
+    run by the closed form."""
+    recorded = record.sessions[-1].get(name) if record.sessions else None
+    if isinstance(recorded, int):
+        return recorded
+    return parameter_count(record.model) if name == "parameters" else flops_per_token(record.model)
+
+
+def last_evaluations(record: RunRecord) -> dict[str, float]:
+    """The last number of each curve of `run.evaluations`."""
+    rows = [row for _, row in sorted(record.metrics.items())]
+    return {name: value for row in rows for name, value in row.items() if name.startswith("eval/")}
 
 
 def summarise_group(name: str, settings: dict[str, Any], runs: Sequence[Run]) -> Group:
     """Average over the seeds; a run that repeats another does not count."""
     counted = [run for run in runs if run.repeats is None]
     columns = {number: [getattr(run, number) for run in counted] for number in NUMBERS}
+    columns |= {name: [run.evaluations.get(name) for run in counted] for run in counted for name in run.evaluations}
     return Group(
         name=name,
         settings=settings,

@@ -148,8 +148,10 @@ def _columns(comparison: Comparison) -> list[tuple[str, str, Callable[[float], s
         x, field = comparison.equal[name], f"at_equal_{name}"
         if x is not None and any(getattr(run, field) != getattr(run, final) for run in comparison.runs):
             columns.append((end(x), field, _loss))
+    evaluations = dict.fromkeys(name for run in comparison.runs for name in run.evaluations)
     return [
         *columns,
+        *((name.removeprefix("eval/"), name, lambda x: f"{x:.4g}") for name in evaluations),
         ("tokens/s", "tokens_per_second", count_text),
         ("parameters", "parameters", lambda n: f"{n:,.0f}"),
     ]

@@ -32,6 +32,8 @@ _NOT_A_WORLD = {
         "data_fingerprint",
         "texts",
         "loses",
+        "parameters",
+        "flops_per_token",
     ),
 }
 """Of the provenance, what says when and from where; the data are compared by the checkpoint's own fingerprint."""
