@@ -232,7 +232,7 @@ def test_what_a_run_says(tmp_path: Path, corpus_file: Path, capfd: pytest.Captur
     for word in (
         "parameters",
         "tokens to train on",
-        "passes over the data",
+        " epochs",
         "step  5/12",
         "val ",
         "tokens/s",

@@ -72,10 +72,10 @@ def check_length(n_tokens: int, block_size: int, name: str) -> None:
 
 
 class TrainOrder:
-    """The endless order of the training windows: each pass over the data is a new permutation, without replacement.
+    """The endless order of the training windows: each epoch is a new permutation, without replacement.
 
-    Each pass also cuts the text at other places: a shard's windows are shifted by an offset drawn for the pass, so that
-    what stands at a window's edge in one pass has its context in another. The windows of one pass stay disjoint; the
+    Each epoch also cuts the text at other places: a shard's windows are shifted by an offset drawn for it, so that
+    what stands at a window's edge in one epoch has its context in another. The windows of one epoch stay disjoint; the
     offset leaves out fewer than two windows at the ends of each shard.
     """
 
@@ -90,7 +90,7 @@ class TrainOrder:
         self._kept: tuple[int, np.ndarray, np.ndarray] = (-1, np.empty(0), np.empty(0))
 
     def __len__(self) -> int:
-        """Windows in a pass."""
+        """Windows in an epoch."""
         return int(self.ends[-1])
 
     def read(self, first: int, count: int) -> np.ndarray:

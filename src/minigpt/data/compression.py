@@ -1,4 +1,7 @@
-"""Reading .gz and .zst files block by block, so that a damaged or cut-off one is told in one line."""
+"""Read .gz and .zst files block by block; a damaged or truncated one is an error of one line.
+
+Not by fsspec's openers: they take a truncated Zstandard file for a whole one, without an error.
+"""
 
 import zlib
 from collections.abc import Callable

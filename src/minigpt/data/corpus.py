@@ -1,4 +1,4 @@
-"""Where documents come from: a named corpus, a file, a folder, a glob, columns of JSONL and Parquet."""
+"""A corpus: the files that documents are read from, found by a name, a path, a glob or a function."""
 
 import glob
 import hashlib
@@ -58,7 +58,7 @@ class Corpus:
 
     @property
     def n_documents(self) -> int | None:
-        """One for each file, if all are texts; None where only reading tells."""
+        """One for each file, if all are texts; None where they must be read to be counted."""
         return len(self.files) if all(kind_of(path) == "text" for path in self.files) else None
 
     @property
@@ -110,7 +110,7 @@ def open_corpus(spec: str, text_field: str = "text", report: Progress = ignore_p
 
     A file named like a named corpus is `./python`. In a folder, hidden files are left out, and those whose suffix is
     none of FOLDER_SUFFIXES; a single file or a glob's matches are read whatever their names. Links are followed, and
-    each file is read once, by its real path. `report` is told how far a function has come.
+    each file is read once, by its real path. A function reports its progress to `report`.
     """
     if spec in NAMED_CORPORA:
         return Corpus(name=spec, files=tuple(NAMED_CORPORA[spec]()))

@@ -1,4 +1,4 @@
-"""Which text a model learnt from and was validated on, told by content: names and paths say nothing of it."""
+"""Which text a model was trained and validated on, by content: names and paths do not count."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

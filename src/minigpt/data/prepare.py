@@ -341,8 +341,8 @@ def _refuse_other(recipe: _Recipe, out: Path) -> None:
     except DataError:
         return
     if isinstance(meta, dict) and key not in meta.get("keys", ()):
-        told = ", ".join(f"{name}={meta.get(name)}" for name in ("corpus", "tokenizer", "vocab_size"))
-        raise DataError(f"{out}: holds another prepared text ({told}); --overwrite replaces it")
+        what = ", ".join(f"{name}={meta.get(name)}" for name in ("corpus", "tokenizer", "vocab_size"))
+        raise DataError(f"{out}: holds another prepared text ({what}); --overwrite replaces it")
 
 
 def _work_folder(out: Path, key: str) -> Path:

@@ -76,7 +76,7 @@ class RoundTrip:
     """Compares fragments of documents with what a tokenizer makes of them."""
 
     def __init__(self, tokenizer: Tokenizer, *, starts_are_seen: bool) -> None:
-        """`starts_are_seen`: whether a document's first token can be told from the others (see ByteCorrection)."""
+        """`starts_are_seen`: whether a document's first token can be recognised (see ByteCorrection)."""
         self._tokenizer = tokenizer
         self._starts_are_seen = starts_are_seen
         self._token_bytes: np.ndarray | None = None

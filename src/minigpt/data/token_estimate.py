@@ -79,7 +79,7 @@ def look_ahead(options: PrepareOptions, tokenizer: Tokenizer | None = None) -> T
 
 
 def check_text(options: PrepareOptions, tokenizer: Tokenizer | None = None) -> None:
-    """Raise DataError for what `fit` would refuse of a corpus in its tokens, as far as that is told without preparing.
+    """Raise DataError for what `fit` would refuse of a corpus in its tokens, as far as that is known without preparing.
 
     A prepared folder is checked whole, of a text the first MB. `tokenizer` is used instead of the one that the options
     name.
@@ -103,7 +103,7 @@ def check_tokenizer(name: str) -> None:
 
 
 def content_of(corpus: str, text_field: str, tokenizer: str) -> dict[str, str]:
-    """`corpus` and `tokenizer` by what they are, not by how they are spelt, where that is quickly told."""
+    """`corpus` and `tokenizer` by what they are, not by how they are spelt, where that is quickly known."""
     found = {"corpus": corpus, "tokenizer": tokenizer}
     with contextlib.suppress(DataError, OSError):
         if is_prepared(home_path(corpus)):
@@ -195,7 +195,7 @@ def _used(shards: list[Path]) -> int:
 
 
 def _estimated(options: PrepareOptions, corpus: Corpus | None, tokenizer: Tokenizer | None) -> TextOutlook:
-    n_bytes, told = _text_bytes(corpus)
+    n_bytes, what = _text_bytes(corpus)
     vocab_size = tokenizer.vocab_size if tokenizer else expected_vocabulary(options.tokenizer, options.vocab_size)
     per_token = bytes_per_token(tokenizer.kind if tokenizer else options.tokenizer, vocab_size)
     tokens = int(n_bytes / per_token)
@@ -209,12 +209,12 @@ def _estimated(options: PrepareOptions, corpus: Corpus | None, tokenizer: Tokeni
         held_out=f"about {options.val_fraction:.1%}",
         is_exact=False,
         files=corpus.description if corpus else None,
-        source=f"estimated at {per_token:.2g} byte{'' if per_token == 1 else 's'} a token from {told}",
+        source=f"estimated at {per_token:.2g} byte{'' if per_token == 1 else 's'} a token from {what}",
     )
 
 
 def _text_bytes(corpus: Corpus | None) -> tuple[float, str]:
-    """Bytes of text, about, and how they are told; of Shakespeare where there is no corpus yet."""
+    """Bytes of text, about, and in words; those of Shakespeare where there is no corpus yet."""
     if corpus is None:
         return SHAKESPEARE_BYTES, f"{bytes_text(SHAKESPEARE_BYTES)}, not downloaded yet"
     n_bytes = sum(path.stat().st_size * (_COMPRESSION if is_compressed(path) else 1.0) for path in corpus.files)

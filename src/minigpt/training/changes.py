@@ -42,7 +42,7 @@ def folder_changes(experiment: Experiment, folder: Path) -> Changes:
 def other_experiment(experiment: Experiment, folder: Path) -> Changes:
     """Those of `folder_changes` that make another experiment: of the model, its optimizer, its data, its seed.
 
-    Free are how long it trains and where, how often it looks up, and on what devices.
+    How long it trains and where, how often it logs, validates or saves, and on what devices make no difference.
     """
     changes = folder_changes(experiment, folder)
     return {key: values for key, values in changes.items() if _counts(key) and not _same_place(key, *values)}

@@ -266,7 +266,7 @@ TRAINER_HELP: dict[str, str] = {
 
 TRAINER_OWNED: dict[str, str] = {
     "max_epochs": "trainer.max_steps says how long a run is",
-    "min_epochs": "a run is one endless pass; trainer.max_steps says how long",
+    "min_epochs": "a run is one endless epoch; trainer.max_steps says how long",
     "val_check_interval": "run.eval_every says how often to validate, in optimizer steps",
     "check_val_every_n_epoch": "run.eval_every says how often to validate, in optimizer steps",
     "limit_val_batches": "run.eval_batches says how many batches a validation reads",
@@ -278,6 +278,6 @@ TRAINER_OWNED: dict[str, str] = {
     "enable_checkpointing": "run.save_every and run.keep say which checkpoints there are",
     "default_root_dir": "run.root and run.name say where a run lives",
     "use_distributed_sampler": "the batches are a function of the step and the rank already",
-    "reload_dataloaders_every_n_epochs": "a run is one endless pass",
+    "reload_dataloaders_every_n_epochs": "a run is one endless epoch",
 }
 """Arguments of Lightning's Trainer that minigpt sets itself, each with what to use instead."""

@@ -68,7 +68,7 @@ class TokenDataModule(pl.LightningDataModule):
         return self._loader(batches, EndlessSteps(batches_done(self.trainer)))
 
     def state_dict(self) -> dict[str, int]:
-        """Batches and windows of whole optimizer steps: after a change of the batch size neither tells the other."""
+        """Batches and windows of whole optimizer steps: if the batch size changes, neither follows from the other."""
         assert self.trainer is not None
         loop = self.trainer.fit_loop.epoch_loop
         done = batches_done(self.trainer) - (loop.pending if isinstance(loop, StepLoop) else 0)
@@ -122,7 +122,7 @@ class TokenDataModule(pl.LightningDataModule):
 
 
 def _as_it_is(batch: Any) -> Any:
-    """Nothing to put together or to convert."""
+    """Collate nothing: the batch is ready."""
     return batch
 
 

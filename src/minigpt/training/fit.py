@@ -99,7 +99,7 @@ def fit(
             seed=experiment.seed_everything,
             prepared=prepared,
         )
-        data.setup("fit")  # a text too short for one window is told before a folder is taken
+        data.setup("fit")  # a text too short for one window is refused before a folder is taken
         run = Run(
             experiment,
             world=world,
@@ -134,14 +134,13 @@ def prepare(experiment: Experiment, start: Start, console: Console) -> Prepared:
     prepared = prepare_cached(options, progress=bar, tokenizer=theirs if changes else None)
     if prepared.tokenizer.fingerprint != theirs.fingerprint:
         prepared = prepare_cached(options, progress=bar, tokenizer=theirs)
-    told = changed_text(start.checkpoint.identity, prepared.identity)
-    if told:
-        console.print(told, highlight=False)
+    if note := changed_text(start.checkpoint.identity, prepared.identity):
+        console.print(note, highlight=False)
     return prepared
 
 
 def changed_text(then: DataIdentity, now: DataIdentity) -> str:
-    """What is to be said where the text is not surely the one that the checkpoint was trained on; empty: it is."""
+    """A line about a text that is not, or may not be, the one the checkpoint was trained on; empty: it is."""
     training, held_out = then.same_training(now), then.same_held_out(now)
     if training and held_out:
         return ""

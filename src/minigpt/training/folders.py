@@ -102,7 +102,7 @@ def write_run(
 def record_end(folder: Path, **why: str) -> None:
     """Write into the provenance of the run's last session why it ended, the last line of it."""
     path = folder / PROVENANCE
-    with contextlib.suppress(OSError, ValueError, LookupError):  # who sees the run end is told anyway
+    with contextlib.suppress(OSError, ValueError, LookupError):  # the console says it too
         content = json.loads(path.read_text(encoding="utf-8"))
         content["sessions"][-1] |= {name: text.strip().splitlines()[-1].strip() for name, text in why.items()}
         atomic_write(path, json.dumps(content, indent=2) + "\n")

@@ -68,5 +68,5 @@ def resume_command(folder: Path) -> str:
 
 def changes_text(changes: Changes) -> str:
     """The first few of `changes`: `optim.lr 0.001, here 0.01`."""
-    told = [f"{key} {then}, here {now}" for key, (then, now) in changes.items()]
-    return "; ".join(told[:_SHOWN]) + ("; ..." if len(told) > _SHOWN else "") or f"its {CONFIG} cannot be read"
+    shown = [f"{key} {then}, here {now}" for key, (then, now) in changes.items()]
+    return "; ".join(shown[:_SHOWN]) + ("; ..." if len(shown) > _SHOWN else "") or f"its {CONFIG} cannot be read"

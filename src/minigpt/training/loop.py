@@ -15,10 +15,10 @@ from minigpt.errors import ConfigError, TrainingError
 class StepLoop(_TrainingEpochLoop):
     """A loop over the endless training batches in whole optimizer steps.
 
-    Lightning steps when the number of batches since the beginning is a multiple of `accumulate_grad_batches`, and looks
-    after each batch whether to stop. So a resume with another accumulation would begin amid one, and a stop (a time
-    limit, `trainer.should_stop`) would leave a checkpoint that has read batches of which nothing was learned. Here a
-    resume begins a whole accumulation, a stop waits for the end of its step, and a checkpoint that a callback writes
+    Lightning steps when the number of batches since the beginning is a multiple of `accumulate_grad_batches`, and
+    checks after each batch whether to stop. So a resume with another accumulation would begin amid one, and a stop (a
+    time limit, `trainer.should_stop`) would leave a checkpoint that has read batches of which nothing was learned. Here
+    a resume begins a whole accumulation, a stop waits for the end of its step, and a checkpoint that a callback writes
     amid an accumulation holds the position of the last whole step, as its weights do.
     """
 
@@ -97,9 +97,9 @@ def refuse_epoch_callbacks(callbacks: Iterable[Callback]) -> None:
         elif isinstance(callback, StochasticWeightAveraging):
             instead = "EMAWeightAveraging averages by steps"
         elif isinstance(callback, Timer) and callback._interval == "epoch":
-            instead = "interval=step looks after each step"
+            instead = "interval=step checks after each step"
         elif isinstance(callback, EarlyStopping) and callback._check_on_train_epoch_end:
-            instead = "leave check_on_train_epoch_end out to look after each validation"
+            instead = "leave check_on_train_epoch_end out to check after each validation"
         if instead:
             raise ConfigError(
                 f"trainer.callbacks: {type(callback).__name__} counts epochs, but a run is one endless epoch: {instead}"

@@ -1,4 +1,4 @@
-"""Where a run stands."""
+"""The position of a run: batches done, and a callback that runs once an optimizer step."""
 
 from abc import ABC, abstractmethod
 from typing import cast
@@ -8,7 +8,7 @@ from lightning.pytorch.loops.progress import _ProcessedTracker
 
 
 def batches_done(trainer: Trainer) -> int:
-    """Training batches that this run has worked off since its very beginning, resumes included.
+    """Training batches that this run has processed since its very beginning, resumes included.
 
     Lightning counts them and keeps the count in every checkpoint. `total.processed` is the one of its counters that is
     right at every moment that matters: at the start of a batch, at its end, and after an exception inside a step.
@@ -29,11 +29,11 @@ class EveryStep(Callback, ABC):
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Call `on_step` if this batch completed an optimizer step."""
-        step = trainer.global_step  # Lightning looks for it through five objects
+        step = trainer.global_step  # a lookup through five objects in Lightning
         if step != self._seen:
             self._seen = step
             self.on_step(trainer, pl_module, step)
 
     @abstractmethod
     def on_step(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
-        """What is to be done when `step` optimizer steps are done."""
+        """Act after `step` optimizer steps."""

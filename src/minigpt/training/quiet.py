@@ -1,5 +1,4 @@
-"""What Lightning says: known hints about features that minigpt uses on purpose, or on purpose does not, are left out;
-all else is shown."""
+"""Filter what Lightning prints: known hints about features that minigpt uses, or avoids, on purpose are left out."""
 
 import contextlib
 import logging
@@ -17,7 +16,7 @@ _WARNINGS = (
     # The loaders hand out ready batches: more workers gain nothing at this size, and `data.num_workers` is there.
     r".*does not have many workers.*",
     r".*This DataLoader will create .* worker processes.*",
-    # A run is one endless pass; its checkpoints know the batch.
+    # A run is one endless epoch; its checkpoints know the batch.
     r".*You're resuming from a checkpoint that ended before the epoch ended.*",
     # The run's own folder is used on purpose; `metrics.csv` and the events are continued.
     r".*Checkpoint directory .* exists and is not empty.*",

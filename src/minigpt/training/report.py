@@ -1,4 +1,4 @@
-"""What a run says at its start and at its end."""
+"""The lines that a run prints at its start and at its end."""
 
 import shlex
 import textwrap
@@ -56,7 +56,7 @@ def print_start(
         "model": f"{parameter_count(config):,} parameters, {config.n_layer} layers, vocabulary {config.vocab_size:,}",
         "data": f"{corpus}: {trained:,} tokens to train on, {held_out:,} held out: {prepared.held_out}",
         **files,
-        "steps": f"{steps} = {max_steps * per_step / trained:.2f} passes over the data",
+        "steps": f"{steps} = {max_steps * per_step / trained:.2f} epochs",
         "device": device,
         "run": str(folder),
     }
@@ -108,5 +108,5 @@ def _print_rows(console: Console, rows: dict[str, str], facts: Collection[str] =
         lines = [value]
         if console.is_terminal and name in facts:
             lines = textwrap.wrap(value, max(20, console.width - _LABEL), break_long_words=False) or lines
-        told = f"\n{'':<{_LABEL}}".join(lines)
-        console.print(Text.assemble((f"{name:<{_LABEL}}", "bold"), told), soft_wrap=True)
+        text = f"\n{'':<{_LABEL}}".join(lines)
+        console.print(Text.assemble((f"{name:<{_LABEL}}", "bold"), text), soft_wrap=True)

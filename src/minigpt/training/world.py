@@ -159,8 +159,8 @@ def _find_environment(size: int, nodes: int) -> ClusterEnvironment:
 
 @contextlib.contextmanager
 def same_variables() -> Iterator[None]:
-    """Put back after the block what Lightning tells by variables the processes that it starts: a later run of this
-    process, or a command that it starts, would take them for a launcher's."""
+    """Restore after the block the environment variables that Lightning sets for the processes it starts: a later run of
+    this process, or a command that it starts, would take them for a launcher's."""
     before = {name: os.environ.get(name) for name in _OURS}
     try:
         yield

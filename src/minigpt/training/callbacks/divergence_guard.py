@@ -1,5 +1,5 @@
-"""Look at each step before its update: one whose loss or gradient is not finite, or whose loss spikes, is kept aside,
-and the run stops or goes on without it."""
+"""Check each step before its update: if its loss or gradient is not finite, or its loss spikes, write a divergence
+snapshot, then stop the run or skip the step."""
 
 import math
 import statistics
@@ -57,9 +57,9 @@ class DivergenceGuard(EveryStep):
         """Bundles go to `folder`; `spike_threshold` is in standard deviations, None calls nothing a spike.
 
         `shown` is the run's folder as messages name it. `report_intervals` are the numbers of steps
-        after which something of a step is shown: it is judged before that.
-        `same_run` and `same_text` say what a restored state tells about: a branch has skipped nothing yet, but its
-        losses go on from its parent's; with another text they are none to compare with.
+        after which something of a step is shown: it is judged before that. `same_run` and `same_text` say what of a
+        restored state applies: a branch has skipped nothing yet, but its losses go on from its parent's; losses on
+        another text do not compare.
         """
         self.folder = folder
         self.policy = policy
@@ -86,12 +86,12 @@ class DivergenceGuard(EveryStep):
         self._later = reading_waits(pl_module.device) and not exact
 
     def on_step(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
-        """What diverged must not be shown, as if it were a step of the run."""
+        """Judge a pending step before anything of it is reported."""
         if step == trainer.max_steps or any(step % every == 0 for every in self.report_intervals):
             self.settle(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Judge what is left."""
+        """Judge the step that is still pending."""
         self.settle(trainer)
 
     def admit(self, trainer: Trainer, module: GPTModule) -> bool:
@@ -168,7 +168,7 @@ class DivergenceGuard(EveryStep):
         return grad_norm if self._overflows >= OVERFLOWS else 0.0
 
     def _keep(self, bundle: Bundle) -> Path | None:
-        """Write the bundle and let go of the oldest; a full disk must not hide the reason."""
+        """Write the divergence snapshot and delete the oldest; a full disk must not hide the reason."""
         path = self.folder / f"step={bundle.step:08d}.pt"
         try:
             write_bundle(path, bundle)
@@ -204,7 +204,7 @@ class DivergenceGuard(EveryStep):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from those, as far as they tell about what is to come."""
+        """Restore them, as far as they apply to the steps to come."""
         if self.same_text:
             self.losses = deque(state_dict["losses"], maxlen=WINDOW)
             self._in_a_row = state_dict["in_a_row"]

@@ -1,4 +1,4 @@
-"""What no machine can hold is refused before anything is built: torch would tell it late, or not at all."""
+"""Refuse a model or a batch larger than this machine's memory before anything is built: torch would fail late."""
 
 from minigpt.errors import ConfigError
 from minigpt.model.config import GPTConfig
@@ -11,7 +11,7 @@ def check_memory(config: GPTConfig, batch_size: int) -> None:
     """Raise ConfigError for a model or a batch larger than this machine's memory.
 
     Counted is what must pass through it whatever the device and the precision: the weights in float32, in which they
-    are drawn, and the tokens of one batch. A run needs several times that; whether it has as much, only running tells.
+    are drawn, and the tokens of one batch. A run needs several times that, which is not checked here.
     """
     memory = machine_bytes()
     n_parameters = parameter_count(config)

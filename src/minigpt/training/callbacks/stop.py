@@ -15,8 +15,8 @@ from minigpt.training.position import EveryStep
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Stopped(Exception):  # noqa: N818  (not an error: what was asked for)
-    """A run was told to stop, and did at the end of a step, its checkpoint written."""
+class Stopped(Exception):  # noqa: N818  (no error: the user asked for it)
+    """A run was stopped by a signal, at the end of a step and with its checkpoint written."""
 
     def __init__(self, signal_number: int, step: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signal_number).name} after step {step}")
@@ -72,10 +72,10 @@ class StopOnSignal(EveryStep, Checkpoint):
         self.received = number
 
     def on_step(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
-        """Save and stop, if told so."""
-        told = self.received is not None
+        """Save and stop, if a signal has come."""
+        asked = self.received is not None
         if trainer.world_size > 1:
-            told = step % self.every == 0 and trainer.strategy.reduce_boolean_decision(told, all=False)
-        if told:
+            asked = step % self.every == 0 and trainer.strategy.reduce_boolean_decision(asked, all=False)
+        if asked:
             self.checkpoints.save(trainer, rolling=True)
             raise Stopped(self.received or signal.SIGTERM, step)

@@ -36,7 +36,7 @@ class PeriodicValidation(EveryStep):
         self.last = trainer.global_step
 
     def run(self, trainer: Trainer) -> None:
-        """One pass of the validation loop from within training, as the training loop itself would start it."""
+        """Run the validation loop once from within training, as the training loop itself would start it."""
         loop = trainer.fit_loop.epoch_loop
         first_iteration = trainer._logger_connector._first_loop_iter
         trainer.validating = True

@@ -9,7 +9,7 @@ PanelName = Literal["attention", "histograms", "ratios", "position", "frequency"
 
 
 def parse_panels(entries: Sequence[str], every: int) -> dict[PanelName, int]:
-    """The panels of `run.panels`, each `NAME` or `NAME:STEPS`, with the steps between two looks (`every`, or its own).
+    """The panels of `run.panels`, each `NAME` or `NAME:STEPS`, with its report interval in steps (`every`, or its own).
 
     Raises ConfigError for an unknown name, a name given twice, and steps that are not a number of 1 or more.
     """

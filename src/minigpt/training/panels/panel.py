@@ -1,4 +1,4 @@
-"""What a panel is: it looks at a model after a step, and writes to TensorBoard."""
+"""The interface of a panel: it inspects a model after a step and writes to TensorBoard."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass

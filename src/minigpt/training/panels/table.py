@@ -49,7 +49,7 @@ class Panels(EveryStep):
     """
 
     def __init__(self, intervals: Mapping[PanelName, int], source: PanelSource, clock: TrainingClock) -> None:
-        """`intervals`: the panels to show, and the steps between two looks."""
+        """`intervals`: the panels to show, and their report intervals in steps."""
         self.intervals = intervals
         self.source = source
         self.clock = clock
@@ -91,7 +91,7 @@ class Panels(EveryStep):
             look.line(f"panel_ms/{name}", self.costs[name][-1], _COST_PLACES.index(name))
         pl_module.gpt.train()
         with self.clock.pause():
-            gc.collect()  # matplotlib's figures are cycles, and during the steps nobody looks for them
+            gc.collect()  # matplotlib's figures are cycles, which nothing collects during the steps
 
     def summary(self) -> str:
         """What each panel cost, as a median: `attention 41 ms every 100 steps, ...`. Empty if none was shown."""
