@@ -15,6 +15,7 @@ from minigpt.system.components import (
     importing_from,
     is_dotted,
     user_files,
+    user_frame,
 )
 
 
@@ -91,6 +92,15 @@ def test_an_error_shows_the_innermost_line_of_the_users_own(folder: Path) -> Non
     with pytest.raises(ValueError, match="Expecting") as error:
         fails()
     assert "my_ideas.py, line 5: return json.loads('{'): JSONDecodeError: Expecting" in error_line(error.value)
+
+
+def test_a_package_that_is_installed_for_this_user_is_not_the_users_own(folder: Path) -> None:
+    code = compile("1 / 0", str(folder / "site-packages" / "theirs.py"), "exec")
+    with pytest.raises(ZeroDivisionError) as error:
+        exec(code)
+    frame = user_frame(error.value)
+    assert frame is not None
+    assert frame.filename == __file__
 
 
 def test_an_edited_file_is_imported_again_with_what_imports_it(folder: Path) -> None:

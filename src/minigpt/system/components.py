@@ -201,7 +201,9 @@ def _file_of(module: ModuleType | None) -> Path | None:
 
 
 def _is_installed(path: Path) -> bool:
-    """Whether a file belongs to Python or to an installed package."""
+    """Whether a file belongs to Python or to an installed package, installed for this user alone too."""
+    if {"site-packages", "dist-packages"} & set(path.parts):
+        return True
     paths = sysconfig.get_paths()
     roots = {Path(paths[name]).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     return any(path.is_relative_to(root) for root in roots)
