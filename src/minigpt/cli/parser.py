@@ -55,19 +55,23 @@ def build_parser(trainer: type | None = None) -> ArgumentParser:
         usage="minigpt fit --config FILE [--GROUP.KEY VALUE ...] [--ckpt_path last | RUN | FILE]\n"
         "       minigpt fit --resume RUN [--GROUP.KEY VALUE ...]",
         description="Train a GPT. Every key of the YAML is an option too, and an option wins over the YAML. "
-        "--resume RUN goes on with that very run, in its folder and by its own config.yaml: RUN is its folder, its "
-        "name under runs/, or its newest checkpoint.",
+        "--resume RUN continues that run, in its folder and by its own config.yaml: RUN is its folder, its name under "
+        "runs/, or its newest checkpoint.",
         parser_mode=_MODE,
         exit_on_error=False,
         default_env=False,
     )
-    parser.add_argument("--config", action=ActionConfigFile, help="A YAML file; several are merged, the last one wins.")
+    parser.add_argument(
+        "--config",
+        action=ActionConfigFile,
+        help="A YAML file, or the name of a shipped config; several are merged, the last one wins.",
+    )
     parser.add_argument(
         "--ckpt_path",
         type=str | None,
         default=None,
-        help="last: go on with the newest run of this experiment, in its folder; RUN or FILE: begin a new run from its "
-        "last checkpoint, or from that one.",
+        help="last: continue the newest run of this experiment, in its folder; RUN or FILE: start a new run from its "
+        "last checkpoint, or from that file.",
     )
     parser.add_argument("--seed_everything", type=int, default=SEED, help=SEED_HELP)
     for group, config in GROUPS.items():
