@@ -144,11 +144,11 @@ def _measure(options: Options) -> "Callable[[Setting, Options, ReportProgress], 
 @contextlib.contextmanager
 def _bar() -> "Iterator[ReportProgress]":
     """Show a progress bar on stderr if that is a terminal; it is drawn between timings, never during one."""
-    from minigpt.lab.bench.measure import say_nothing
+    from minigpt.lab.bench.measure import no_progress
     from minigpt.system.status_bar import StatusBar, left_text
 
     if not sys.stderr.isatty():
-        yield say_nothing
+        yield no_progress
         return
     bar, began = StatusBar(console(stderr=True), transient=True), time.monotonic()
 

@@ -1,1 +1,1 @@
-"""The machine and the terminal: files, output, cores, memory, devices, CPU kernels."""
+"""The machine and the terminal: files, output, tables, limits of cores and memory, devices, CPU kernels."""

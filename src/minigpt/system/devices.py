@@ -10,7 +10,7 @@ from minigpt.errors import ConfigError
 
 
 def find_device(name: str) -> torch.device:
-    """The device called `name`, tried out; `auto` is CUDA, else MPS, else the CPU. ConfigError where it is missing."""
+    """Find and try out the device `name`; `auto` is CUDA, else MPS, else the CPU. Raises ConfigError if unavailable."""
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -25,7 +25,7 @@ def find_device(name: str) -> torch.device:
 
 
 def device_name(device: torch.device) -> str:
-    """What the device is called: `NVIDIA H100 80GB HBM3`, `Apple M2 Pro`; a CPU has no row in any table."""
+    """The product name of a device: `NVIDIA H100 80GB HBM3`, `Apple M2 Pro`; for a CPU its architecture."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return _apple_chip() if device.type == "mps" else platform.machine()

@@ -1,4 +1,4 @@
-"""Writing files so that nothing half-written is ever left under a final name."""
+"""Write files so that nothing half-written is ever left under a final name."""
 
 import contextlib
 import glob
@@ -12,7 +12,7 @@ from minigpt.system.output import REPLACEMENT
 
 
 def home_path(name: str | Path) -> Path:
-    """The path of that name, `~` and `~user` being home folders; as it stands where there is no such user."""
+    """Expand `~` and `~user`; a path with an unknown user is returned unchanged."""
     try:
         return Path(name).expanduser()
     except RuntimeError:
@@ -21,12 +21,12 @@ def home_path(name: str | Path) -> Path:
 
 @contextlib.contextmanager
 def atomic_path(target: Path, hidden_name: str = "") -> Iterator[Path]:
-    """Give a temporary path beside `target`; sync it and rename it to `target` if the block succeeds.
+    """Yield a temporary path beside `target`; sync it and rename it to `target` if the block succeeds.
 
     The temporary file lies in the target's own folder: a rename is atomic only within one file system. If the block
     raises, `target` is untouched and the temporary file is removed. A kill leaves `.NAME.tmp-PID` behind, never
-    half a target; `remove_leftovers` clears these. `hidden_name` stands for NAME where a reader of the folder would
-    take any file whose name holds NAME for the real one.
+    half a target; `remove_leftovers` removes these. `hidden_name` replaces NAME where a reader of the folder would
+    mistake any file with NAME in its name for the real one.
     """
     temporary = target.with_name(f".{hidden_name or target.name}.tmp-{os.getpid()}")
     try:
@@ -40,7 +40,7 @@ def atomic_path(target: Path, hidden_name: str = "") -> Iterator[Path]:
 
 
 def atomic_write(target: Path, content: str | bytes) -> None:
-    """Write `content` (text as UTF-8, of a path's lone bytes their escapes) to `target`, whole or not at all."""
+    """Write `content` (text as UTF-8, undecodable bytes of paths as escapes) to `target`, whole or not at all."""
     data = content.encode("utf-8", REPLACEMENT) if isinstance(content, str) else content
     with atomic_path(target) as temporary:
         temporary.write_bytes(data)
@@ -48,17 +48,17 @@ def atomic_write(target: Path, content: str | bytes) -> None:
 
 @contextlib.contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """Give an empty folder beside `target`; sync its files and rename it to `target` if the block succeeds.
+    """Yield an empty folder beside `target`; sync its files and rename it to `target` if the block succeeds.
 
-    A folder that stands there already is replaced as a whole, and stays as it was if the block raises. A kill leaves
+    An existing folder is replaced as a whole, and is unchanged if the block raises. A kill leaves
     `.NAME.new-PID` behind, or in the moment between two renames `.NAME.old-PID` as well, never half a target:
-    `restore_folder` puts this right.
+    `restore_folder` repairs this.
     """
     temporary = target.with_name(f".{target.name}.new-{os.getpid()}")
     replaced = target.with_name(f".{target.name}.old-{os.getpid()}")
     try:
         temporary.mkdir()
-    except OSError as error:  # the user knows the target
+    except OSError as error:  # name the path that the user knows
         raise type(error)(error.errno, error.strerror, str(target)) from None
     try:
         yield temporary
@@ -81,9 +81,9 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 
 def restore_folder(target: Path) -> None:
-    """Undo what `atomic_folder` left of a process that was killed: the old folder gets its name back, the rest goes.
+    """Clean up after a killed `atomic_folder`: restore the old folder and remove the rest.
 
-    What belongs to a process that is still running stays.
+    Folders of running processes are left alone.
     """
     for old in target.parent.glob(f".{glob.escape(target.name)}.old-*"):
         if _writer_is_gone(old) and not target.exists():
@@ -94,9 +94,9 @@ def restore_folder(target: Path) -> None:
 
 
 def remove_folder(target: Path, last: str) -> None:
-    """Delete the folder `target`: gone from its name at once and as a whole, then from the disk, the file `last` last.
+    """Delete the folder `target`: rename it away at once, then delete its files, with `last` last.
 
-    A kill leaves `.NAME.gone-PID` behind, which `remove_gone` clears.
+    A kill leaves `.NAME.gone-PID` behind, which `remove_gone` removes.
     """
     hidden = target.with_name(f".{target.name}.gone-{os.getpid()}")
     target.rename(hidden)
@@ -105,7 +105,7 @@ def remove_folder(target: Path, last: str) -> None:
 
 
 def remove_gone(folder: Path, last: str, is_ours: Callable[[Path], bool]) -> None:
-    """Finish what killed processes began to delete in `folder`: a folder of such a name that `is_ours`."""
+    """Finish deletions in `folder` that killed processes began, of folders for which `is_ours` holds."""
     for leftover in folder.glob(".*.gone-*"):
         if _writer_is_gone(leftover) and not leftover.is_symlink() and is_ours(leftover):
             with contextlib.suppress(OSError):
@@ -122,21 +122,21 @@ def _remove_inside(folder: Path, last: str) -> None:
 
 
 def _writer_is_gone(leftover: Path) -> bool:
-    """Whether the process whose number ends the name of `leftover` no longer runs; false for any other name."""
+    """Whether the process whose id ends the name of `leftover` no longer runs; false for any other name."""
     match = re.fullmatch(r"\..*\.(new|old|gone)-(\d+)", leftover.name)
     if match is None or int(match[2]) == os.getpid():
         return False
     try:
-        os.kill(int(match[2]), 0)  # signal 0 only asks
+        os.kill(int(match[2]), 0)  # signal 0 only checks
     except ProcessLookupError:
         return True
-    except (OSError, OverflowError):  # it is another user's
+    except (OSError, OverflowError):  # another user's process
         return False
     return False
 
 
 def remove_leftovers(folder: Path, is_ours: Callable[[str], bool]) -> None:
-    """Remove what killed writers left in `folder` of the files whose names `is_ours` knows."""
+    """Remove temporary files that killed writers left in `folder`, of files whose names `is_ours` accepts."""
     for leftover in folder.glob(".*.tmp-*"):
         name = written_as(leftover.name)
         if name != leftover.name and is_ours(name) and leftover.is_file():
@@ -144,13 +144,13 @@ def remove_leftovers(folder: Path, is_ours: Callable[[str], bool]) -> None:
 
 
 def written_as(name: str) -> str:
-    """The name that a temporary file of `atomic_path` was to have; that of any other file as it is."""
+    """The final name of a temporary file of `atomic_path`; any other name unchanged."""
     match = re.fullmatch(r"\.(.+)\.tmp-\d+", name)
     return match[1] if match else name
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut. Not every system can open a folder; there the rename alone must do."""
+    """Make a rename durable. Not every system can open a folder; there the rename alone must do."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

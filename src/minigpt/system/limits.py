@@ -5,19 +5,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path("/")
-"""Where /proc and /sys lie."""
+"""The folder that holds /proc and /sys."""
 
 
 def group_folders(controller: str, root: Path = ROOT) -> Iterator[Path]:
-    """The folders of the groups that may bound `controller` (`cpu`, `memory`), from this process's own outwards.
+    """The folders of the control groups that may limit `controller` (`cpu`, `memory`), from the process's own outwards.
 
-    Of both versions: the one hierarchy of version 2, and the controller's own of version 1. In a container a group's
-    path may be the host's, which is not mounted; the outermost folder, always among these, is the container's own. A
-    limit holds for all groups below. Nothing says that a folder is there. Source: the kernel's
-    admin-guide/cgroup-v2 and cgroup-v1.
+    Covers the single hierarchy of cgroup version 2 and the controller's own of version 1. In a container the path of a
+    group may be the host's, which is not mounted; the outermost folder, always included, is the container's own. A
+    limit applies to all groups below it. The folders need not exist. Source: the kernel's admin-guide/cgroup-v2 and
+    cgroup-v1.
     """
     mounts = root / "sys" / "fs" / "cgroup"
-    paths = [("", "/"), (controller, "/")]  # the tops, whatever /proc says
+    paths = [("", "/"), (controller, "/")]  # the outermost groups, whatever /proc says
     for line in lines_of(root / "proc" / "self" / "cgroup"):
         fields = line.split(":", 2)
         if len(fields) == 3 and (not fields[1] or controller in fields[1].split(",")):
@@ -30,7 +30,7 @@ def group_folders(controller: str, root: Path = ROOT) -> Iterator[Path]:
 
 
 def lines_of(path: Path) -> list[str]:
-    """Of a file of the kernel's; none where it cannot be read."""
+    """The lines of a kernel file; empty if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
@@ -38,23 +38,23 @@ def lines_of(path: Path) -> list[str]:
 
 
 def usable_cores(root: Path = ROOT) -> int:
-    """Cores that this process may keep busy, at least one: a batch system or a container gives fewer than there are.
+    """Cores that this process may use, at least one: a batch system or a container may allow fewer than there are.
 
-    Those of its affinity mask, or what its control groups leave it of their time, whichever is less; part of a core is
-    none. `root` is where /proc and /sys lie.
+    The minimum of its affinity mask and the CPU quota of its control groups, rounded down. `root` holds /proc and
+    /sys.
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, int(min([allowed, *_core_limits(root)])))
 
 
 def _core_limits(root: Path) -> Iterator[float]:
-    """The cores' worth of time that each group allows: cpu.max of version 2, the quota and its period of version 1."""
+    """The number of cores that each group allows: cpu.max of version 2, quota / period of version 1."""
     for folder in group_folders("cpu", root):
         if limit := _words(folder / "cpu.max"):
             quota, period = limit[0], limit[-1]
         else:
             quota, period = (next(iter(_words(folder / f"cpu.cfs_{what}_us")), "") for what in ("quota", "period"))
-        if quota.isdecimal() and period.isdecimal() and int(period):  # neither max nor -1: no limit
+        if quota.isdecimal() and period.isdecimal() and int(period):  # max and -1 mean no limit
             yield int(quota) / int(period)
 
 
@@ -63,19 +63,19 @@ def _words(path: Path) -> list[str]:
 
 
 _MEMORY_FILES = ("memory.max", "memory.limit_in_bytes")
-"""Of version 2 and of version 1."""
+"""Files of version 2 and of version 1."""
 
 
 def machine_bytes(root: Path = ROOT) -> float:
-    """Memory of this machine, or of the container or job that this process is in, where that is less.
+    """Memory of this machine, or of the container or job that this process is in, if that is less.
 
-    Infinity where the system tells neither. `root` is the file system that is looked at.
+    Infinity if neither is known. `root` holds /proc and /sys.
     """
     return min(_physical_bytes(), cgroup_bytes(root))
 
 
 def cgroup_bytes(root: Path = ROOT) -> float:
-    """The least memory limit of this process's control groups; infinity without one (or Linux)."""
+    """The smallest memory limit of this process's control groups; infinity if there is none, or no Linux."""
     limits = (
         line for folder in group_folders("memory", root) for name in _MEMORY_FILES for line in lines_of(folder / name)
     )

@@ -1,4 +1,4 @@
-"""A device's matrix-product peak, measured: what the step of a model can be compared with on any machine."""
+"""Measure a device's peak of matrix products, to which a training step can be compared on any machine."""
 
 import time
 from collections.abc import Callable
@@ -9,15 +9,15 @@ from torch import Tensor
 from minigpt.system.cpu_kernels.onednn import onednn_can, product
 
 SIZES = {"cpu": (512, 1024), "mps": (1024, 2048), "cuda": (2048, 4096, 8192)}
-"""Sides of the square matrices that are tried: large enough to fill the device, small enough not to be felt."""
+"""Sizes of the square matrices: large enough to fill the device, small enough to take little time."""
 SECONDS = 0.2
-"""That the start of a run may take longer for it, besides the first product of each size."""
+"""Seconds spent at the start of a run, besides the first product of each size."""
 LONG = 0.01
-"""Seconds of products that are timed together on a device that has to be waited for."""
+"""Seconds of products that are timed together on an asynchronous device."""
 
 
 def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """As `fastest_product`, looked for once in a process for each kind of product."""
+    """`fastest_product`, measured once per process for each kind of product."""
     key = (str(device), dtype, torch.get_num_threads(), torch.get_float32_matmul_precision())
     if key not in _measured:
         _measured[key] = fastest_product(device, dtype, SECONDS)
@@ -28,10 +28,10 @@ _measured: dict[tuple[object, ...], float] = {}
 
 
 def fastest_product(device: torch.device, dtype: torch.dtype, seconds: float) -> float:
-    """FLOP/s of the fastest square matrix product of `dtype` on `device`, looked for during about so many seconds.
+    """FLOP/s of the fastest square matrix product of `dtype` on `device`, found within about `seconds`.
 
-    On a CPU by the faster of torch's two libraries, as the model's own products are (`system.cpu_kernels.onednn`). The
-    factors come from a generator of their own: no random state of anybody else is touched.
+    On a CPU by the faster of torch's two libraries, as in the model (`system.cpu_kernels.onednn`). The factors come
+    from a separate generator: the global random state is unchanged.
     """
     best = 0.0
     sizes = SIZES.get(device.type, SIZES["cpu"])
@@ -50,14 +50,14 @@ def fastest_product(device: torch.device, dtype: torch.dtype, seconds: float) ->
 
 
 def _ways(factors: Tensor) -> list[Callable[[Tensor, Tensor], Tensor]]:
-    """How torch can multiply the two matrices (2, N, N), to the same FLOPs."""
+    """The ways in which torch can multiply the two matrices (2, N, N)."""
     if onednn_can(*factors):
         return [torch.matmul, lambda x, weight: product(x, weight, None)]
     return [torch.matmul]
 
 
 def _enough(factors: Tensor, way: Callable[[Tensor, Tensor], Tensor]) -> int:
-    """How many products make what is measured long beside the way to the device and back."""
+    """The number of products that take long compared with synchronising with the device."""
     _product_seconds(factors, way, 1)  # the first call chooses a kernel and allocates
     if factors.device.type == "cpu":
         return 1
@@ -65,7 +65,7 @@ def _enough(factors: Tensor, way: Callable[[Tensor, Tensor], Tensor]) -> int:
 
 
 def _product_seconds(factors: Tensor, way: Callable[[Tensor, Tensor], Tensor], count: int) -> float:
-    """Seconds of a product of two matrices (2, N, N), the mean of `count` of them one after the other."""
+    """Mean seconds of a product of two matrices (2, N, N) over `count` consecutive ones."""
     synchronize(factors.device)
     began = time.perf_counter()
     for _ in range(count):
@@ -75,7 +75,7 @@ def _product_seconds(factors: Tensor, way: Callable[[Tensor, Tensor], Tensor], c
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until all that `device` was given is done; a CPU is never behind."""
+    """Wait until `device` has finished its work; a CPU is synchronous."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

@@ -1,6 +1,6 @@
-"""The one way out for text: never an error, whatever the stream, and no text moves a terminal's cursor.
+"""All output of text: it never fails, whatever the stream, and no text can move a terminal's cursor.
 
-A character that a stream cannot hold is written as Python escapes it (`\\u2013`), by all of its streams alike.
+A character that a stream cannot encode is written as its Python escape (`\\u2013`).
 """
 
 import contextlib
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 REPLACEMENT = "backslashreplace"
-"""Python's name for how a character is written that a stream cannot hold; also what its stderr always does."""
+"""Python's error handler for characters that a stream cannot encode; stderr always uses it."""
 
 # The Unicode block Control Pictures has a symbol for each C0 control and DEL; the rest are shown by their number.
 _PICTURES = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"} | {0x7F: "\u2421"}
@@ -26,20 +26,20 @@ _SYMBOLS = _PICTURES | {code: f"‹{code:02x}›" for code in (*range(0x80, 0xA0
 
 
 def symbols(text: str) -> str:
-    """`text` with control characters as symbols (`␛`, `‹9b›`), but for line ends and tabs: safe for a terminal.
+    """Replace control characters by symbols (`␛`, `‹9b›`), except line ends and tabs: safe for a terminal.
 
-    C0, DEL, C1, and the marks that turn the direction of writing. Joiners stay: letters and emoji are made with them.
+    Covers C0, DEL, C1 and the bidirectional marks. Joiners stay, as letters and emoji are composed with them.
     """
     return text.translate(_SYMBOLS)
 
 
 def well_formed(text: str) -> str:
-    """`text` as any UTF-8 file or protocol takes it: half a surrogate pair, as of a path's lone byte, is escaped."""
+    """Make `text` valid for UTF-8: lone surrogates, as from undecodable bytes in paths, are escaped."""
     return text.encode("utf-8", REPLACEMENT).decode("utf-8")
 
 
 def as_json(value: Any, indent: int | None = None) -> str:
-    """`value` as JSON that every reader takes: what is no finite number is null, as are infinite sizes of devices."""
+    """`value` as strict JSON: numbers that are not finite become null."""
     return json.dumps(_finite(value), indent=indent, allow_nan=False, default=str)
 
 
@@ -52,37 +52,37 @@ def _finite(value: Any) -> Any:
 
 
 def echo(text: str, end: str = "\n", *, styled: bool = False) -> None:
-    """`text` to stdout at once: as it is into a pipe or a file, its control characters as symbols to a terminal.
+    """Write `text` to stdout and flush: unchanged into a pipe or a file, control characters as symbols to a terminal.
 
-    `styled` text holds escape sequences of ours, and none of anybody else's.
+    `styled` text contains our own escape sequences and is written unchanged.
     """
     sys.stdout.write((symbols(text) if sys.stdout.isatty() and not styled else text) + end)
     sys.stdout.flush()
 
 
 def note(text: str) -> None:
-    """One line on stderr: `minigpt: note: TEXT`."""
+    """Write a line to stderr: `minigpt: note: TEXT`."""
     complain(f"minigpt: note: {printable(text)}")
 
 
 def complain(line: str, end: str = "\n") -> None:
-    """One line on stderr."""
+    """Write a line to stderr."""
     print(line, end=end, file=sys.stderr, flush=True)
 
 
 def console(*, stderr: bool = False, quiet: bool = False, soft_wrap: bool = False) -> "Console":
-    """A console to which a text is a text: without markup, emoji codes and colouring of what looks like a number."""
+    """A console that prints text literally: without markup, emoji codes and highlighting."""
     from rich.console import Console
 
     class PlainConsole(Console):
-        """rich's, which shows control characters as symbols: rich itself strips some and lets the others through."""
+        """rich's console with control characters shown as symbols: rich itself strips some and passes others."""
 
         def render_str(self, text: str, **settings: Any) -> Any:
-            """Before it is measured."""
+            """Replace control characters before the text is measured."""
             return super().render_str(symbols(text), **settings)
 
         def render(self, renderable: Any, options: Any = None) -> Any:
-            """What came as rich's own Text."""
+            """Replace control characters in rendered segments."""
             from rich.segment import Segment
 
             for text, style, control in super().render(renderable, options):
@@ -92,7 +92,7 @@ def console(*, stderr: bool = False, quiet: bool = False, soft_wrap: bool = Fals
 
 
 def write_text(console: "Console", text: str) -> None:
-    """A text of many lines, such as a sample, to `console`: to a terminal as `echo` does, and else as it is."""
+    """Write a text of many lines, such as a sample: control characters as symbols to a terminal, else unchanged."""
     if console.quiet:
         return
     if console.is_terminal:
@@ -105,10 +105,10 @@ def write_text(console: "Console", text: str) -> None:
 
 @contextlib.contextmanager
 def safe_streams(*, unread: bool = False) -> Iterator[None]:
-    """Within the block stdout and stderr take any text, also where they are closed or hold fewer characters.
+    """Within the block stdout and stderr accept any text, even if they are closed or have a narrow encoding.
 
-    With `unread` nobody need read on: where a pipe's reader is gone, a terminal hung up or a disk full, what is written
-    is lost, and no error. So a training does not end because of `| head`.
+    With `unread`, output to a closed pipe, a terminal that hung up or a full disk is dropped without an error, so that
+    a training does not end because of `| head`.
     """
     _open_closed_descriptors()
     before = sys.stdin, sys.stdout, sys.stderr
@@ -127,20 +127,20 @@ def safe_streams(*, unread: bool = False) -> Iterator[None]:
 
 
 def give_up_stdout() -> None:
-    """Nobody reads stdout any more: let go what is left in its buffer, which would be an error when Python ends."""
-    _to_nowhere(sys.stdout)
+    """Drop what is buffered for stdout, whose reader is gone: flushing it at exit would fail."""
+    _redirect_to_null(sys.stdout)
 
 
 def _open_closed_descriptors() -> None:
-    """Give descriptors 0 to 2 that are closed to nowhere: else the next file that is opened is one of them."""
+    """Open closed descriptors 0 to 2 on the null device: else the next opened file would take one of them."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free one: this one
 
 
-def _to_nowhere(stream: Any) -> None:
+def _redirect_to_null(stream: Any) -> None:
     with contextlib.suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -148,25 +148,25 @@ def _to_nowhere(stream: Any) -> None:
 
 
 class _Unread:
-    """A stream whose errors of writing are none; what it wraps does everything else."""
+    """A stream that ignores errors of writing and delegates everything else."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write `text`, or lose it."""
+        """Write `text`, or drop it."""
         try:
             return self._stream.write(text)
         except (OSError, ValueError):
-            _to_nowhere(self._stream)
+            _redirect_to_null(self._stream)
             return len(text)
 
     def flush(self) -> None:
-        """Flush, or lose what is in the buffer."""
+        """Flush, or drop what is in the buffer."""
         try:
             self._stream.flush()
         except (OSError, ValueError):
-            _to_nowhere(self._stream)
+            _redirect_to_null(self._stream)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

@@ -1,4 +1,4 @@
-"""What `trainer.precision` means to torch: which dtype the weights have, and which one matrix products run in."""
+"""The dtypes of weights and matrix products for each `trainer.precision`."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
@@ -13,9 +13,9 @@ Format = Literal["fp64", "fp32", "tf32", "fp16", "bf16"]
 _TRUE = {"bf16-true": torch.bfloat16, "16-true": torch.float16, "64-true": torch.float64}
 _MIXED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 PRECISIONS = ("32-true", "bf16-true", "64-true", *_MIXED)
-"""Full names of those that a run can be trained in."""
+"""Full names of the precisions that a run can be trained in."""
 _SHORT = {"bf16": "bf16-mixed", "16": "16-mixed", "32": "32-true", "64": "64-true"}
-"""Lightning's other names of the same."""
+"""Lightning's short names."""
 FORMATS: dict[torch.dtype, Format] = {
     torch.float64: "fp64",
     torch.float32: "fp32",
@@ -25,7 +25,7 @@ FORMATS: dict[torch.dtype, Format] = {
 
 
 def full_name(precision: str | int) -> str:
-    """`bf16` or `32`, which Lightning takes too, as it calls them afterwards: `bf16-mixed`, `32-true`."""
+    """The full name of a precision: `bf16` -> `bf16-mixed`, `32` -> `32-true`."""
     return _SHORT.get(str(precision), str(precision))
 
 
@@ -44,7 +44,7 @@ def check_precision(precision: str | int) -> str:
 
 
 def weights_dtype(precision: str) -> torch.dtype:
-    """The dtype of the weights: float32 but for a precision that ends in `-true`."""
+    """The dtype of the weights: float32 except for a precision that ends in `-true`."""
     return _TRUE.get(precision, torch.float32)
 
 
@@ -54,7 +54,7 @@ def product_dtype(precision: str) -> torch.dtype:
 
 
 def product_format(precision: str, device: torch.device) -> Format:
-    """As `product_dtype`, but `tf32` where float32 products of a CUDA device are allowed to run in that."""
+    """The format of `product_dtype`; `tf32` if float32 products of a CUDA device may use it."""
     dtype = product_dtype(precision)
     tensor_cores = device.type == "cuda" and torch.get_float32_matmul_precision() != "highest"
     return "tf32" if dtype == torch.float32 and tensor_cores else FORMATS[dtype]

@@ -1,4 +1,4 @@
-"""Random numbers as pure functions of a place: a hash, and the seeds of dropout. Nothing random needs saving."""
+"""Random numbers as pure functions of a position: a hash, and the seeds of dropout. No random state is saved."""
 
 import random
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ _MASK = (1 << 64) - 1
 def mix(value: np.ndarray | np.uint64 | int) -> np.ndarray:
     """A well-mixed 64-bit hash of each value: the finaliser of SplitMix64 (Steele, Lea and Flood 2014, fig. 11)."""
     wide = np.uint64(value & _MASK) if isinstance(value, int) else value
-    with np.errstate(over="ignore"):  # arithmetic modulo 2^64 is meant
+    with np.errstate(over="ignore"):  # arithmetic modulo 2^64 is intended
         mixed = np.asarray(wide, dtype=np.uint64) + np.uint64(0x9E3779B97F4A7C15)
         mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -23,10 +23,10 @@ def mix(value: np.ndarray | np.uint64 | int) -> np.ndarray:
 def seed_dropout(seed: int, rank: int, batch: int, device: torch.device) -> None:
     """Make the random numbers of training batch `batch` on `rank` a pure function of these three.
 
-    So nothing random needs saving: a resumed run drops what the straight one would. The generators are seeded directly,
-    1 microsecond, where torch.manual_seed takes 100.
+    No random state needs saving: a resumed run drops the same units as an uninterrupted one. The generators are
+    seeded directly: 1 microsecond, where torch.manual_seed takes 100.
     """
-    # Chained, not symmetric: rank 1 under seed 0 must not drop what rank 0 under seed 1 does.
+    # Chained, as rank 1 with seed 0 must not get the masks of rank 0 with seed 1.
     value = int(mix(int(mix(int(mix(seed)) + rank)) + batch))
     torch.default_generator.manual_seed(value)
     if device.type == "cuda":

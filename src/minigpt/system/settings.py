@@ -1,4 +1,4 @@
-"""Rules that the groups of a config, or its commands, share."""
+"""Rules shared by several groups of a config or several commands."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -10,8 +10,8 @@ from minigpt.errors import ConfigError
 def refuse_without_effect(config: Any, group: str, name: str, decider: str, choices: Sequence[str]) -> None:
     """Raise ConfigError if the field `name` of the dataclass `config` was set, but `decider` is none of `choices`.
 
-    Such a setting would be ignored in silence, and its user would believe in a difference that is none. `group` is what
-    the keys begin with in the YAML: `optim.`, or nothing.
+    Such a setting would be ignored silently, and a comparison would be misleading. `group` is the prefix of the keys in
+    the YAML: `optim.`, or empty.
     """
     default = next(field.default for field in fields(config) if field.name == name)
     value, decided = getattr(config, name), getattr(config, decider)
@@ -23,9 +23,9 @@ def refuse_without_effect(config: Any, group: str, name: str, decider: str, choi
 
 
 def refuse_spawning(strategy: object) -> None:
-    """Raise ConfigError for a `trainer.strategy` whose processes are copies of a program that has begun already.
+    """Raise ConfigError for a `trainer.strategy` that spawns or forks processes from the running program.
 
-    They would train with copies of the callbacks, and what these noted would be lost with them.
+    They would train with copies of the callbacks, whose state would be lost.
     """
     if isinstance(strategy, str) and strategy.lower().removesuffix("_find_unused_parameters_true").removesuffix(
         "_find_unused_parameters_false"

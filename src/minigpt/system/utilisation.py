@@ -21,15 +21,15 @@ from minigpt.system.precision import Format, product_dtype, product_format
 
 @dataclass(frozen=True)
 class Peak:
-    """What a utilisation is a share of."""
+    """The peak that a utilisation refers to."""
 
     flops: float
-    """Per second, of one device."""
+    """FLOP/s of one device."""
     source: Literal["data sheet", "measured"]
 
 
 def find_peak(device: torch.device, precision: str) -> Peak:
-    """The dense peak of `device` by its data sheet or, where the table lacks it, by measuring (0.2 s, once).
+    """The dense peak of `device` by its data sheet or, if the table lacks it, measured (0.2 s, once).
 
     `precision` is the full name of `trainer.precision`. No random state is touched.
     """
@@ -46,22 +46,22 @@ def utilisation(flops_per_token: float, tokens_per_second: float, peak_flops: fl
 
 @dataclass(frozen=True)
 class DataSheet:
-    """One row: whose name it is, and TFLOP/s by the format of the factors."""
+    """A row of the table: pattern of the device name, and TFLOP/s by the format of the factors."""
 
     pattern: str
     """Regular expression that the device's name must contain, case ignored."""
     tflops: dict[Format, float]
     gigabytes: float | None = None
-    """Memory; of a device that comes with less and with more, the less. None for chips that share the computer's."""
+    """Memory; the smaller size of a device that comes in two. None for chips that share the computer's memory."""
 
 
 def _tensor_cores(bf16: float, tf32: float, fp32: float) -> dict[Format, float]:
-    """Tensor cores multiply bf16 and fp16 at one rate; fp32 is that of the ordinary cores."""
+    """Rates of a device with tensor cores: bf16 and fp16 are equal; fp32 is that of the CUDA cores."""
     return {"bf16": bf16, "fp16": bf16, "tf32": tf32, "fp32": fp32}
 
 
 def _apple(tflops: float) -> dict[Format, float]:
-    """The GPU of an Apple chip has one rate: its float16 is no faster."""
+    """Rates of an Apple GPU, whose float16 is no faster than its float32."""
     return {"fp32": tflops, "fp16": tflops, "bf16": tflops}
 
 
@@ -120,16 +120,16 @@ DEVICES = (
     *("GB200", "B200", "H200 NVL", "H200", "H100 PCIe", "H100 NVL", "H100", "A100", "L40S", "L4"),
     *("V100-PCIE", "V100", "T4", "RTX 5090", "RTX 4090", "RTX 3090", "M1", "M2", "M3", "M4"),
 )
-"""Names that find a row, for a person to choose from; Apple's also with Pro, Max and Ultra."""
+"""Names that find a row, for messages; Apple's also with Pro, Max and Ultra."""
 
 
 def data_sheet(device_name: str) -> DataSheet | None:
-    """The row of a device, by the name that its driver gives (`NVIDIA H100 80GB HBM3`); None if there is none."""
+    """The row of a device by its driver's name (`NVIDIA H100 80GB HBM3`), or None."""
     return next((row for row in TABLE if re.search(row.pattern, device_name, re.IGNORECASE)), None)
 
 
 def sheet_peak(device_name: str, product: Format) -> float | None:
-    """FLOP/s of dense matrix products with factors of the format `product`; None where the table has none."""
+    """FLOP/s of dense matrix products with factors in the format `product`; None if the table has none."""
     row = data_sheet(device_name)
     tflops = row.tflops.get(product) if row else None
     return None if tflops is None else tflops * 1e12

@@ -1,4 +1,4 @@
-"""Who is compared: our model in a bare loop, and `transformers`' GPT-2 of the same shape in the same loop."""
+"""The training loops that are compared: our model in a bare loop, and `transformers`' GPT-2 of the same shape."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,20 +21,20 @@ from minigpt.system.precision import autocast, weights_dtype
 from minigpt.system.randomness import seed_dropout
 
 PHASES = ("batch", "forward", "backward", "update")
-"""The parts of a step, as a profile names them."""
+"""The phases of a step, as named in a profile."""
 
 
 @dataclass(eq=False)
 class BareLoop:
-    """The shortest loop that does the arithmetic of a training step: batch, loss, gradient, clipping, update.
+    """A minimal training loop: batch, loss, gradient, clipping, update.
 
-    Nothing is logged, checked or saved. The steps go on from one call to the next.
+    Nothing is logged, checked or saved. Each call of `run` continues where the last one stopped.
     """
 
     setting: Setting
     model: nn.Module
     loss: Callable[[Tensor, Tensor], Tensor]
-    """(B, T) tokens and targets -> mean loss."""
+    """(B, T) tokens and targets -> () mean loss."""
     optim: OptimConfig
     flops_per_token: int
 
@@ -50,10 +50,10 @@ class BareLoop:
         order = TrainOrder(windows, setting.experiment.seed_everything)
         self.batches = TrainBatches(order, setting.experiment.data.batch_size)
         self.done = 0
-        """Optimizer steps."""
+        """Optimizer steps so far."""
 
     def run(self, steps: int) -> None:
-        """Do so many optimizer steps."""
+        """Run a number of optimizer steps."""
         for _ in range(steps):
             self._step()
 
@@ -80,7 +80,7 @@ class BareLoop:
 
     def _batch(self, number: int) -> Batch:
         x, y = self.batches[number]
-        if self.setting.device.type == "cuda":  # from pinned memory the copy need not be waited for
+        if self.setting.device.type == "cuda":  # a copy from pinned memory is asynchronous
             x, y = x.pin_memory(), y.pin_memory()
         return x.to(self.setting.device, non_blocking=True), y.to(self.setting.device, non_blocking=True)
 
@@ -93,9 +93,9 @@ def our_loop(setting: Setting) -> BareLoop:
 
 
 def transformers_loop(setting: Setting) -> BareLoop:
-    """`transformers`' GPT-2 of the same shape, by AdamW at the same settings, with the loss that it computes itself.
+    """`transformers`' GPT-2 of the same shape, with AdamW at the same settings, and the loss that it computes itself.
 
-    Raises ConfigError where `transformers` is not installed.
+    Raises ConfigError if `transformers` is not installed.
     """
     transformers = import_extra("transformers", "--against transformers", "transformers")
     transformers.utils.logging.set_verbosity_error()
@@ -116,7 +116,7 @@ def transformers_loop(setting: Setting) -> BareLoop:
     )
 
     def loss(tokens: Tensor, targets: Tensor) -> Tensor:
-        # It moves the labels by one itself, so it is given the tokens twice, as its users do.
+        # It shifts the labels itself, so the tokens are passed twice, as its users do.
         del targets
         result: Tensor = model(input_ids=tokens, labels=tokens, use_cache=False).loss
         return result
@@ -125,9 +125,10 @@ def transformers_loop(setting: Setting) -> BareLoop:
 
 
 def gpt2_of_the_shape(config: GPTConfig) -> GPTConfig:
-    """What GPT-2 is at the depth, widths, vocabulary, window and dropout of `config`.
+    """GPT-2 with the depth, widths, vocabulary, window and dropout of `config`.
 
-    A gated feed-forward layer becomes GPT-2's, with 4 C channels: as many parameters as 8/3 C gated ones.
+    A gated feed-forward layer becomes GPT-2's with 4 C channels, which has as many parameters as one with 8/3 C gated
+    channels.
     """
     return GPTConfig(
         vocab_size=config.vocab_size,
@@ -142,7 +143,7 @@ def gpt2_of_the_shape(config: GPTConfig) -> GPTConfig:
 
 
 def adamw_of(optim: OptimConfig) -> OptimConfig:
-    """The same settings for AdamW alone, without those that only Muon has."""
+    """The same settings for AdamW, without those of other optimizers."""
     if optim.name == "adamw":
         return optim
     ours = {name: getattr(OptimConfig(), name) for name in vars(optim) if name == "name" or name.startswith("muon_")}
@@ -150,4 +151,4 @@ def adamw_of(optim: OptimConfig) -> OptimConfig:
 
 
 CONTENDERS: dict[str, Callable[[Setting], BareLoop]] = {"transformers": transformers_loop}
-"""What `--against` takes."""
+"""The values of `--against`."""

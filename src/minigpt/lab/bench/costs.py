@@ -1,4 +1,4 @@
-"""The costs of a training step by name, from torch's profiler."""
+"""The costs of a training step by operation, from torch's profiler."""
 
 import time
 from dataclasses import dataclass
@@ -45,19 +45,19 @@ _MEANINGS = {
     },
     **{phase: f"Python between the operations: {phase}" for phase in PHASES},
 }
-"""What an operation of torch does in a step of ours."""
+"""The meaning of torch's operations in a training step."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """One operation, all its calls together."""
+    """One operation, summed over its calls."""
 
     name: str
     meaning: str
     calls: float
-    """Per step."""
+    """Calls per step."""
     seconds: float
-    """Per step, what it calls in turn not included."""
+    """Self time per step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,15 +65,15 @@ class Profile:
     """One training step, averaged over several."""
 
     costs: list[Cost]
-    """Every operation, the most expensive first."""
+    """All operations, the most expensive first."""
     seconds: float
-    """Of a step under the profiler."""
+    """Seconds of a step under the profiler."""
     plain_seconds: float
-    """Of a step without it."""
+    """Seconds of a step without it."""
 
 
 def profile_step(setting: Setting, steps: int) -> Profile:
-    """Profile `steps` steps of our bare loop. On a GPU the costs are those of its kernels."""
+    """Profile `steps` steps of the bare loop. On a GPU the costs are those of its kernels."""
     loop, device = our_loop(setting), setting.device
     loop.run(WARMUP)
     plain = _timed(lambda: loop.run(steps), device) / steps
@@ -101,10 +101,10 @@ def _timed(work: Any, device: torch.device) -> float:
 
 
 def _host_time(event: Any) -> float:
-    """Seconds; the profiler counts microseconds."""
+    """Self time on the CPU in seconds."""
     return float(event.self_cpu_time_total) * 1e-6
 
 
 def _device_time(event: Any) -> float:
-    """Seconds of the kernels that this operation launched itself."""
+    """Time of the kernels that the operation itself launched, in seconds."""
     return float(event.self_device_time_total) * 1e-6

@@ -1,4 +1,4 @@
-"""Prefill and decode: how fast a model reads a prompt, and how fast it writes, with its cache and without."""
+"""Measure prefill and decode: reading a prompt and generating after it, with the KV cache and without."""
 
 import time
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import torch
 from minigpt.errors import ConfigError
 from minigpt.generate.options import SamplingOptions
 from minigpt.generate.sampling import generate_tokens
-from minigpt.lab.bench.measure import Interleaving, ReportProgress, say_nothing
+from minigpt.lab.bench.measure import Interleaving, ReportProgress, no_progress
 from minigpt.lab.bench.setting import Setting
 from minigpt.model.gpt import GPT
 from minigpt.system.matmul import synchronize
@@ -18,13 +18,13 @@ from minigpt.system.matmul import synchronize
 CACHED, UNCACHED = "cached", "uncached"
 MOST_NEW_TOKENS = 256
 _WARMUP = 8
-"""Tokens of each that are not counted: the first ones allocate and choose kernels."""
+"""Tokens generated before timing, while memory is allocated and kernels are chosen."""
 _OPTIONS = {CACHED: True, UNCACHED: False}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """What is decoded: `batch_size` prompts of `prompt` tokens, and `new` tokens after each."""
+    """The shape of a measurement: `batch_size` prompts of `prompt` tokens, and `new` tokens after each."""
 
     batch_size: int
     prompt: int
@@ -33,7 +33,7 @@ class Shape:
 
 @dataclass(frozen=True, kw_only=True)
 class Decoded:
-    """Tokens per second of all sequences together, by round; the keys are CACHED and UNCACHED."""
+    """Tokens per second of all sequences together, in each round; the keys are CACHED and UNCACHED."""
 
     shape: Shape
     prefill: dict[str, list[float]] = field(default_factory=dict)
@@ -41,10 +41,10 @@ class Decoded:
 
 
 def shapes(block_size: int, batch_sizes: Sequence[int], contexts: Sequence[int] | None) -> list[Shape]:
-    """Every batch size with every length of a prompt: a single token and half of the window, if none are named.
+    """All combinations of batch sizes and prompt lengths; by default a single token and half of the window.
 
-    The new tokens fill the window up, 256 at most. Raises ConfigError for a prompt that leaves no room for two: the
-    first of them is the prefill's.
+    The new tokens fill the window, up to 256. Raises ConfigError for a prompt that leaves no room for two of them: the
+    first belongs to the prefill.
     """
     prompts = contexts or sorted({1, max(1, block_size // 2)})
     for prompt in prompts:
@@ -59,9 +59,9 @@ def shapes(block_size: int, batch_sizes: Sequence[int], contexts: Sequence[int] 
     ]
 
 
-def decode(setting: Setting, shape: Shape, n_rounds: int, progress: ReportProgress = say_nothing) -> Decoded:
-    """Rounds of the same greedy texts with the cache and without, taking turns; random weights, as `minigpt generate`
-    runs them."""
+def decode(setting: Setting, shape: Shape, n_rounds: int, progress: ReportProgress = no_progress) -> Decoded:
+    """Decode the same greedy texts with the cache and without in alternating turns, as `minigpt generate` does; the
+    weights are random."""
     torch.manual_seed(setting.experiment.seed_everything)
     model = GPT(setting.config).to(setting.device).eval()
     decoded = Decoded(shape=shape)
@@ -74,7 +74,7 @@ def decode(setting: Setting, shape: Shape, n_rounds: int, progress: ReportProgre
 
 
 def _turn(model: GPT, setting: Setting, decoded: Decoded, name: str) -> None:
-    """Decode once; note both rates."""
+    """Decode once and record both rates."""
     shape, vocab_size = decoded.shape, setting.config.vocab_size
     generator = torch.Generator().manual_seed(0)
     prompt = torch.randint(vocab_size, (shape.batch_size, shape.prompt), generator=generator).to(setting.device)

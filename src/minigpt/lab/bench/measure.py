@@ -1,4 +1,4 @@
-"""Interleaved timing: who is compared takes turns, so that a machine that slows down slows all of them."""
+"""Interleaved timing: contenders take turns, so that a machine that slows down slows all of them."""
 
 import contextlib
 import gc
@@ -13,59 +13,59 @@ from minigpt.system.matmul import synchronize
 
 Turn = Callable[[], None]
 ReportProgress = Callable[[int, int], None]
-"""Called between what is timed, with (turns done, turns in all)."""
+"""Called between timed turns with (turns done, total turns)."""
 
 
-def say_nothing(done: int, total: int) -> None:
-    """Nobody is looking."""
+def no_progress(done: int, total: int) -> None:
+    """Report nothing."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A median, and the lowest and the highest of what it is the median of."""
+    """Median, minimum and maximum of some values."""
 
     median: float
     low: float
     high: float
 
     def map(self, function: Callable[[float], float]) -> "Spread":
-        """The same through a monotonic function: seconds to tokens per second, say."""
+        """Apply a monotonic function, such as seconds to tokens per second."""
         ends = sorted((function(self.low), function(self.high)))
         return Spread(function(self.median), *ends)
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Of at least one value."""
+    """The spread of at least one value."""
     return Spread(statistics.median(values), min(values), max(values))
 
 
 def ratio(one: Sequence[float], other: Sequence[float]) -> Spread:
-    """one / other round by round: what slows a whole round cancels out."""
+    """The ratio one / other in each round: whatever slows a whole round cancels."""
     return spread([mine / its for mine, its in zip(one, other, strict=True)])
 
 
 def turn_order(names: Sequence[str], n_rounds: int) -> Iterator[str]:
-    """Each name once a round, every other round backwards: none is always first, or always after the same one."""
+    """Each name once a round, in reverse every other round, so that none always comes first or after the same one."""
     for number in range(n_rounds):
         yield from reversed(names) if number % 2 else names
 
 
 @dataclass
 class Interleaving:
-    """Rounds in which each contender has one turn.
+    """Time contenders in rounds, one turn each.
 
-    `guests` are called for theirs. A `host` is code that calls us: it does its turn between two calls of `take_turns`,
-    since a trainer's loop cannot be called a few steps at a time. Python's garbage collector is off while a turn is
-    timed, and collects before it.
+    `guests` are functions that are called. The `host` is a loop that calls us, such as the Trainer's, which cannot be
+    run a few steps at a time: its turn is the time between two calls of `take_turns`. Python's garbage collector runs
+    before each turn and is off during it.
     """
 
     guests: Mapping[str, Turn]
     n_rounds: int
     device: torch.device
     host: str | None = None
-    progress: ReportProgress = say_nothing
+    progress: ReportProgress = no_progress
     seconds: dict[str, list[float]] = field(default_factory=dict)
-    """Of every turn, by name."""
+    """Seconds of every turn, by name."""
 
     def __post_init__(self) -> None:
         names = [*([self.host] if self.host else []), *self.guests]
@@ -74,8 +74,8 @@ class Interleaving:
         self._hosting: contextlib.ExitStack | None = None
 
     def take_turns(self) -> bool:
-        """End the host's turn, if it had one, and let the guests have theirs; True when it is the host's again, False
-        when all is done."""
+        """End the host's turn, if it has one, and run the guests; True if it is the host's turn again, False at the
+        end."""
         self._end_hosting()
         for name in self._turns:
             if name == self.host:
@@ -87,7 +87,7 @@ class Interleaving:
         return False
 
     def abandon(self) -> None:
-        """Put the garbage collector back if the host ended in the middle of its turn."""
+        """Restore the garbage collector if the host ended during its turn."""
         self._end_hosting()
 
     def _end_hosting(self) -> None:
@@ -108,7 +108,7 @@ class Interleaving:
 
 @contextlib.contextmanager
 def no_garbage_collection() -> Iterator[None]:
-    """Collect now, and not within the block; afterwards as it was before."""
+    """Collect garbage now, disable the collector within the block, and restore it afterwards."""
     enabled = gc.isenabled()
     gc.collect()
     gc.disable()

@@ -1,4 +1,4 @@
-"""Memory of a training step: what stays between two steps, and what comes and goes within one."""
+"""Memory of a training step: what persists between steps, and what is allocated within one."""
 
 import json
 import tempfile
@@ -13,16 +13,16 @@ from minigpt.lab.bench.contenders import BareLoop
 
 
 def step_bytes(loop: BareLoop) -> int:
-    """Bytes that the tensors of `loop` take at most in one step: weights, gradients, optimizer and activations.
+    """Peak bytes of the tensors in a step of `loop`: weights, gradients, optimizer state and activations.
 
-    On a CPU only what torch allocates is seen, and what a library below it takes for itself is not.
+    On a CPU only torch's allocations are counted, not those of the libraries below it.
     """
-    loop.run(1)  # gradients and the optimizer's state are there from now on
+    loop.run(1)  # allocates gradients and optimizer state
     return resident_bytes(loop) + working_bytes(loop)
 
 
 def resident_bytes(loop: BareLoop) -> int:
-    """Weights, gradients and the optimizer's state, each tensor once."""
+    """Bytes of weights, gradients and optimizer state, counting each storage once."""
     tensors = [*loop.model.parameters(), *loop.model.buffers()]
     tensors += [weight.grad for weight in loop.model.parameters() if weight.grad is not None]
     for state in loop.optimizer.state.values():
@@ -32,12 +32,12 @@ def resident_bytes(loop: BareLoop) -> int:
 
 
 def working_bytes(loop: BareLoop) -> int:
-    """The most that one step has allocated at once beyond what it began with."""
+    """Peak bytes allocated within one step, above those before it."""
     return peak_bytes(lambda: loop.run(1), loop.setting.device)
 
 
 def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
-    """The most bytes of `device` that `work` has allocated at once beyond what it began with."""
+    """Peak bytes on `device` that `work` allocates, above those before it."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -51,7 +51,7 @@ def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
 
 
 def highest_level(changes: Iterator[int]) -> int:
-    """The highest level that is reached from 0 by adding up `changes`."""
+    """The maximum of the running sum of `changes`, at least 0."""
     level = highest = 0
     for change in changes:
         level += change
@@ -60,7 +60,7 @@ def highest_level(changes: Iterator[int]) -> int:
 
 
 def _allocations(profiled: profile) -> Iterator[int]:
-    """Bytes of each allocation, and minus the bytes of each release, in the order of time."""
+    """Bytes of each allocation (positive) and release (negative), in order of time."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"
         profiled.export_chrome_trace(str(path))

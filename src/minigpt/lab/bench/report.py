@@ -23,26 +23,26 @@ from minigpt.system.utilisation import Peak, sheet_peak, utilisation
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """A table, and what it comes to."""
+    """A table with notes and a verdict."""
 
     columns: tuple[str, ...]
     rows: list[tuple[str, ...]]
     notes: list[str]
-    """Lines before the table: how it was measured."""
+    """Lines before the table that say how it was measured."""
     verdict: str
-    """The last line."""
+    """The conclusion, as the last line."""
     prose: frozenset[str] = frozenset()
-    """The columns of words."""
+    """The columns of text."""
 
     def table(self) -> Table:
-        """For a terminal, or plain for a pipe."""
+        """The table for the terminal."""
         numbers = frozenset(self.columns[1:]) - self.prose
         return Table(
             title="", columns=self.columns, rows=list(self.rows), numbers=numbers, prose=self.prose, reads_down=True
         )
 
     def markdown(self, command: Sequence[str]) -> str:
-        """The whole report for a file: command and machine, notes, table, verdict."""
+        """The report as Markdown: command and machine, notes, table, verdict."""
         return "\n\n".join([machine(command), *self.notes, self._markdown_table(), self.verdict]) + "\n"
 
     def _markdown_table(self) -> str:
@@ -51,19 +51,19 @@ class Report:
 
 
 def machine(command: Sequence[str]) -> str:
-    """Two lines: the command, and the day, the machine and the versions it ran on."""
+    """Two paragraphs: the command, and the date, machine and versions."""
     facts = describe(command)
     where, versions = facts["machine"], facts["versions"]
     gpus = ", ".join(where["gpus"]) or "no GPU"
-    told = ", ".join(f"{name} {versions[name]}" for name in ("python", "torch", "lightning"))
+    installed = ", ".join(f"{name} {versions[name]}" for name in ("python", "torch", "lightning"))
     day = datetime.datetime.now(datetime.UTC).date()
     threads = torch.get_num_threads()
     place = f"{where['processor']}, {where['cores']} cores, {threads} threads, {gpus}"
-    return f"`{shlex.join(command)}`\n\n{day}: {place}; {told}"
+    return f"`{shlex.join(command)}`\n\n{day}: {place}; {installed}"
 
 
 def spread_text(values: Spread, text: Callable[[float], str]) -> str:
-    """The median, and in brackets the lowest and the highest: `41.3 ms (40.2 ms to 44.8 ms)`."""
+    """Median and range: `41.3 ms (40.2 ms to 44.8 ms)`."""
     return f"{text(values.median)} ({text(values.low)} to {text(values.high)})"
 
 
@@ -78,13 +78,13 @@ def share_text(value: float) -> str:
 
 
 def peaks(setting: Setting, measured: float) -> list[Peak]:
-    """What utilisation is told of: the data sheet's peak, if there is one, and the measured one (FLOP/s)."""
+    """The peaks that utilisation refers to: that of the data sheet, if there is one, and the measured one (FLOP/s)."""
     listed = sheet_peak(device_name(setting.device), product_format(setting.precision, setting.device))
     return [*([Peak(listed, "data sheet")] if listed else []), Peak(measured, "measured")]
 
 
 def race_report(setting: Setting, race: Race, steps: int) -> Report:
-    """Times, rates, memory and utilisation of each contender, and the ratios of their times."""
+    """Report times, rates, memory and utilisation of each contender, and the ratios of their times."""
     results, found = race.results, peaks(setting, race.peak)
     times = {result.name: result.seconds for result in results}
     rows = []
@@ -103,11 +103,11 @@ def race_report(setting: Setting, race: Race, steps: int) -> Report:
             )
         )
     overhead = spread_text(ratio(times[TRAINER], times[BARE]), ratio_text)
-    told = [f"the Trainer's step takes {overhead} of the bare loop's time"]
+    sentences = [f"the Trainer's step takes {overhead} of the bare loop's time"]
     for other in results:
         if other.name not in {TRAINER, BARE}:
             gain = spread_text(ratio(times[BARE], other.seconds), ratio_text)
-            told.insert(0, f"a step of minigpt takes {gain} of the time of {other.name}")
+            sentences.insert(0, f"a step of minigpt takes {gain} of the time of {other.name}")
     rounds = len(times[BARE])
     return Report(
         columns=(
@@ -120,15 +120,15 @@ def race_report(setting: Setting, race: Race, steps: int) -> Report:
         ),
         rows=rows,
         notes=[
-            *_what(setting, found),
+            *_setting_notes(setting, found),
             f"{rounds} rounds of {steps} steps each in turn: median (lowest to highest); a ratio is within one round.",
         ],
-        verdict="; ".join(told),
+        verdict="; ".join(sentences),
     )
 
 
 def decode_report(setting: Setting, decoded: Sequence[Decoded]) -> Report:
-    """Rates of prefill and decode by batch and prompt, and what the cache is worth."""
+    """Report rates of prefill and decode by batch and prompt, and the gain from the cache."""
     rows, gains = [], []
     for each in decoded:
         gain = ratio(each.decode[CACHED], each.decode[UNCACHED])
@@ -156,16 +156,16 @@ def decode_report(setting: Setting, decoded: Sequence[Decoded]) -> Report:
         ),
         rows=rows,
         notes=[
-            *_what(setting, []),
+            *_setting_notes(setting, []),
             f"{len(decoded[0].decode[CACHED])} rounds in turn, greedy, float32: tokens/s, median (lowest to highest). "
-            "The first new token is the prefill's.",
+            "The first new token belongs to the prefill.",
         ],
         verdict=f"decoding with the cache is {min(gains):.2f} to {max(gains):.2f} times as fast as without (medians)",
     )
 
 
 def profile_report(setting: Setting, profiled: Profile) -> Report:
-    """The largest costs of a step and their share of it."""
+    """Report the largest costs of a step and their share of it."""
     largest = profiled.costs[:LARGEST]
     share = sum(cost.seconds for cost in largest) / profiled.seconds
     return Report(
@@ -181,11 +181,11 @@ def profile_report(setting: Setting, profiled: Profile) -> Report:
             for cost in largest
         ],
         notes=[
-            *_what(setting, []),
+            *_setting_notes(setting, []),
             f"A step of the bare loop takes {seconds_text(profiled.plain_seconds)}, and under torch's profiler "
             f"{seconds_text(profiled.seconds)}, of which the shares are.",
         ],
-        verdict=f"these {len(largest)} make {share_text(share)} of the step",
+        verdict=f"these {len(largest)} take {share_text(share)} of the step",
         prose=frozenset({"what it is"}),
     )
 
@@ -195,8 +195,8 @@ def _share(result: Result, rate: Spread, peak: Peak) -> str:
     return spread_text(share, share_text)
 
 
-def _what(setting: Setting, found: Sequence[Peak]) -> list[str]:
-    """The model, the device and its peaks, and what is not as the config says."""
+def _setting_notes(setting: Setting, found: Sequence[Peak]) -> list[str]:
+    """Notes on the model, the device and its peaks, and deviations from the config."""
     config, experiment = setting.config, setting.experiment
     product = product_format(setting.precision, setting.device)
     device = f"{device_name(setting.device)} ({setting.device.type})"

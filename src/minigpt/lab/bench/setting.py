@@ -1,4 +1,4 @@
-"""What is measured: a config on one device, with its corpus, or with random tokens where that is out of reach."""
+"""The setting of a measurement: a config on one device, with its corpus, or random tokens if that is unavailable."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +20,9 @@ from minigpt.training.fit import model_config
 from minigpt.training.resume import Start
 
 _LEAST_TOKENS = 1_000_000
-"""More than any cache of a processor holds, so that gathering a batch costs what it costs."""
+"""More than a processor's cache holds, so that gathering a batch takes a realistic time."""
 _ACCELERATORS = {"auto": "auto", "gpu": "auto", "cuda": "cuda", "mps": "mps", "cpu": "cpu"}
-"""`trainer.accelerator` as the name of a device."""
+"""The device for each `trainer.accelerator`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class Setting:
     prepared: Prepared
     device: torch.device
     note: str | None
-    """What is not as the config says, in one line."""
+    """How it deviates from the config, in one line."""
 
     @property
     def precision(self) -> str:
@@ -43,20 +43,20 @@ class Setting:
 
     @property
     def accumulate(self) -> int:
-        """Batches of one optimizer step."""
+        """Batches in one optimizer step."""
         return int(self.experiment.trainer["accumulate_grad_batches"])
 
     @property
     def tokens_per_step(self) -> int:
-        """Tokens that one optimizer step learns from."""
+        """Tokens in one optimizer step."""
         return self.experiment.data.batch_size * self.config.block_size * self.accumulate
 
 
 def make_setting(experiment: Experiment, *, progress: bool = False) -> Setting:
     """Prepare the corpus of `experiment` and choose its device.
 
-    A corpus that cannot be had is replaced by random tokens, which cost the same time, and noted. Raises ConfigError
-    for an accelerator that this machine lacks.
+    An unavailable corpus is replaced by random tokens, which take the same time, with a note. Raises ConfigError for an
+    accelerator that this machine lacks.
     """
     accelerator = str(experiment.trainer["accelerator"])
     if accelerator not in _ACCELERATORS:
@@ -73,7 +73,7 @@ def make_setting(experiment: Experiment, *, progress: bool = False) -> Setting:
 
 
 def random_text(experiment: Experiment) -> Prepared:
-    """Random tokens in place of a text, of as large a vocabulary as the config's tokenizer would have."""
+    """Random tokens instead of a text, with the vocabulary size of the config's tokenizer."""
     vocab_size = expected_vocabulary(experiment.data.tokenizer, experiment.data.vocab_size)
     n_tokens = max(_LEAST_TOKENS, 4 * experiment.model.block_size)
     drawn = np.random.default_rng(0).integers(0, vocab_size, n_tokens).astype(token_dtype(vocab_size))

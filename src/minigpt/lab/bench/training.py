@@ -1,4 +1,4 @@
-"""The race of `minigpt bench`: training steps under the Trainer, in a bare loop, and of another library."""
+"""Time training steps under the Trainer, in a bare loop, and of another library."""
 
 import tempfile
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from minigpt.lab.bench.contenders import CONTENDERS, BareLoop, our_loop
-from minigpt.lab.bench.measure import Interleaving, ReportProgress, Turn, say_nothing
+from minigpt.lab.bench.measure import Interleaving, ReportProgress, Turn, no_progress
 from minigpt.lab.bench.memory import step_bytes
 from minigpt.lab.bench.setting import Setting
 from minigpt.system.matmul import fastest_product
@@ -19,28 +19,28 @@ from minigpt.training.fit import fit
 TRAINER = "minigpt, Trainer"
 BARE = "minigpt, bare loop"
 PRODUCTS = "matrix products"
-"""They take turns as well: a peak measured while the machine was busy would be no peak."""
+"""Matrix products take turns as well: a peak measured on a busy machine would be too low."""
 _PRODUCT_SECONDS = 0.2
 WARMUP = 10
-"""Steps that are not counted: the first ones allocate, choose kernels and fill caches."""
+"""Steps before timing: the first ones allocate, choose kernels and fill caches."""
 _NEVER = 1 << 40
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What one contender took."""
+    """The measurements of one contender."""
 
     name: str
     seconds: list[float]
-    """Per step, of each round."""
+    """Seconds per step in each round."""
     flops_per_token: int
     n_bytes: int | None
-    """Of one step at most; None where nobody can tell them from those of others."""
+    """Peak bytes of a step; None if they cannot be told from those of others."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Race:
-    """All of them, and the fastest matrix product that was seen meanwhile."""
+    """All contenders, and the fastest matrix product measured meanwhile."""
 
     results: list[Result]
     peak: float
@@ -54,14 +54,14 @@ def race(
     steps: int,
     n_rounds: int,
     warmup: int = WARMUP,
-    progress: ReportProgress = say_nothing,
+    progress: ReportProgress = no_progress,
 ) -> Race:
-    """Rounds of `steps` training steps of each contender.
+    """Time rounds of `steps` training steps of each contender.
 
     They are the Trainer (with TensorBoard, metrics.csv and the checks of a run, without validations and checkpoints),
     our model in a bare loop, and, with `against`, another library's in the same loop.
 
-    Raises ConfigError where that library is missing, SystemExit with the Trainer's exit code where a signal stopped it.
+    Raises ConfigError if that library is missing, SystemExit with the Trainer's exit code if a signal stopped it.
     """
     with tempfile.TemporaryDirectory(prefix="minigpt-bench-") as root:
         experiment = undisturbed(setting.experiment, root, warmup + n_rounds * steps + 1)
@@ -102,8 +102,8 @@ def race(
 
 
 def undisturbed(experiment: Experiment, root: str, max_steps: int) -> Experiment:
-    """The experiment with a folder of its own, one device, and nothing but steps: what comes besides a step comes at
-    the last one, after all that is timed."""
+    """The experiment with its own folder, one device, and only training steps: validation and checkpoint come at the
+    last step, which is not timed."""
     run = replace(
         experiment.run,
         root=root,
