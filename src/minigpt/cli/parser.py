@@ -53,10 +53,10 @@ def build_parser(trainer: type | None = None) -> ArgumentParser:
     parser = _Parser(
         prog="minigpt fit",
         usage="minigpt fit --config FILE [--GROUP.KEY VALUE ...] [--ckpt_path last | RUN | FILE]\n"
-        "       minigpt fit --resume RUN [--GROUP.KEY VALUE ...]",
+        "       minigpt fit --resume RUN [--trust_code] [--GROUP.KEY VALUE ...]",
         description="Train a GPT. Every key of the YAML is an option too, and an option wins over the YAML. "
         "--resume RUN continues that run, in its folder and by its own config.yaml: RUN is its folder, its name under "
-        "runs/, or its newest checkpoint.",
+        "runs/, or its newest checkpoint; --trust_code imports components of your own from the copies that it keeps.",
         parser_mode=_MODE,
         exit_on_error=False,
         default_env=False,
