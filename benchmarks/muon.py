@@ -21,8 +21,8 @@ from torch.optim import Optimizer
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
 from minigpt.optim.config import OptimConfig
-from minigpt.optim.groups import muon_groups
 from minigpt.optim.muon import Muon
+from minigpt.optim.muon import groups as muon_groups
 from minigpt.system.matmul import synchronize
 
 CONFIGS = Path(__file__).parent.parent / "configs"

@@ -24,8 +24,8 @@ from torch import Tensor
 from minigpt.data.batches import TrainBatches, TrainOrder, Windows
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
+from minigpt.optim.build import build_optimizer, set_for_step
 from minigpt.optim.config import OptimConfig
-from minigpt.optim.groups import build_optimizer, set_for_step
 
 BLOCK, BATCH, LAST = 64, 8, 20
 """Tokens of a window, windows of a batch, and over how many last steps the loss is averaged."""

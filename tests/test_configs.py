@@ -1,7 +1,7 @@
 """Every shipped YAML: its first line is the command that runs it, it says nothing twice, and it fits two steps; every
 cell of a shipped sweep is one that a run can be made of."""
 
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
@@ -77,7 +77,11 @@ def test_base_writes_every_default_once() -> None:
     base = yaml.safe_load((CONFIGS / "base.yaml").read_text(encoding="utf-8"))
     assert list(base) == ["seed_everything", "run", "model", "optim", "data", "trainer"]
     for group, config in GROUPS.items():
-        defaults = {field.name: field.default for field in fields(config) if f"{group}.{field.name}" in known_keys()}
+        defaults = {
+            field.name: field.default if field.default_factory is MISSING else field.default_factory()
+            for field in fields(config)
+            if f"{group}.{field.name}" in known_keys()
+        }
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()}
         assert base[group] == plain
     assert base["trainer"] == TRAINER_DEFAULTS

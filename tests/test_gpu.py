@@ -18,9 +18,9 @@ from minigpt.generate.sampling import generate_tokens
 from minigpt.model import loss as loss_module
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
+from minigpt.optim.build import build_optimizer
 from minigpt.optim.config import OptimConfig
-from minigpt.optim.groups import build_optimizer
-from minigpt.runs.divergence_snapshot import read_bundle
+from minigpt.runs.divergence_snapshot import read_snapshot
 from minigpt.system.matmul import fastest_product
 from minigpt.system.precision import autocast
 from minigpt.training.fit import fit
@@ -182,8 +182,8 @@ def test_a_step_that_diverges_is_kept_and_the_weights_are_good(
     experiment = run(tmp_path, corpus_file, trainer__callbacks=[Spoil()], optim__name=optimizer_name)
     with pytest.raises(TrainingError, match=r"gradient is not finite .* at step 7"):
         fit(experiment)
-    bundle = read_bundle(tmp_path / "tiny" / "divergences" / "step=00000007.pt")
-    assert all(bool(weight.isfinite().all()) for weight in bundle.weights.values())
+    snapshot = read_snapshot(tmp_path / "tiny" / "divergences" / "step=00000007.pt")
+    assert all(bool(weight.isfinite().all()) for weight in snapshot.weights.values())
 
 
 def test_all_panels_on_a_gpu(tmp_path: Path, corpus_file: Path) -> None:

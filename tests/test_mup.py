@@ -10,8 +10,9 @@ import torch
 from minigpt.errors import ConfigError
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
+from minigpt.optim.build import build_optimizer, set_for_step, set_learning_rate
 from minigpt.optim.config import OptimConfig
-from minigpt.optim.groups import apply_settings, build_optimizer, parameter_groups, set_for_step, set_learning_rate
+from minigpt.optim.groups import parameter_groups
 
 WIDTHS = (32, 64, 128, 256)
 
@@ -51,8 +52,8 @@ def test_init_rates_and_decay_follow_the_width(tied):
     hidden = torch.randn(3, 256)
     torch.testing.assert_close(model.logits(hidden), model.head(hidden) / 4)
 
-    optimizer = build_optimizer(model, OptimConfig(lr=0.1, weight_decay=0.2))
-    apply_settings(optimizer, OptimConfig(lr=0.1, weight_decay=0.3))
+    optimizer = build_optimizer(model, OptimConfig(lr=0.1, weight_decay=0.3))
+    optimizer.load_state_dict(build_optimizer(model, OptimConfig(lr=0.1, weight_decay=0.2)).state_dict())
     set_learning_rate(optimizer, OptimConfig(lr=0.1), 0.04)
     settings = {
         name: (group["lr"], group["weight_decay"])

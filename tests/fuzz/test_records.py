@@ -1,4 +1,4 @@
-"""What a run wrote beside its checkpoints, with damage anywhere: bundles of diverged steps, metrics.csv."""
+"""What a run wrote beside its checkpoints, with damage anywhere: snapshots of diverged steps, metrics.csv."""
 
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minigpt.data.tokenizers import ByteTokenizer
+from minigpt.optim.build import build_optimizer
 from minigpt.optim.config import OptimConfig
-from minigpt.optim.groups import build_optimizer
-from minigpt.runs.divergence_snapshot import Bundle, write_bundle
+from minigpt.runs.divergence_snapshot import DivergenceSnapshot, write_snapshot
 from minigpt.runs.metrics_csv import read_metrics
 from minigpt.training.loggers.metrics_file import MetricsFile
 
@@ -22,8 +22,8 @@ from .test_bytes import altered, or_one_line, tensors
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the bundle of a step of two processes holds."""
+def snapshot(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the snapshot of a step of two processes holds."""
     gpt = random_gpt(tiny_config(257, n_layer=1))
     optimizer = build_optimizer(gpt, OptimConfig())
     windows = torch.arange(2 * 4 * 8).reshape(2, 4, 8)
@@ -31,31 +31,31 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     loss.backward()
     losses = [float(loss.detach())] * 2
     optimizer.step()
-    content = Bundle(
+    content = DivergenceSnapshot(
         reason="a test", step=3, batch=2, seed=1, world=2, precision="32-true", loss_scale=1.0, clip_val=1.0,
         clip_algorithm=None, config=gpt.config, tokenizer=ByteTokenizer(), losses=losses, grad_norm=1.0,
         grad_norms={"head.weight": 1.0}, batches=[(windows[0], windows[1])] * 2, weights=gpt.state_dict(),
-        optimizer_name="adamw", optimizer=optimizer.state_dict(),
+        optim=OptimConfig(), optimizer=optimizer.state_dict(),
     )  # fmt: skip
-    path = tmp_path_factory.mktemp("bundle") / "step.pt"
-    write_bundle(path, content)
+    path = tmp_path_factory.mktemp("snapshot") / "step.pt"
+    write_snapshot(path, content)
     return torch.load(path, weights_only=True)
 
 
-def test_the_bundle_itself_is_good(inside: Path, bundle: dict[str, Any]) -> None:
-    torch.save(bundle, "a.pt")
+def test_the_snapshot_itself_is_good(inside: Path, snapshot: dict[str, Any]) -> None:
+    torch.save(snapshot, "a.pt")
     assert run(["replay", "a.pt", "--device", "cpu"]).err == ""
 
 
 @settings(max_examples=more(4))
 @given(data=st.data())
-def test_a_bundle_with_odd_contents(inside: Path, bundle: dict[str, Any], data: st.DataObject) -> None:
-    part = data.draw(st.sampled_from([None, *bundle]))
+def test_a_snapshot_with_odd_contents(inside: Path, snapshot: dict[str, Any], data: st.DataObject) -> None:
+    part = data.draw(st.sampled_from([None, *snapshot]))
     kept = st.one_of(odd, odd, tensors)
-    bad = data.draw(altered(bundle if part is None else bundle[part], kept))
-    torch.save(bad if part is None else bundle | {part: bad}, "a.pt")
+    bad = data.draw(altered(snapshot if part is None else snapshot[part], kept))
+    torch.save(bad if part is None else snapshot | {part: bad}, "a.pt")
     outcome = run(["replay", "a.pt", "--device", "cpu"])
-    if outcome.err:  # another result than the bundle's is code 1 too, and no error
+    if outcome.err:  # another result than the snapshot's is code 1 too, and no error
         check_ending(outcome)
     else:
         assert outcome.out.endswith(("\nreproduced\n", "may round\n"))

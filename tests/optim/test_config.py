@@ -14,7 +14,7 @@ from minigpt.optim.config import OptimConfig
         ({"min_lr": -1.0}, "optim.min_lr=-1.0 must not be negative"),
         ({"warmup_steps": -1}, r"optim.warmup_steps=-1 must lie between 0 and 2\^63"),
         ({"betas": (0.9, 1.0)}, r"optim.betas=\(0.9, 1.0\) must lie in \[0, 1\)"),
-        ({"schedule": "cosin"}, "optim.schedule=cosin must be one of .*, did you mean cosine?"),
+        ({"schedule": "cosin"}, "optim.schedule='cosin' must be one of .*, did you mean cosine?"),
         ({"schedule": "constant", "min_lr": 0.1}, "optim.min_lr=0.1 has no effect with optim.schedule=constant"),
         ({"lr": 1e-4}, "optim.min_lr=0.0003 must not be more than optim.lr=0.0001"),
         ({"decay_fraction": 0.5}, "optim.decay_fraction=0.5 has no effect with optim.schedule=cosine: .* choose wsd"),

@@ -9,8 +9,9 @@ from torch import nn
 from minigpt.errors import ConfigError
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
+from minigpt.optim.build import build_optimizer, set_for_step
 from minigpt.optim.config import OptimConfig
-from minigpt.optim.groups import apply_settings, build_optimizer, parameter_groups, set_for_step
+from minigpt.optim.groups import parameter_groups
 
 
 @pytest.mark.parametrize(
@@ -70,9 +71,8 @@ def test_update_is_adamw(fused: bool) -> None:
 def test_restored_optimizer_takes_the_settings_of_the_command() -> None:
     model = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2))
     old = build_optimizer(model, OptimConfig(weight_decay=0.1, betas=(0.9, 0.99)))
-    new = build_optimizer(model, OptimConfig())
+    new = build_optimizer(model, OptimConfig(weight_decay=0.3, betas=(0.5, 0.6), eps=1e-4))
     new.load_state_dict(old.state_dict())
-    apply_settings(new, OptimConfig(weight_decay=0.3, betas=(0.5, 0.6), eps=1e-4))
     assert [group["weight_decay"] for group in new.param_groups] == [0.3, 0.0]
     assert all(group["betas"] == (0.5, 0.6) and group["eps"] == 1e-4 for group in new.param_groups)
 

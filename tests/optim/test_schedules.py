@@ -6,7 +6,8 @@ from typing import get_args
 import pytest
 
 from minigpt.optim.config import OptimConfig, ScheduleName
-from minigpt.optim.schedules import SCHEDULES, learning_rate, muon_momentum
+from minigpt.optim.muon import muon_momentum
+from minigpt.optim.schedules import SCHEDULES, learning_rate
 
 STEPS, WARMUP = 101, 20
 

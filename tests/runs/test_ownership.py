@@ -11,8 +11,8 @@ from lab.folders import write_run, write_sweep
 from minigpt.data.prepare import PrepareOptions, prepare
 from minigpt.data.prepared import is_prepared
 from minigpt.errors import CheckpointError, DataError
-from minigpt.runs.ownership import is_run, is_sweep, strangers
-from minigpt.runs.records import find_runs, read_run
+from minigpt.runs.ownership import find_runs, is_run, is_sweep, strangers
+from minigpt.runs.records import read_run
 from minigpt.system.marks import has_mark, write_mark
 from minigpt.training.folders import give_back, take_folder
 from minigpt.training.last import find_family

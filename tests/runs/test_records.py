@@ -16,7 +16,8 @@ from minigpt.errors import CheckpointError
 from minigpt.lab.compare.compare import compare
 from minigpt.lab.runs import list_runs
 from minigpt.model.sizes import parameter_count
-from minigpt.runs.records import find_runs, flat_settings, folder_bytes, read_run
+from minigpt.runs.ownership import find_runs, folder_bytes
+from minigpt.runs.records import flat_settings, read_run
 from minigpt.runs.status import is_locked
 
 
@@ -48,13 +49,13 @@ def test_states(tmp_path: Path) -> None:
     assert states == {"stopped": "stopped", "failed": "failed", "diverged": "diverged", "killed": "failed"}
 
 
-def test_bundle_after_the_last_step_is_where_a_run_diverged(tmp_path: Path) -> None:
+def test_snapshot_after_the_last_step_is_where_a_run_diverged(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "a", [3.0, 2.5])
     (folder / "divergences").mkdir()
-    bundle = folder / "divergences" / "step=00000013.pt"
-    bundle.touch()
+    snapshot = folder / "divergences" / "step=00000013.pt"
+    snapshot.touch()
     assert read_run(folder).state == "stopped"  # a resume got over step 13
-    bundle.rename(bundle.with_name("step=00000021.pt"))
+    snapshot.rename(snapshot.with_name("step=00000021.pt"))
     assert read_run(folder).state == "diverged"
 
 

@@ -22,8 +22,8 @@ from minigpt.generate.options import SamplingOptions
 from minigpt.generate.sampling import generate_tokens
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
+from minigpt.optim.build import build_optimizer
 from minigpt.optim.config import OptimConfig
-from minigpt.optim.groups import build_optimizer
 from minigpt.optim.schedules import learning_rate
 from minigpt.training.config import DataConfig
 from minigpt.training.datamodule import TokenDataModule

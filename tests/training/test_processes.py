@@ -9,7 +9,7 @@ import torch
 
 from minigpt.cli.main import main
 from minigpt.lab.replay import replay
-from minigpt.runs.divergence_snapshot import read_bundle
+from minigpt.runs.divergence_snapshot import read_snapshot
 from minigpt.runs.metrics_csv import read_metrics
 
 from .tiny import checkpoint, curve
@@ -66,11 +66,11 @@ def test_step_of_two_processes_replays_whole(tmp_path: Path, corpus_file: Path) 
     assert error.startswith("minigpt: error: the loss ")
     assert error.count("\n") == 1
     (path,) = (tmp_path / "base" / "divergences").iterdir()
-    bundle = read_bundle(path)
-    assert (bundle.world, len(bundle.batches)) == (2, 4)
-    again = replay(bundle, torch.device("cpu"))
-    torch.testing.assert_close(torch.tensor(again.losses), torch.tensor(bundle.losses), rtol=1e-5, atol=0)
-    for name, norm in bundle.grad_norms.items():
+    snapshot = read_snapshot(path)
+    assert (snapshot.world, len(snapshot.batches)) == (2, 4)
+    again = replay(snapshot, torch.device("cpu"))
+    torch.testing.assert_close(torch.tensor(again.losses), torch.tensor(snapshot.losses), rtol=1e-5, atol=0)
+    for name, norm in snapshot.grad_norms.items():
         assert again.grad_norms[name] == pytest.approx(norm, rel=1e-4), name
     assert main(["replay", str(path), "--device", "cpu"]) == 0
 

@@ -33,7 +33,7 @@ def tiny_experiment(root: Path, corpus: Path, **changes: Any) -> Experiment:
         optim=OptimConfig(**groups["optim"]),
         data=DataConfig(**groups["data"]),
         trainer=groups["trainer"],
-        yaml=f"run: {{name: {groups['run']['name']}}}\n",
+        yaml=f"run: {{name: {groups['run']['name']}}}\noptim: {{name: {groups['optim'].get('name', 'adamw')}}}\n",
     )
 
 

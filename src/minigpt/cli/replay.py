@@ -1,5 +1,5 @@
-"""Do a step that diverged again, from the bundle that its run kept: where its loss and gradient come from, and what its
-update would have done."""
+"""Do a diverged step again from its snapshot: where its loss and gradient come from, and what its update would have
+done."""
 
 import math
 from dataclasses import dataclass
@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minigpt.cli.options import CodeOptions, argument
-from minigpt.errors import ConfigError, printable
+from minigpt.errors import CheckpointError, ConfigError, printable
 from minigpt.system.output import echo
 
 if TYPE_CHECKING:
     from minigpt.lab.replay import Replay
-    from minigpt.runs.divergence_snapshot import Bundle
+    from minigpt.runs.divergence_snapshot import DivergenceSnapshot
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(CodeOptions):
     """Which divergence, on which device."""
 
-    bundle: str = argument("BUNDLE")
+    snapshot: str = argument("SNAPSHOT")
     """RUN/divergences/step=N.pt."""
     device: str = "auto"
     """Device: cpu, cuda, cuda:N, mps, or auto for the fastest there is."""
@@ -32,25 +32,28 @@ def run(options: Options) -> int:
     if options.top < 1:
         raise ConfigError(f"top={options.top} must be a whole number, 1 or more")
     from minigpt.lab.replay import replay
-    from minigpt.runs.divergence_snapshot import read_bundle
+    from minigpt.runs.divergence_snapshot import read_snapshot
     from minigpt.system.devices import find_device
 
-    bundle = read_bundle(Path(options.bundle))
-    again = replay(bundle, find_device(options.device))
-    echo("\n".join(_report(bundle, again, options.top)))
-    return 0 if _same(bundle, again) else 1
+    snapshot = read_snapshot(Path(options.snapshot))
+    try:
+        again = replay(snapshot, find_device(options.device))
+    except CheckpointError as error:
+        raise CheckpointError(f"{options.snapshot}: {error}") from error
+    echo("\n".join(_report(snapshot, again, options.top)))
+    return 0 if _same(snapshot, again) else 1
 
 
-def _report(bundle: "Bundle", again: "Replay", top: int) -> list[str]:
-    count = len(bundle.batches) // bundle.world
-    batches = f"batch {bundle.batch:,}{f' and {count - 1} more' if count > 1 else ''}"
+def _report(snapshot: "DivergenceSnapshot", again: "Replay", top: int) -> list[str]:
+    count = len(snapshot.batches) // snapshot.world
+    batches = f"batch {snapshot.batch:,}{f' and {count - 1} more' if count > 1 else ''}"
     rows = {
-        "step": f"{bundle.step:,} ({batches}{f', of {bundle.world} processes' if bundle.world > 1 else ''})",
-        "reason": printable(bundle.reason.rstrip(",")),
-        "loss": f"{_numbers(bundle.losses)} then, {_numbers(again.losses)} now",
-        "gradient": f"norm {bundle.grad_norm:.6g} then, {again.grad_norm:.6g} now",
+        "step": f"{snapshot.step:,} ({batches}{f', of {snapshot.world} processes' if snapshot.world > 1 else ''})",
+        "reason": printable(snapshot.reason.rstrip(",")),
+        "loss": f"{_numbers(snapshot.losses)} then, {_numbers(again.losses)} now",
+        "gradient": f"norm {snapshot.grad_norm:.6g} then, {again.grad_norm:.6g} now",
         "update": _update(again),
-        "text": _hardest_window(bundle, again),
+        "text": _hardest_window(snapshot, again),
     }
     lines = [f"{name:<9} {value}" for name, value in rows.items()]
     lines.append(
@@ -58,11 +61,11 @@ def _report(bundle: "Bundle", again: "Replay", top: int) -> list[str]:
     )
     worst = sorted(again.grad_norms, key=lambda name: _size(again.grad_norms[name]), reverse=True)[:top]
     lines += [
-        f"  {again.grad_norms[name]:<12.6g} ({bundle.grad_norms.get(name, math.nan):.6g})  "
+        f"  {again.grad_norms[name]:<12.6g} ({snapshot.grad_norms.get(name, math.nan):.6g})  "
         f"{again.update_norms[name]:<12.6g} {name}"
         for name in worst
     ]
-    same = _same(bundle, again)
+    same = _same(snapshot, again)
     lines.append("\nreproduced" if same else "\nnot reproduced: another device, version or number of threads may round")
     return lines
 
@@ -76,22 +79,22 @@ def _update(again: "Replay") -> str:
     return f"norm {math.hypot(*norms):.6g}, had it been made"
 
 
-def _hardest_window(bundle: "Bundle", again: "Replay") -> str:
+def _hardest_window(snapshot: "DivergenceSnapshot", again: "Replay") -> str:
     """Return the text of the window with the highest loss, computed without dropout."""
     from minigpt.model.loss import IGNORE_INDEX
 
     loss, batch, row = max(
         (_size(float(losses[row].sum() / (targets[row] != IGNORE_INDEX).sum().clamp(min=1))), number, row)
-        for number, ((_, targets), losses) in enumerate(zip(bundle.batches, again.token_losses, strict=True))
+        for number, ((_, targets), losses) in enumerate(zip(snapshot.batches, again.token_losses, strict=True))
         for row in range(len(losses))
     )
-    text = bundle.tokenizer.decode(bundle.batches[batch][0][row].tolist())
+    text = snapshot.tokenizer.decode(snapshot.batches[batch][0][row].tolist())
     return f"window of the highest loss ({loss:.4f}): {text!r}"
 
 
-def _same(bundle: "Bundle", again: "Replay") -> bool:
+def _same(snapshot: "DivergenceSnapshot", again: "Replay") -> bool:
     """Whether losses and gradient norm are equal within rounding, or not finite both times."""
-    pairs = [*zip(bundle.losses, again.losses, strict=True), (bundle.grad_norm, again.grad_norm)]
+    pairs = [*zip(snapshot.losses, again.losses, strict=True), (snapshot.grad_norm, again.grad_norm)]
     return all(math.isclose(then, now, rel_tol=1e-3) or (_size(then) == _size(now) == math.inf) for then, now in pairs)
 
 

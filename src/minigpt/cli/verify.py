@@ -1,4 +1,4 @@
-"""Retrain the steps between two checkpoints of a run here and compare every bit; the run is not touched."""
+"""Retrain the steps between two checkpoints of a run here and compare every bit; the run's folder is not touched."""
 
 import tempfile
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from minigpt.errors import CheckpointError, ConfigError, did_you_mean, printable
 from minigpt.system.output import echo
 
 if TYPE_CHECKING:
-    from minigpt.lab.verify.same_run import Agreement
-    from minigpt.lab.verify.verify import Stretch
+    from minigpt.lab.verify.differences import VerifyResult
+    from minigpt.lab.verify.verify import Segment
     from minigpt.training.config import Experiment
 
 _PARTS = {
@@ -47,28 +47,30 @@ class Options(CodeOptions):
 def run(options: Options) -> int:
     """Write the verdict to stdout; gives 0 if the run is reproduced to the last bit, 1 if not."""
     folder = _run_folder(options.run)
-    from minigpt.lab.verify.verify import find_stretch, verify
+    from minigpt.lab.verify.verify import callbacks_again, find_segment, verify
     from minigpt.training.world import find_world
 
-    stretch = find_stretch(folder, options.step)
+    segment = find_segment(folder, options.step)
     if not options.build_classes:
-        refuse_classes(stretch.end.yaml, stretch.end.path)
+        refuse_classes(segment.end.yaml, segment.end.path)
     with tempfile.TemporaryDirectory(prefix="minigpt-verify-") as scratch:
-        config, left_out = retrainable(stretch.end.yaml, options.leave_out, stretch.end.path)
-        experiment = _experiment(config, Path(scratch), stretch.end.path)
+        config, left_out = retrainable(segment.end.yaml, options.leave_out, segment.end.path)
+        experiment = _experiment(config, Path(scratch), segment.end.path)
         if find_world(experiment.trainer).is_main:
             echo(f"run        {printable(str(folder))}")
-            begin = f"step {stretch.first:,}" if stretch.begin else "the beginning"
-            over = f" straight over the resume at step {stretch.border.step:,}" if stretch.border else ""
-            echo(f"stretch    from {begin}{over} to step {stretch.end.step:,}, retraining ...")
-            if stretch.uncovered:
-                line = f"the first step after the resume at step {stretch.first:,} is not covered: {stretch.uncovered}"
+            begin = f"step {segment.first:,}" if segment.begin else "the beginning"
+            over = f" straight over the resume at step {segment.border.step:,}" if segment.border else ""
+            echo(f"segment    from {begin}{over} to step {segment.end.step:,}, retraining ...")
+            if again := callbacks_again(experiment):
+                echo(f"callbacks  {', '.join(again)} run again and write what they wrote: --leave_out CLASS skips one")
+            if segment.uncovered:
+                line = f"the first step after the resume at step {segment.first:,} is not covered: {segment.uncovered}"
                 echo(printable(line))
-        outcome = verify(stretch, experiment, Path(scratch) / "runs", left_out)
-    if outcome is None:
+        result = verify(segment, experiment, Path(scratch) / "runs", left_out)
+    if result is None:
         return 0  # the first process says it
-    echo("\n".join(map(printable, _report(stretch, outcome))))
-    return 0 if outcome.identical else 1
+    echo("\n".join(map(printable, _report(segment, result))))
+    return 0 if result.identical else 1
 
 
 def retrainable(config: str, leave_out: Sequence[str], path: Path) -> tuple[str, set[str]]:
@@ -115,19 +117,12 @@ def _content(config: str) -> dict[str, Any] | None:
 def _experiment(content: str, scratch: Path, path: Path) -> "Experiment":
     """Build the experiment of the config that the checkpoint `path` carries, with the classes that it names."""
     from minigpt.cli.experiment import build_experiment
-    from minigpt.lab.verify.restrict_writes import confined
 
     config = scratch / "config.yaml"
     config.write_text(content, encoding="utf-8")
     try:
-        with confined("a class of the config, when it is built,", scratch):
-            return build_experiment(["--config", str(config)])[0]
+        return build_experiment(["--config", str(config)])[0]
     except ConfigError as error:
-        refused: BaseException | None = error
-        while refused is not None and not isinstance(refused, CheckpointError):  # a class that was kept from writing
-            refused = refused.__cause__ or refused.__context__
-        if refused is not None:
-            raise CheckpointError(f"{path}: {refused}") from error
         raise CheckpointError(f"{path}: this version cannot read its config: {error}") from error
 
 
@@ -158,23 +153,21 @@ def _run_folder(name: str) -> Path:
     return found.parent.parent if found.parent.name == "checkpoints" else found.parent
 
 
-def _report(stretch: "Stretch", outcome: "Agreement") -> list[str]:
-    counts = ", ".join(
-        f"{outcome.compared[part]:,} {name}" for part, name in _PARTS.items() if part in outcome.compared
-    )
-    others = sum(count for part, count in outcome.compared.items() if part not in _PARTS)
-    lines = [f"compared   {counts} and {others:,} other values, after {outcome.seconds:.0f} s"]
-    if outcome.identical:
-        lines.append(f"verdict    identical: step {stretch.end.step:,} came out the same to the last bit")
+def _report(segment: "Segment", result: "VerifyResult") -> list[str]:
+    counts = ", ".join(f"{result.compared[part]:,} {name}" for part, name in _PARTS.items() if part in result.compared)
+    others = sum(count for part, count in result.compared.items() if part not in _PARTS)
+    lines = [f"compared   {counts} and {others:,} other values, after {result.seconds:.0f} s"]
+    if result.identical:
+        lines.append(f"verdict    identical: step {segment.end.step:,} came out the same to the last bit")
     else:
         lines.append("verdict    different")
-        lines += [f"  curve: {line}" for line in outcome.curve]
-        for part, differences in outcome.parts.items():
-            lines.append(f"  {part}: {len(differences)} of {outcome.compared[part]} differ")
+        lines += [f"  curve: {line}" for line in result.curve]
+        for part, differences in result.parts.items():
+            lines.append(f"  {part}: {len(differences)} of {result.compared[part]} differ")
             lines += [f"    {line}" for line in differences[:_SHOWN]]
-    if outcome.world:
+    if result.environment:
         lines.append("this environment is not that of the run:")
-        lines += [f"  {name}: {then} then, {now} now" for name, (then, now) in outcome.world.items()]
-    elif not outcome.identical:
+        lines += [f"  {name}: {then} then, {now} now" for name, (then, now) in result.environment.items()]
+    elif not result.identical:
         lines.append("versions, machine, threads and data are those of the run: what differs is not in its provenance")
     return lines

@@ -15,9 +15,9 @@ from minigpt.errors import CheckpointError, ConfigError, did_you_mean
 from minigpt.lab.compare.groups import NEUTRAL_SETTINGS, differing_keys
 from minigpt.lab.compare.labels import setting_text, yaml_text
 from minigpt.lab.sweep.record import SweepRecords, forget_run
-from minigpt.runs.ownership import is_run, strangers
+from minigpt.runs.ownership import find_runs, folder_bytes, is_run, strangers
 from minigpt.runs.paths import CONFIG, LOCK
-from minigpt.runs.records import RunRecord, find_runs, flat_settings, folder_bytes, read_run
+from minigpt.runs.records import RunRecord, flat_settings, read_run
 from minigpt.runs.status import RunState
 from minigpt.system.files import remove_folder, remove_gone
 from minigpt.system.marks import MARK, write_mark

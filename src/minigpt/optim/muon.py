@@ -1,18 +1,69 @@
-"""Muon: the momentum of a matrix, made orthogonal, is its update; everything else takes AdamW. One optimizer."""
+"""Muon: the update of a matrix is its momentum, made orthogonal; all other parameters take AdamW. One optimizer."""
 
 import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.optim import AdamW, Optimizer
 
+from minigpt.optim import adamw
+from minigpt.optim.config import OptimConfig
+from minigpt.optim.groups import Groups, parameter_groups
+
 _QUINTIC = (3.4445, -4.7750, 2.0315)
-"""Of the Newton-Schulz iteration: chosen for a steep slope at 0, so that all singular values come near 1 in five steps
-(Jordan 2024, "Muon", section on the coefficients)."""
+"""Coefficients of the Newton-Schulz iteration, chosen for a steep slope at 0, so that all singular values come near 1
+in five steps (Jordan 2024, "Muon", section on the coefficients)."""
 ITERATIONS = 5
+
+
+def groups(model: nn.Module, config: OptimConfig) -> Groups:
+    """The groups of `parameter_groups`, with the matrices of linear layers in `model.blocks` moved to one for Muon.
+
+    A layer that makes several matrices at once says so: its module's `row_parts` maps its name to their rows.
+    """
+    rows_of: dict[Parameter, tuple[int, ...]] = {}
+    for parent in model.get_submodule("blocks").modules():
+        parts: dict[str, tuple[int, ...]] = getattr(parent, "row_parts", {})
+        for name, layer in parent.named_children():
+            if isinstance(layer, nn.Linear) and layer.weight.requires_grad:
+                rows_of[cast(Parameter, layer.weight)] = parts.get(name, (layer.out_features,))
+    others = parameter_groups(model, config.weight_decay)
+    for group in others:
+        group["params"] = [parameter for parameter in group["params"] if parameter not in rows_of]
+        group["use_muon"] = False
+    muon: dict[str, Any] = {"params": list(rows_of), "parts": list(rows_of.values()), "use_muon": True}
+    muon["weight_decay"] = config.weight_decay
+    return [group for group in (muon, *others) if group["params"]]
+
+
+def build(groups: Groups, config: OptimConfig, fused: bool) -> Optimizer:
+    """`fused` is AdamW's, whose settings `betas` and `eps` are too."""
+    for group in groups:
+        if not group["use_muon"]:
+            group.update(betas=config.betas, eps=config.eps)
+    return Muon(groups, fused=fused)
+
+
+def at_step(group: dict[str, Any], config: OptimConfig, step: int, rate: float) -> dict[str, Any]:
+    """The settings of a group in the update number `step`: Muon's learning rate follows AdamW's, with its own peak."""
+    if not group["use_muon"]:
+        return adamw.at_step(group, config, step, rate)
+    return {"lr": rate * (config.muon_lr / config.lr), "momentum": muon_momentum(step, config)}
+
+
+def muon_momentum(step: int, config: OptimConfig) -> float:
+    """Muon's momentum in the update number `step`: a line from `muon_momentum_start` over the warm-up, then constant.
+
+    While the gradients still turn quickly a long memory points to where they were (after Jordan et al. 2024,
+    "modded-nanogpt").
+    """
+    if step >= config.muon_momentum_warmup:
+        return config.muon_momentum
+    share = step / config.muon_momentum_warmup
+    return config.muon_momentum_start + share * (config.muon_momentum - config.muon_momentum_start)
 
 
 def orthogonalise(matrices: Tensor, iterations: int = ITERATIONS) -> Tensor:

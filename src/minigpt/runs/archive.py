@@ -1,4 +1,4 @@
-"""A file of `torch.save` with a checksum: written whole or not at all, read without ever running code.
+"""Write and read files of `torch.save` with a checksum: whole or not at all, and without ever running code.
 
 The file is an ordinary zip that `torch.load` opens anywhere. The sha256 of its bytes stands in the comment that a zip
 may end with, where torch does not look, so that one changed bit anywhere in the file is found.
@@ -20,23 +20,23 @@ _LABEL = b"sha256:"
 _COMMENT_BYTES = len(_LABEL) + 64
 _CHUNK = 1 << 22
 _BEGINNINGS = (b"PK", b"\x80\x02")
-"""Of what torch.save writes: a zip, and before torch 1.6 a pickle."""
+"""First bytes of what torch.save writes: a zip, and before torch 1.6 a pickle."""
 
 
 class _Summed:
-    """A file being written from front to back, and the sha256 of what was written."""
+    """A file that computes the sha256 of what is written to it, from front to back."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
         self.sum = hashlib.sha256()
 
     def write(self, data: Any) -> int:
-        """Write and count in."""
+        """Write and update the sum."""
         self.sum.update(data)
         return self.file.write(data)
 
     def flush(self) -> None:
-        """As torch.save asks for."""
+        """Flush the file; torch.save asks for it."""
         self.file.flush()
 
 
@@ -62,7 +62,7 @@ def write_archive(content: dict[str, Any], path: Path) -> None:
 
 
 def read_archive(path: Path, map_location: str | torch.device = "cpu") -> Any:
-    """What `path` holds, its checksum verified; tensors are mapped from the file, not copied.
+    """Read the content of `path` after verifying its checksum; tensors are mapped from the file, not copied.
 
     Raises CheckpointError, one line that begins with the path, for a file that is truncated, damaged, no file of
     torch.save, or that holds pickled objects, which could run code and are never loaded.
@@ -74,10 +74,10 @@ def read_archive(path: Path, map_location: str | torch.device = "cpu") -> Any:
 
 
 def load_safely(path: Path, map_location: str | torch.device = "cpu", *, mmap: bool = False) -> Any:
-    """torch.load of a file of any origin, nothing in it executed; every way to fail is one line."""
+    """Load a file of torch.save of any origin without executing anything in it; every failure is a CheckpointError."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd bytes torch warns first, then it raises
+            warnings.simplefilter("ignore")  # torch warns of odd bytes before it raises
             # weights_only: a pickle may name no function but those that build tensors and plain values.
             return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
     except Exception as error:  # damaged bytes may raise anything at all; none of it is a fault of this program

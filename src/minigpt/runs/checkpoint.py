@@ -1,9 +1,11 @@
-"""A run and its checkpoints, read with torch alone: which file, is it whole, what is in it, and the model of it.
+"""Find and read the checkpoints of a run: config, weights and tokenizer, and the model made of them.
 
 A checkpoint is the dict that Lightning saves with one more entry, `minigpt`, that says how to use the weights; a bare
-one holds only that and `state_dict`. Nothing in it is ever executed: every load is `weights_only=True`.
+one holds only that and `state_dict`. What training needs to go on (optimizer, position, callbacks) is not looked at
+here: only a resume restores it. Nothing in a file is ever executed: every load is `weights_only=True`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
@@ -19,11 +21,10 @@ from minigpt.data.tokenizers import Tokenizer, tokenizer_from_json
 from minigpt.errors import CheckpointError, ConfigError, DataError, did_you_mean, shown
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
-from minigpt.optim.config import OptimizerName
 from minigpt.runs.archive import is_complete, read_archive
 from minigpt.runs.paths import BEST_NAME, CHECKPOINTS, step_paths
-from minigpt.runs.restorable import check_restorable, check_weights
 from minigpt.system.components import MissingModuleError
+from minigpt.system.weights import fault_of_weight
 
 FORMAT = 2
 ENTRY = "minigpt"
@@ -49,7 +50,7 @@ _ENTRY_TYPES: dict[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Checkpoint:
-    """What one checkpoint file says."""
+    """The content of one checkpoint file, without the state of training."""
 
     path: Path
     config: GPTConfig
@@ -70,8 +71,8 @@ class Checkpoint:
     """Hashes of the texts that it learnt from and was validated on, `train` and `val`; empty: not known."""
     yaml: str
     """The whole config of the run that wrote it, resolved; empty: it comes from elsewhere."""
-    optimizer: OptimizerName | None
-    """Whose state the file also holds, with the position that training goes on from; none: the weights alone."""
+    resumable: bool
+    """Whether the file also holds an optimizer's state and a position, so that training can go on from it."""
 
     def __repr__(self) -> str:
         """One line: which file, of which step."""
@@ -83,14 +84,9 @@ class Checkpoint:
         """The text and the tokens that it comes from, by content."""
         return DataIdentity.of(self.texts, self.data_fingerprint)
 
-    @property
-    def resumable(self) -> bool:
-        """Whether training can go on from here."""
-        return self.optimizer is not None
-
 
 def find_checkpoint(run_or_checkpoint: str | Path, prefer: Prefer = "best") -> Path:
-    """The checkpoint file meant by a file, a run's folder, or a run's bare name (also looked for in `runs/`).
+    """Find the checkpoint file of a file, a run's folder, or a run's bare name (also looked for in `runs/`).
 
     In a run: `best.ckpt`, or else the newest complete step; `prefer="last"` turns that around. Raises CheckpointError
     for what is not there, with the nearest name that is, and for a run without a checkpoint.
@@ -115,13 +111,13 @@ def find_checkpoint(run_or_checkpoint: str | Path, prefer: Prefer = "best") -> P
 
 
 def last_checkpoint(run_folder: str | Path) -> Path | None:
-    """The newest complete `step=N.ckpt` of a run, or None. What a kill left half-written is passed over."""
+    """The newest complete `step=N.ckpt` of a run, or None; half-written files are skipped."""
     newest_first = reversed(step_paths(_checkpoint_folder(Path(run_folder))))
     return next((path for path in newest_first if is_complete(path)), None)
 
 
 def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") -> Checkpoint:
-    """Everything that sampling and evaluating need from the file `path`; weights are mapped from it, not copied.
+    """Read what sampling and evaluating need from the file `path`; weights are mapped from it, not copied.
 
     Raises CheckpointError, one line that begins with the path, for a file that is missing, truncated, not a checkpoint,
     not one of ours, of another format, or whose parts contradict each other.
@@ -145,8 +141,7 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
             f"more than the model's vocab_size={config.vocab_size}"
         )
     weights = _gpt_weights(content["state_dict"])
-    blank = check_weights(path, config, weights)
-    resumable = {"optimizer_states", "loops"} <= content.keys()
+    check_weights(path, config, weights)
     return Checkpoint(
         path=path,
         config=config,
@@ -159,12 +154,12 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
         data_fingerprint=entry["data_fingerprint"],
         texts=entry["texts"],
         yaml=entry["yaml"],
-        optimizer=check_restorable(path, content, blank) if resumable else None,
+        resumable={"optimizer_states", "loops"} <= content.keys(),
     )
 
 
 def read_content(path: Path, map_location: str | torch.device = "cpu") -> Any:
-    """Everything in the file `path` as it was saved; raises CheckpointError for what is missing or damaged."""
+    """Read the whole content of the file `path`; raises CheckpointError for one that is missing or damaged."""
     if not path.exists():
         raise CheckpointError(f"no checkpoint at {path}{_nearest(path)}")
     if path.suffix == ".safetensors":
@@ -173,15 +168,38 @@ def read_content(path: Path, map_location: str | torch.device = "cpu") -> Any:
 
 
 def build_model(checkpoint: Checkpoint, device: str | torch.device = "cpu") -> GPT:
-    """The GPT of a checkpoint in eval mode, with a copy of its weights. Torch's global generator is left as it was."""
+    """Build the GPT of a checkpoint in eval mode, with its own copy of the weights; torch's random state stays."""
     with torch.random.fork_rng(devices=[]):  # building draws initial weights, which are then overwritten
         model = GPT(checkpoint.config)
     model.load_state_dict(checkpoint.weights)
     return model.to(device).eval()
 
 
+def check_weights(path: Path, config: GPTConfig, weights: Mapping[str, Tensor]) -> None:
+    """Raise CheckpointError, naming the weight, unless `weights` are those of a model of this config."""
+    if config.n_layer > len(weights):  # a block has several: do not build a billion of them first
+        raise CheckpointError(f"{path}: its config has n_layer={config.n_layer}, and there are {len(weights)} weights")
+    try:
+        with torch.device("meta"):  # shapes without memory
+            model = GPT(config)
+    except (RuntimeError, TypeError, OverflowError):  # sizes that no tensor can have
+        raise CheckpointError(f"{path}: its config has sizes that no weights can have: {config.to_dict()}") from None
+    expected = model.state_dict()
+    for key in sorted(expected.keys() | weights.keys()):
+        if key not in weights:
+            raise CheckpointError(f"{path}: the weights lack '{key}', which the config asks for")
+        if key not in expected:
+            raise CheckpointError(f"{path}: the weights have '{key}', which the config does not know")
+        fault = fault_of_weight(weights[key])
+        if fault is not None:
+            raise CheckpointError(f"{path}: weight '{key}' {fault}")
+        found, asked = tuple(weights[key].shape), tuple(expected[key].shape)
+        if found != asked:
+            raise CheckpointError(f"{path}: weight '{key}' has shape {found}, the config asks for {asked}")
+
+
 def _checked_entry(path: Path, content: Any) -> dict[str, Any]:
-    """Our entry of the loaded dict, every key there and of its type."""
+    """Return our entry of the loaded dict after checking that every key is there and of its type."""
     if not isinstance(content, dict) or not isinstance(content.get(ENTRY), dict):
         is_nano = isinstance(content, dict) and {"model", "model_args"} <= content.keys()
         why = f"{_IMPORT.format('nanogpt')} of nanoGPT's" if is_nano else f"it has no '{ENTRY}' entry"
@@ -220,12 +238,12 @@ def _gpt_weights(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _checkpoint_folder(run: Path) -> Path:
-    """`run/checkpoints`, or `run` itself where somebody names that folder, or one with loose checkpoints."""
+    """`run/checkpoints`, or `run` itself if it is that folder or holds loose checkpoints."""
     return run / CHECKPOINTS if (run / CHECKPOINTS).is_dir() else run
 
 
 def _what_else(folder: Path) -> str:
-    """What a folder without checkpoints is instead, as far as that helps: a model from elsewhere, or runs."""
+    """Say what a folder without checkpoints is instead, for an error message: a model from elsewhere, or runs."""
     if (folder / "config.json").is_file():
         return f"it is a Hugging Face folder; {_IMPORT.format('hf')} of it"
     runs = sorted(path.parent.name for path in folder.glob("*/checkpoints") if path.is_dir())

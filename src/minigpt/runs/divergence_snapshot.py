@@ -1,7 +1,7 @@
-"""A training step that went wrong, kept whole: what is needed to do it again, alone, and to see where it broke."""
+"""Write and read divergence snapshots: a training step that went wrong, with all that repeating it needs."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -13,9 +13,9 @@ from minigpt.data.tokenizers import Tokenizer, tokenizer_from_json
 from minigpt.errors import CheckpointError, ConfigError, DataError
 from minigpt.model.config import GPTConfig
 from minigpt.model.loss import IGNORE_INDEX
-from minigpt.optim.config import OptimizerName
+from minigpt.optim.config import OptimConfig
 from minigpt.runs.archive import read_archive, write_archive
-from minigpt.runs.restorable import check_optimizer, check_weights
+from minigpt.runs.checkpoint import check_weights
 
 ENTRY = "minigpt_divergence"
 FORMAT = 2
@@ -40,7 +40,7 @@ _LEAST = {"step": 1, "batch": 0, "seed": 0, "world": 1}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Bundle:
+class DivergenceSnapshot:
     """One optimizer step of all processes of a run, before its update."""
 
     reason: str
@@ -55,7 +55,7 @@ class Bundle:
     precision: str
     """As `trainer.precision` names it."""
     loss_scale: float
-    """What the loss was multiplied by before the backward pass: 1, but under float16."""
+    """Factor of the loss before the backward pass: 1 except under float16."""
     clip_val: float | None
     """As `trainer.gradient_clip_val`."""
     clip_algorithm: str | None
@@ -63,51 +63,53 @@ class Bundle:
     config: GPTConfig
     tokenizer: Tokenizer
     losses: list[float]
-    """Of each of its batches, nats per token."""
+    """Loss of each of its batches, nats per token."""
     grad_norm: float
-    """Of the whole gradient, before clipping."""
+    """Norm of the whole gradient, before clipping."""
     grad_norms: dict[str, float]
-    """Of the gradient of each tensor."""
+    """Norm of the gradient of each tensor, before clipping."""
     batches: list[Batch]
     """One for each process and accumulated batch: all of the first process, then all of the second."""
     weights: dict[str, Tensor]
     """The GPT's state dict that the step began with."""
-    optimizer_name: OptimizerName
+    optim: OptimConfig | None
+    """The settings of the optimizer; none: an older version did not write them."""
     optimizer: dict[str, Any]
-    """The optimizer's state that the step began with."""
+    """The `state_dict` of the optimizer that the step began with."""
 
     def __repr__(self) -> str:
-        """One line."""
+        """One line: which step, and why it was kept."""
         return f"step {self.step:,} of a run, kept because {self.reason}"
 
 
-def write_bundle(path: Path, bundle: Bundle) -> None:
-    """Write `bundle`; raises CheckpointError when the disk does not take it."""
-    facts = {name: getattr(bundle, name) for name in _FACTS}
+def write_snapshot(path: Path, snapshot: DivergenceSnapshot) -> None:
+    """Write `snapshot`; raises CheckpointError when the disk does not take it."""
+    facts = {name: getattr(snapshot, name) for name in _FACTS}
     content = {
         ENTRY: {
             "format": FORMAT,
             **facts,
-            "config": bundle.config.to_dict(),
-            "tokenizer": bundle.tokenizer.to_json(),
+            "config": snapshot.config.to_dict(),
+            "optim": snapshot.optim and asdict(snapshot.optim),
+            "tokenizer": snapshot.tokenizer.to_json(),
         },
-        "grad_norms": bundle.grad_norms,
-        "batches": [[tokens.cpu().clone(), targets.cpu().clone()] for tokens, targets in bundle.batches],
-        "weights": bundle.weights,
-        "optimizer": bundle.optimizer,
+        "grad_norms": snapshot.grad_norms,
+        "batches": [[tokens.cpu().clone(), targets.cpu().clone()] for tokens, targets in snapshot.batches],
+        "weights": snapshot.weights,
+        "optimizer": snapshot.optimizer,
     }
     write_archive(content, path)
 
 
-def read_bundle(path: Path) -> Bundle:
-    """The bundle in `path`; raises CheckpointError, one line, for what is missing, damaged, something else, or whose
-    parts contradict each other: the step can be done again with all that is given."""
+def read_snapshot(path: Path) -> DivergenceSnapshot:
+    """Read the snapshot in `path`; raises CheckpointError, one line, for a file that is missing, damaged or another,
+    or whose parts contradict each other. `optimizer` is checked when it is loaded into one."""
     if not path.is_file():
-        raise CheckpointError(f"no bundle at {path}: a run writes them to RUN/divergences/")
+        raise CheckpointError(f"no snapshot at {path}: a run writes them to RUN/divergences/")
     content = read_archive(path)
     facts = content.get(ENTRY) if isinstance(content, dict) else None
     if not isinstance(facts, dict) or type(facts.get("format")) is not int or facts["format"] != FORMAT:
-        raise CheckpointError(f"{path} is not a bundle of a diverged step (format {FORMAT})")
+        raise CheckpointError(f"{path} is not a divergence snapshot of format {FORMAT}")
     for name, kinds in _FACTS.items():
         value = facts.get(name)
         if name not in facts or not isinstance(value, kinds) or isinstance(value, bool):
@@ -117,41 +119,42 @@ def read_bundle(path: Path) -> Bundle:
             raise CheckpointError(f"{path}: '{name}' in its entry must be at least {least}: {facts[name]}")
     if not 0 < facts["loss_scale"] < math.inf:
         raise CheckpointError(f"{path}: 'loss_scale' in its entry must be above 0 and finite: {facts['loss_scale']}")
-    config, tokenizer = _model(path, facts)
+    config, tokenizer, optim = _settings(path, facts)
     weights = content.get("weights")
     if not isinstance(weights, dict) or not all(isinstance(each, Tensor) for each in weights.values()):
         raise CheckpointError(f"{path}: its 'weights' are not tensors under names")
-    blank = check_weights(path, config, weights)
+    check_weights(path, config, weights)
     grad_norms = content.get("grad_norms")
     if not isinstance(grad_norms, dict) or not all(isinstance(norm, float) for norm in grad_norms.values()):
         raise CheckpointError(f"{path}: its 'grad_norms' are not numbers under names")
     optimizer = content.get("optimizer")
-    return Bundle(
+    return DivergenceSnapshot(
         **{name: facts[name] for name in _FACTS},
         config=config,
         tokenizer=tokenizer,
         grad_norms=grad_norms,
         batches=_batches(path, content.get("batches"), facts, config, tokenizer),
         weights=weights,
-        optimizer_name=check_optimizer(path, [optimizer], blank),
-        optimizer=dict(optimizer or {}),
+        optim=optim,
+        optimizer=optimizer if isinstance(optimizer, dict) else {},
     )
 
 
-def _model(path: Path, facts: dict[str, Any]) -> tuple[GPTConfig, Tokenizer]:
-    """The model's settings and its tokenizer, which belong together."""
-    for name, kind in (("config", dict), ("tokenizer", str)):
-        if not isinstance(facts.get(name), kind):
+def _settings(path: Path, facts: dict[str, Any]) -> tuple[GPTConfig, Tokenizer, OptimConfig | None]:
+    """The settings of the model, its tokenizer, and the settings of the optimizer."""
+    for name, kinds in (("config", dict), ("tokenizer", str), ("optim", dict | None)):
+        if not isinstance(facts.get(name), kinds):
             raise CheckpointError(f"{path}: its entry has no '{name}' that can be used")
     try:
         config, tokenizer = GPTConfig.from_dict(facts["config"]), tokenizer_from_json(facts["tokenizer"])
-    except (ConfigError, DataError) as error:
+        optim = OptimConfig(**facts["optim"]) if facts.get("optim") else None
+    except (ConfigError, DataError, TypeError) as error:
         raise CheckpointError(f"{path}: {error}") from None
     if tokenizer.vocab_size > config.vocab_size:
         raise CheckpointError(
             f"{path}: its tokenizer has {tokenizer.vocab_size} tokens, more than vocab_size={config.vocab_size}"
         )
-    return config, tokenizer
+    return config, tokenizer, optim
 
 
 def _batches(path: Path, batches: Any, facts: dict[str, Any], config: GPTConfig, tokenizer: Tokenizer) -> list[Batch]:
@@ -164,13 +167,13 @@ def _batches(path: Path, batches: Any, facts: dict[str, Any], config: GPTConfig,
     if len(batches) % world:
         raise CheckpointError(f"{path}: its {len(batches)} batches cannot be those of {world} processes")
     for number, pair in enumerate(batches):
-        fault = _misfit_of_batch(pair, config.block_size, tokenizer.vocab_size)
+        fault = _fault_of_batch(pair, config.block_size, tokenizer.vocab_size)
         if fault:
             raise CheckpointError(f"{path}: batch {number} of its {len(batches)} {fault}")
     return [(tokens, targets) for tokens, targets in batches]
 
 
-def _misfit_of_batch(pair: Any, block_size: int, vocab_size: int) -> str | None:
+def _fault_of_batch(pair: Any, block_size: int, vocab_size: int) -> str | None:
     """What is wrong with tokens and targets, in words, or None."""
     if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(_is_index(each) for each in pair):
         return "is not tokens and targets, int64 (B, T) each"
@@ -187,7 +190,7 @@ def _misfit_of_batch(pair: Any, block_size: int, vocab_size: int) -> str | None:
 
 
 def _is_index(value: Any) -> bool:
-    """An int64 matrix whose numbers lie in memory, as many as its shape says."""
+    """Whether `value` is an int64 matrix whose numbers lie in memory, as many as its shape says."""
     return (
         isinstance(value, Tensor)
         and value.layout == torch.strided

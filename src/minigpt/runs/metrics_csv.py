@@ -1,4 +1,4 @@
-"""Reading a `metrics.csv`, also one that a spreadsheet has saved."""
+"""Read a `metrics.csv`."""
 
 import csv
 import io
@@ -16,16 +16,17 @@ CURVES = (
 def read_metrics(path: Path, up_to: int | None = None) -> dict[int, dict[str, float]]:
     """The rows of a metrics.csv by step, without its empty cells.
 
-    A spreadsheet may have saved it: with semicolons and decimal commas, tabs, other ends of lines, columns moved or
-    added. What cannot be kept, such as a column of words, is a CheckpointError of one line, so that nothing is lost
-    when the file is written anew. A last line without its end is taken to be cut short by a kill and left out; but if
-    all its cells are there and its step is not beyond `up_to`, that of a checkpoint, then it was whole once.
+    Raises CheckpointError, one line, for what cannot be kept, such as a column of words: nothing is lost when the file
+    is written anew. A last line without its end is taken to be cut short by a kill and left out; but if all its cells
+    are there and its step is not beyond `up_to`, that of a checkpoint, then it was whole once.
     """
     lines = _table(path)
     header, *rows = lines or [["step"]]
     unclosed = len(rows) if rows and not path.read_bytes().endswith((b"\n", b"\r")) else 0
     if "step" not in header or len(set(header)) < len(header):
-        raise CheckpointError(f"{path}: its first line must name step and each column once: {str(header)[:99]}")
+        raise CheckpointError(
+            f"{path}: its first line must name step and each column once, with commas: {str(header)[:99]}"
+        )
     found: dict[int, dict[str, float]] = {}
     for number, cells in enumerate(rows, start=1):
         if not any(cells):
@@ -44,25 +45,12 @@ def read_metrics(path: Path, up_to: int | None = None) -> dict[int, dict[str, fl
     return found
 
 
-_DELIMITERS = (",", ";", "\t")
-
-
 def _table(path: Path) -> list[list[str]]:
-    """The cells of a file of comma-separated values or its like, decimal commas made points."""
+    """The cells of a file of comma-separated values."""
     try:
-        text = path.read_text(encoding="utf-8-sig")  # a spreadsheet may begin it with a mark of its encoding
-        first = text.partition("\n")[0]
-        delimiter = next((each for each in _DELIMITERS if "step" in _cells(first, each)), ",")
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+        return list(csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline="")))
     except (UnicodeDecodeError, csv.Error) as error:
         raise CheckpointError(f"{path} is no table of comma-separated values: {error}") from error
-    if delimiter == ",":
-        return rows
-    return rows[:1] + [[cell.replace(",", ".") for cell in row] for row in rows[1:]]
-
-
-def _cells(line: str, delimiter: str) -> list[str]:
-    return next(csv.reader([line], delimiter=delimiter), [])
 
 
 def _was_whole(header: list[str], cells: list[str], up_to: int | None) -> bool:

@@ -1,4 +1,4 @@
-"""Which folders are runs and sweeps of minigpt, and which files in them no run wrote.
+"""Find the runs and sweeps of minigpt, and the files in them that no run wrote.
 
 Common names (`config.yaml`, `sweep.json`, `index.json`) say nothing: only what carries a mark is listed, compared,
 replaced or deleted.
@@ -29,7 +29,7 @@ _HEADER_KEYS = (b"minigpt", b"data_fingerprint", b"provenance", b"tokenizer")
 
 
 def is_run(folder: Path) -> bool:
-    """Whether minigpt trained, or began to train, in `folder`, whatever has become of it.
+    """Whether minigpt trained, or began to train, in `folder`.
 
     Runs of before there were marks, and copies without hidden files, are known by their provenance.json or by the
     header of a checkpoint.
@@ -56,7 +56,7 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def strangers(run: Path) -> list[str]:
-    """The paths in the run's folder that no run writes, relative to it, a whole folder as one that ends in `/`."""
+    """The paths in the run's folder that no run writes, relative to it; a whole folder ends in `/`."""
     return sorted(_strangers(run, ""))
 
 
@@ -90,3 +90,35 @@ def _is_code(path: Path) -> bool:
     if path.is_symlink():
         return False
     return path.is_dir() or written_as(path.name).endswith(".py") or path.parent.name == "__pycache__"
+
+
+def find_runs(root: Path) -> Iterator[Path]:
+    """The folders of all runs in `root` and in the folders below it, in the order of their names.
+
+    A run has no runs inside. Hidden folders, which are leftovers of one that was deleted, are none.
+    """
+    for folder in _folders(root):
+        if is_run(folder):
+            yield folder
+        elif not folder.is_symlink():  # it may lead round in a circle
+            yield from find_runs(folder)
+
+
+def _folders(root: Path) -> list[Path]:
+    """Those in `root` that are not hidden; none where it may not be read."""
+    try:
+        return sorted(path for path in root.iterdir() if not path.name.startswith(".") and path.is_dir())
+    except OSError:
+        return []
+
+
+def folder_bytes(folder: Path) -> int:
+    """What the folder takes on the disk: two names of one file, as `best.ckpt` may be, count once."""
+    sizes: dict[tuple[int, int], int] = {}
+    for path in folder.rglob("*"):
+        try:
+            status = path.lstat()
+        except OSError:  # a running training has just removed it
+            continue
+        sizes[status.st_dev, status.st_ino] = status.st_size
+    return sum(sizes.values())

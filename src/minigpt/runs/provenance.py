@@ -1,4 +1,4 @@
-"""Where a run's numbers come from: command, code, versions, machine, data."""
+"""Provenance of a run: command, code, versions and machine."""
 
 import datetime
 import importlib.metadata
@@ -18,7 +18,7 @@ _PACKAGES = ("torch", "lightning", "torchmetrics", "numpy", "tokenizers", "jsona
 
 
 def describe(command: Sequence[str]) -> dict[str, Any]:
-    """The facts of this process as plain values: what a reader needs to do it again, and what could make it differ."""
+    """Describe this process in plain values: what is needed to repeat the run, and what could make it differ."""
     versions = {"python": platform.python_version(), "minigpt": minigpt.__version__}
     versions |= {package: importlib.metadata.version(package) for package in _PACKAGES}
     return {

@@ -1,9 +1,8 @@
-"""What a run's folder says about the run, read without torch: its settings, curves, sessions, and how it ended."""
+"""Read the record of a run from its folder, without torch: settings, curves, sessions, and how it ended."""
 
 import datetime
 import hashlib
-import json
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,23 +16,23 @@ from minigpt.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from minigpt.model.config import GPTConfig, padded_vocabulary
 from minigpt.runs.metrics_csv import read_metrics
 from minigpt.runs.ownership import is_run
-from minigpt.runs.paths import CHECKPOINTS, CONFIG, METRICS, PROVENANCE, TOKENIZER, step_paths
-from minigpt.runs.sessions import tokens_at
+from minigpt.runs.paths import CHECKPOINTS, CONFIG, METRICS, TOKENIZER, step_name, step_paths
+from minigpt.runs.sessions import BROKEN, read_sessions, reason_of, tokens_at
 from minigpt.runs.status import RunState, ended, is_locked
 
 _WHOLE = {
     "seed_everything": 0, "trainer.max_steps": 1, "trainer.accumulate_grad_batches": 1, "data.batch_size": 1,
     "data.vocab_multiple": 1, "model.block_size": 1, "run.eval_batches": 1,
 }  # fmt: skip
-"""What a run is counted by, with the least that each can be."""
+"""Settings that the counting of steps and tokens needs, with the smallest value of each."""
 
-_BROKEN = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, yaml.YAMLError)
-"""What reading a file raises that somebody has damaged."""
+Metrics = dict[int, dict[str, float]]
+"""Curves by step."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """One run, as its folder tells it."""
+    """One run, as its folder records it."""
 
     folder: Path
     config: dict[str, Any]
@@ -41,7 +40,7 @@ class RunRecord:
     metrics: dict[int, dict[str, float]]
     """The curves by step; empty before the first point."""
     sessions: list[dict[str, Any]]
-    """What provenance.json says of the first start and of each resume."""
+    """The records of the first start and of each resume in provenance.json."""
     steps: list[int]
     """Steps of its checkpoints, oldest first."""
     state: RunState
@@ -133,7 +132,7 @@ class RunRecord:
 
 
 def read_run(folder: Path, *, look_at_lock: bool = True) -> RunRecord:
-    """The records of the run in `folder`; raises CheckpointError, one line that begins with the path.
+    """Read the record of the run in `folder`; raises CheckpointError, one line that begins with the path.
 
     `look_at_lock=False` is for who holds its lock: then it is not running.
     """
@@ -148,9 +147,7 @@ def read_run(folder: Path, *, look_at_lock: bool = True) -> RunRecord:
     missing = _missing_validation(metrics, steps, config) if metrics else None
     note, knows_end = "", True
     if missing is not None:
-        from minigpt.runs.last_validation import complete  # needs torch
-
-        metrics, note, knows_end = complete(folder, metrics, missing)
+        metrics, note, knows_end = _with_validation(folder, metrics, missing)
     running = look_at_lock and is_locked(folder)
     state: RunState = "running" if running else ended(folder, int(config["trainer"]["max_steps"]), metrics, steps)
     return RunRecord(
@@ -174,36 +171,28 @@ def _missing_validation(metrics: dict[int, dict[str, float]], steps: list[int], 
     return newest if newest > last else None
 
 
-def find_runs(root: Path) -> Iterator[Path]:
-    """The folders of all runs in `root` and in the folders below it, in the order of their names.
+def _with_validation(folder: Path, metrics: Metrics, step: int) -> tuple[Metrics, str, bool]:
+    """`metrics` with the validation of `step` from its checkpoint, a line that says so, and whether it is known now.
 
-    A run has no runs inside. Hidden folders, which are leftovers of one that was deleted, are none.
+    The last row of a file is not the last step of a run: a full disk or an editor may have taken rows from its end.
+    Bits per byte are the loss times their ratio to it in another row: a run validates on the same windows each time.
+    No line where the checkpoint says that there was no validation at that step.
     """
-    for folder in _folders(root):
-        if is_run(folder):
-            yield folder
-        elif not folder.is_symlink():  # it may lead round in a circle
-            yield from find_runs(folder)
+    from minigpt.runs.checkpoint import read_checkpoint  # needs torch
 
-
-def _folders(root: Path) -> list[Path]:
-    """Those in `root` that are not hidden; none where it may not be read."""
+    name = step_name(step)
     try:
-        return sorted(path for path in root.iterdir() if not path.name.startswith(".") and path.is_dir())
-    except OSError:
-        return []
-
-
-def folder_bytes(folder: Path) -> int:
-    """What the folder takes on the disk: two names of one file, as `best.ckpt` may be, count once."""
-    sizes: dict[tuple[int, int], int] = {}
-    for path in folder.rglob("*"):
-        try:
-            status = path.lstat()
-        except OSError:  # a running training has just removed it
-            continue
-        sizes[status.st_dev, status.st_ino] = status.st_size
-    return sum(sizes.values())
+        loss = read_checkpoint(folder / CHECKPOINTS / name).val_loss
+    except CheckpointError:
+        return metrics, f"{METRICS} ends before the validation of step {step:,}, and {name} does not have it", False
+    if loss is None:
+        return metrics, "", True
+    row = {**metrics.get(step, {}), "val/loss": loss, "val/perplexity": math.exp(min(loss, 700.0))}
+    known = [each for each in metrics.values() if each.get("val/loss") and "val/bits_per_byte" in each]
+    if known:
+        row["val/bits_per_byte"] = loss * known[-1]["val/bits_per_byte"] / known[-1]["val/loss"]
+    whole = dict(sorted({**metrics, step: row}.items()))
+    return whole, f"{METRICS} ends before the validation of step {step:,}, which is taken from {name}", True
 
 
 def flat_settings(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -233,8 +222,8 @@ def _config(folder: Path) -> dict[str, Any]:
                 raise TypeError(f"{group} is no group of settings")
         for key, least in _WHOLE.items():
             _check_whole(config, key, least)
-    except _BROKEN as error:
-        raise CheckpointError(f"{path} is damaged: {_reason(error)}") from None
+    except BROKEN as error:
+        raise CheckpointError(f"{path} is damaged: {reason_of(error)}") from None
     return dict(config)
 
 
@@ -244,20 +233,6 @@ def _check_whole(config: dict[str, Any], key: str, least: int) -> None:
     value = (config[group] if group else config)[name]
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"{key} must be a whole number, {least} or more: {shown(value)}")
-
-
-def read_sessions(folder: Path) -> list[dict[str, Any]]:
-    """What provenance.json says of each session; none where there is no such file. CheckpointError: it is damaged."""
-    path = folder / PROVENANCE
-    if not path.is_file():
-        return []
-    try:
-        sessions = json.loads(path.read_text(encoding="utf-8"))["sessions"]
-        if not all(isinstance(session, dict) for session in sessions):
-            raise TypeError("a session is no group of facts")
-    except _BROKEN as error:
-        raise CheckpointError(f"{path} is damaged: {_reason(error)}") from None
-    return list(sessions)
 
 
 def _listed(folder: Path) -> list[Path]:
@@ -272,17 +247,8 @@ def _time(text: Any) -> datetime.datetime | None:
     return time if time.tzinfo else time.replace(tzinfo=datetime.UTC)
 
 
-def _reason(error: BaseException) -> str:
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
-        return f"line {error.problem_mark.line + 1} is not YAML: {error.problem or error.context}"
-    if isinstance(error, KeyError):
-        return f"it has no {error.args[0]}"
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
 def _what_else(folder: Path) -> str:
-    """What it is instead, as far as that helps."""
+    """Say what the folder is instead, for an error message."""
     if folder.name == CHECKPOINTS:
         return f"; its run is {folder.parent}"
     inside = [path.name for path in _listed(folder) if path.is_dir() and is_run(path)]

@@ -1,14 +1,49 @@
-"""The sessions that a run's steps come from: its first start and each resume, which may change settings."""
+"""Sessions of a run, from its provenance.json: the first start and each resume, which may change settings."""
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import yaml
+
+from minigpt.errors import CheckpointError
+from minigpt.runs.paths import PROVENANCE
+
 Session = Mapping[str, Any]
-"""What provenance.json says of one."""
+"""The record of one session in provenance.json."""
 
 _COUNTED = ("data.batch_size", "trainer.accumulate_grad_batches", "model.block_size")
-"""Whose product are the tokens of a step, on all devices together."""
+"""The settings whose product is the number of tokens of a step, on all devices together."""
+
+
+BROKEN = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, yaml.YAMLError)
+"""What reading a damaged file may raise."""
+
+
+def read_sessions(folder: Path) -> list[dict[str, Any]]:
+    """Read the records of all sessions; none without a provenance.json, CheckpointError for a damaged one."""
+    path = folder / PROVENANCE
+    if not path.is_file():
+        return []
+    try:
+        sessions = json.loads(path.read_text(encoding="utf-8"))["sessions"]
+        if not all(isinstance(session, dict) for session in sessions):
+            raise TypeError("a session is no group of facts")
+    except BROKEN as error:
+        raise CheckpointError(f"{path} is damaged: {reason_of(error)}") from None
+    return list(sessions)
+
+
+def reason_of(error: BaseException) -> str:
+    """What is wrong with a damaged file, in one line."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        return f"line {error.problem_mark.line + 1} is not YAML: {error.problem or error.context}"
+    if isinstance(error, KeyError):
+        return f"it has no {error.args[0]}"
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def tokens_at(step: int, sessions: Sequence[Session], settings: Mapping[str, Any]) -> int:
@@ -28,7 +63,7 @@ def tokens_at(step: int, sessions: Sequence[Session], settings: Mapping[str, Any
 
 
 def lasting(sessions: Sequence[Session]) -> list[Session]:
-    """Those whose steps are still the run's, oldest first; one that begins further back does the later steps again."""
+    """The sessions whose steps are still part of the run, oldest first; one that starts earlier replaces others."""
     kept: list[Session] = []
     for session in sessions:
         while kept and first_step(kept[-1]) >= first_step(session):
@@ -38,20 +73,20 @@ def lasting(sessions: Sequence[Session]) -> list[Session]:
 
 
 def changed_on_the_way(sessions: Sequence[Session]) -> Iterator[tuple[int, str, Any, Any]]:
-    """(steps done, key, value before, value after) of each setting that a resume changed."""
+    """Yield (steps done, key, value before, value after) of each setting that a resume changed."""
     for session in lasting(sessions):
         if step := first_step(session):
             yield from ((step, *change) for change in changes(session))
 
 
 def first_step(session: Session) -> int:
-    """Optimizer steps that were done when it began; 0 also where that is not recorded."""
+    """Optimizer steps done when the session began; 0 if not recorded."""
     step = session.get("from_step")
     return step if type(step) is int else 0
 
 
 def changes(session: Session) -> Iterator[tuple[str, Any, Any]]:
-    """(key, value before, value after) of the settings that it began with."""
+    """Yield (key, value before, value after) of the settings that the session changed."""
     found = session.get("changes")
     for key, values in found.items() if isinstance(found, dict) else ():
         if isinstance(values, list) and len(values) == 2:

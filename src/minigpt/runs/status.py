@@ -1,4 +1,4 @@
-"""What has become of a run: whether a process trains in its folder, and how it ended if none does."""
+"""State of a run: whether a process trains in its folder, or how it ended."""
 
 import math
 import re
@@ -16,12 +16,12 @@ from. diverged: its loss or gradient ceased to be finite, or spiked, and nothing
 go on from. damaged: its records cannot be read. waiting: it left nothing either, but its sweep has yet to train it."""
 
 TAKEN = "another process is training in this folder"
-"""What a run says, and a sweep understands, that finds the folder's lock taken."""
+"""Error of a run whose folder is locked, which a sweep recognises."""
 
 TIME_LIMIT = "time limit"
-"""How the reason of a run begins that was stopped early by a limit of time: a sweep goes on with it."""
+"""First words of the reason of a run that a limit of time stopped: a sweep resumes it."""
 
-_BUNDLE = re.compile(r"step=(\d+)\.pt")
+_SNAPSHOT = re.compile(r"step=(\d+)\.pt")
 
 
 def is_locked(folder: Path) -> bool:
@@ -44,9 +44,9 @@ def ended(folder: Path, max_steps: int, metrics: Mapping[int, Mapping[str, float
     if last >= max_steps:
         return "finished" if _is_finite(metrics) else "diverged"
     kept = (folder / DIVERGENCES).glob("step=*.pt")
-    bundles = [int(match[1]) for path in kept if (match := _BUNDLE.fullmatch(path.name))]
+    snapshots = [int(match[1]) for path in kept if (match := _SNAPSHOT.fullmatch(path.name))]
     # A step that was skipped, or that a resume has got over, has steps after it.
-    if max(bundles, default=-1) > last or not _is_finite(metrics):
+    if max(snapshots, default=-1) > last or not _is_finite(metrics):
         return "diverged"
     return "stopped" if steps else "failed"
 

@@ -3,6 +3,7 @@
 They are imported from the working folder or from the environment, and only when a config names them.
 """
 
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -63,14 +64,14 @@ def is_dotted(value: object) -> bool:
     return isinstance(value, str) and _DOTTED.fullmatch(value) is not None
 
 
-def check_choice(key: str, value: object, choices: Iterable[str]) -> None:
-    """Raise ConfigError unless `value` is one of `choices` or a dotted name; nothing is imported."""
+def check_choice(key: str, value: object, choices: Iterable[str], kind: str = "class") -> None:
+    """Raise ConfigError unless `value` is one of `choices` or the dotted name of a `kind`; nothing is imported."""
     known = list(choices)
     if value in known or is_dotted(value):
         return
     near = did_you_mean(value if isinstance(value, str) else shown(value), known)
     raise ConfigError(
-        f"{key}={shown(value)} must be one of {', '.join(known)}, or a class of your own as my_file.Name{near}"
+        f"{key}={shown(value)} must be one of {', '.join(known)}, or a {kind} of your own as my_file.Name{near}"
     )
 
 
@@ -103,6 +104,9 @@ def import_component(key: str, name: str, folder: Path | None = None) -> Any:
 
 
 def _import_module(key: str, name: str, module_name: str, folder: Path) -> ModuleType:
+    there = sys.modules.get(module_name)
+    if there is not None and _file_of(there) is None:  # torch's, say: not to be edited, and with thousands of modules
+        return there
     top = module_name.partition(".")[0]
     _forget_edited(top, folder)
     with _importable(folder):
@@ -204,9 +208,13 @@ def _is_installed(path: Path) -> bool:
     """Whether a file belongs to Python or to an installed package, installed for this user alone too."""
     if {"site-packages", "dist-packages"} & set(path.parts):
         return True
+    return any(path.is_relative_to(root) for root in _installed_roots())
+
+
+@functools.cache
+def _installed_roots() -> set[Path]:
     paths = sysconfig.get_paths()
-    roots = {Path(paths[name]).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return any(path.is_relative_to(root) for root in roots)
+    return {Path(paths[name]).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 
 
 def error_line(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from minigpt.data.prepare import prepare_cached
 from minigpt.data.prepared import Prepared
 from minigpt.training.config import DataConfig
 from minigpt.training.loop import StepLoop
-from minigpt.training.position import batches_done
+from minigpt.training.position import batches_done, checked_count
 
 
 class TokenDataModule(pl.LightningDataModule):
@@ -77,7 +77,7 @@ class TokenDataModule(pl.LightningDataModule):
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Go on with the window after the last one that was read, in batches of this command's size."""
-        self._origin = (state_dict["batches"], state_dict["windows"])
+        self._origin = (checked_count(state_dict["batches"]), checked_count(state_dict["windows"]))
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The first batches of the validation split."""

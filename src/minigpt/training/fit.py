@@ -16,8 +16,9 @@ from minigpt.data.protocol import with_special_tokens
 from minigpt.errors import ConfigError
 from minigpt.model.config import GPTConfig, padded_vocabulary
 from minigpt.model.gpt import GPT
+from minigpt.optim.build import check_optimizer
 from minigpt.system.output import console as make_console
-from minigpt.system.precision import check_precision
+from minigpt.system.precision import check_precision, full_name
 from minigpt.system.status_bar import shows_bars
 from minigpt.training.callbacks.memory_advice import check_memory
 from minigpt.training.components import build_module, import_components
@@ -48,8 +49,10 @@ def fit(
     `prepared` is data at hand; without it the experiment's corpus is prepared, in the tokens of its checkpoint.
     The folder is taken only when all else is ready, so that a mistake leaves none behind.
     """
-    if experiment.trainer["precision"] is not None:  # a plugin of the config says it then
-        check_precision(experiment.trainer["precision"])
+    precision = experiment.trainer["precision"]
+    if precision is not None:  # a plugin of the config says it then
+        check_precision(precision)
+    check_optimizer(experiment.optim, fused=full_name(precision) != "16-mixed")
     with quiet():
         world = find_world(experiment.trainer)
     console = console or make_console(quiet=not world.is_main, soft_wrap=True)

@@ -11,7 +11,7 @@ from minigpt.errors import ConfigError
 from minigpt.runs.code import keep_code
 from minigpt.runs.ownership import strangers
 from minigpt.runs.paths import CHECKPOINTS, CODE, CONFIG, DIVERGENCES, LINES, METRICS, PROVENANCE, TOKENIZER
-from minigpt.runs.records import read_sessions
+from minigpt.runs.sessions import read_sessions
 from minigpt.system.files import atomic_write
 from minigpt.system.marks import MARK, write_mark
 

@@ -16,11 +16,11 @@ from minigpt.data.batches import Batch
 from minigpt.data.round_trip import ByteCorrection
 from minigpt.errors import CheckpointError
 from minigpt.model.gpt import GPT
+from minigpt.optim.build import build_optimizer, set_for_step
 from minigpt.optim.config import OptimConfig
-from minigpt.optim.groups import apply_settings, build_optimizer, set_for_step
 from minigpt.system.randomness import seed_dropout
 from minigpt.training.metrics import LanguageModelMetrics
-from minigpt.training.position import batches_done
+from minigpt.training.position import batches_done, check_position
 from minigpt.training.whole_steps import rewind
 
 
@@ -147,13 +147,13 @@ class GPTModule(pl.LightningModule):
             raise CheckpointError(
                 f"run.module: only one of {type(self).__name__} and the checkpoint's module keeps {which}"
             )
+        check_position(checkpoint.get("loops", {}).get("fit_loop"), self.trainer.fit_loop.state_dict())
         rewind(checkpoint)
 
     def on_train_start(self) -> None:
-        """Put the settings of this command, not those of a resumed checkpoint, into the optimizer."""
+        """Make room for the batches of a step."""
         self._micro_losses = deque(maxlen=self.trainer.accumulate_grad_batches)
         self._micro_batches = deque(maxlen=self.trainer.accumulate_grad_batches)
-        apply_settings(self._optimizer(), self.optim)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Set what is a function of the step: dropout's random numbers, the learning rate, momentum."""

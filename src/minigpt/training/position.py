@@ -1,10 +1,12 @@
 """The position of a run: batches done, and a callback that runs once an optimizer step."""
 
 from abc import ABC, abstractmethod
-from typing import cast
+from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loops.progress import _ProcessedTracker
+
+from minigpt.errors import CheckpointError, shown
 
 
 def batches_done(trainer: Trainer) -> int:
@@ -14,6 +16,30 @@ def batches_done(trainer: Trainer) -> int:
     right at every moment that matters: at the start of a batch, at its end, and after an exception inside a step.
     """
     return cast(_ProcessedTracker, trainer.fit_loop.epoch_loop.batch_progress.total).processed
+
+
+def check_position(saved: Any, fresh: Any, name: str = "fit_loop") -> None:
+    """Raise CheckpointError unless `saved` has all the counters that `fresh` has, the state of loops that begin."""
+    if isinstance(fresh, dict):
+        if isinstance(saved, dict):
+            for key, value in fresh.items():
+                check_position(saved.get(key), value, f"{name}.{key}")
+            return
+    elif type(saved) is type(fresh) and (type(fresh) is not int or is_count(saved)):
+        return
+    raise CheckpointError(f"'{name}' of its position is not right")
+
+
+def is_count(value: Any) -> bool:
+    """Whether `value` can be a number of batches or steps."""
+    return type(value) is int and 0 <= value < 2**62
+
+
+def checked_count(value: Any) -> int:
+    """`value`, out of a checkpoint; raises ValueError unless it can be a number of batches or steps."""
+    if not is_count(value):
+        raise ValueError(f"{shown(value)} is not a number of batches or steps")
+    return int(value)
 
 
 class EveryStep(Callback, ABC):

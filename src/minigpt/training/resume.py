@@ -10,7 +10,7 @@ from minigpt.errors import CheckpointError, ConfigError
 from minigpt.model.config import GPTConfig
 from minigpt.runs.checkpoint import Checkpoint, find_checkpoint, read_checkpoint
 from minigpt.runs.paths import BEST_NAME, CHECKPOINTS, CONFIG, PROVENANCE, step_paths
-from minigpt.training.changes import Changes, folder_changes, other_experiment, run_settings
+from minigpt.training.changes import Changes, folder_changes, other_experiment, run_settings, settings_of
 from minigpt.training.config import Experiment
 from minigpt.training.last import changes_text, last_run, resume_command
 
@@ -143,9 +143,10 @@ def check_same_model(config: GPTConfig, checkpoint: Checkpoint) -> None:
 
 def check_same_optimizer(name: str, checkpoint: Checkpoint) -> None:
     """Raise ConfigError if the state in `checkpoint` is that of another optimizer than `name`."""
-    if name != checkpoint.optimizer:
+    then = settings_of(checkpoint.yaml).get("optim.name", name)
+    if name != then:
         raise ConfigError(
-            f"optim.name={name} differs from {checkpoint.optimizer} in the checkpoint {checkpoint.path}, whose state "
+            f"optim.name={name} differs from {then} in the checkpoint {checkpoint.path}, whose state "
             "is no use to it; run.init_from takes the weights alone"
         )
 

@@ -174,11 +174,12 @@ class Run:
         if self.world.is_main:  # the others hold no lock, and may not even know which folder this run took
             for name in ("", CHECKPOINTS, DIVERGENCES):
                 remove_leftovers(self.place / name, partial(is_run_file, inside=name))
-        checkpoint = str(self.start.resumed.path.absolute()) if self.start.resumed else None
+        resumed = self.start.resumed.path if self.start.resumed else None
+        checkpoint = str(resumed.absolute()) if resumed else None
         try:
             callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]  # the config's too
             with (
-                in_one_line(self.callbacks.checkpoints, self.files.values()),
+                in_one_line(self.callbacks.checkpoints, self.files.values(), resumed),
                 self.callbacks.stop.listening(),
                 without_empty_hooks(callbacks),
                 garbage_on_demand(),

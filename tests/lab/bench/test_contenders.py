@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from minigpt.errors import ConfigError
-from minigpt.lab.bench.contenders import adamw_of, gpt2_of_the_shape, our_loop, transformers_loop
+from minigpt.lab.bench.contenders import gpt2_of_the_shape, our_loop, transformers_loop
 from minigpt.lab.bench.setting import make_setting
 from minigpt.model.sizes import parameter_count
 from minigpt.optim.config import OptimConfig
@@ -78,8 +78,8 @@ def test_what_gpt2_lacks_is_replaced_and_the_shape_stays() -> None:
 
 def test_adamw_takes_the_settings_of_muon_that_are_its_own() -> None:
     muon = OptimConfig(name="muon", lr=1e-2, min_lr=1e-3, muon_lr=0.5, betas=(0.8, 0.9))
-    assert adamw_of(muon) == OptimConfig(lr=1e-2, min_lr=1e-3, betas=(0.8, 0.9))
-    assert adamw_of(OptimConfig(lr=1e-2)) == OptimConfig(lr=1e-2)
+    assert muon.for_optimizer("adamw") == OptimConfig(lr=1e-2, min_lr=1e-3, betas=(0.8, 0.9))
+    assert OptimConfig(lr=1e-2).for_optimizer("adamw") == OptimConfig(lr=1e-2)
 
 
 def test_without_transformers_it_is_one_line(corpus_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,8 @@ from minigpt.lab.bench.memory import peak_bytes
 from minigpt.lab.plan.memory import LIBRARY_BYTES, checkpoint_bytes, disk_bytes, step_memory, strategy_name
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
+from minigpt.optim.build import build_optimizer
 from minigpt.optim.config import OptimConfig
-from minigpt.optim.groups import build_optimizer
 from minigpt.system.precision import autocast, weights_dtype
 
 

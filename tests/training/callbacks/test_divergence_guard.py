@@ -14,7 +14,7 @@ from minigpt.data.tokenizers import ByteTokenizer
 from minigpt.errors import TrainingError
 from minigpt.lab.replay import replay
 from minigpt.runs.checkpoint import read_checkpoint
-from minigpt.runs.divergence_snapshot import read_bundle
+from minigpt.runs.divergence_snapshot import read_snapshot
 from minigpt.runs.metrics_csv import read_metrics
 from minigpt.runs.status import ended
 from minigpt.training.callbacks import divergence_guard as guard
@@ -62,7 +62,7 @@ class SpoilGradient(pl.Callback):
             pl_module.gpt.blocks[0].attention.qkv.weight.grad.mul_(float("inf"))
 
 
-def test_stopped_run_names_a_bundle_that_replays(
+def test_stopped_run_names_a_snapshot_that_replays(
     tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str], later: bool
 ) -> None:
     spoilt = SpoilWeights(6, value=1e30, restore=False)
@@ -86,15 +86,15 @@ def test_replay_is_exact_to_the_bit_and_knows_the_dropout(tmp_path: Path, corpus
     )
     with pytest.raises(TrainingError, match=r"gradient is not finite .* at step 7"):
         fit(experiment)
-    bundle = read_bundle(tmp_path / "tiny" / "divergences" / "step=00000007.pt")
-    assert (bundle.step, bundle.batch, len(bundle.batches)) == (7, 18, 3)
-    again = replay(bundle, torch.device("cpu"))
-    assert again.losses == bundle.losses
+    snapshot = read_snapshot(tmp_path / "tiny" / "divergences" / "step=00000007.pt")
+    assert (snapshot.step, snapshot.batch, len(snapshot.batches)) == (7, 18, 3)
+    again = replay(snapshot, torch.device("cpu"))
+    assert again.losses == snapshot.losses
     for name, norm in again.grad_norms.items():
         if name != "blocks.0.attention.qkv.weight":
-            assert norm == bundle.grad_norms[name], name
-    other = replay(type(bundle)(**{**vars(bundle), "seed": 4}), torch.device("cpu"))
-    assert other.losses != bundle.losses, "dropout must matter"
+            assert norm == snapshot.grad_norms[name], name
+    other = replay(type(snapshot)(**{**vars(snapshot), "seed": 4}), torch.device("cpu"))
+    assert other.losses != snapshot.losses, "dropout must matter"
 
 
 def test_skipped_step_changes_nothing_and_the_run_goes_on(
@@ -151,7 +151,7 @@ def test_judged_later_is_judged_the_same(
     assert guard_state(tmp_path / "now" / "tiny", 12) == guard_state(tmp_path / "later" / "tiny", 12)
     for step in (1, 7, 8):
         one, other = (
-            vars(read_bundle(tmp_path / root / "tiny" / "divergences" / f"step={step:08d}.pt"))
+            vars(read_snapshot(tmp_path / root / "tiny" / "divergences" / f"step={step:08d}.pt"))
             for root in ("now", "later")
         )
         assert one["optimizer"]["param_groups"] == other["optimizer"]["param_groups"]
@@ -231,7 +231,7 @@ def test_replay_makes_the_update_that_the_run_would_have_made(tmp_path: Path, co
                 tmp_path / "a", corpus_file, trainer__callbacks=[spoilt], run__spike_threshold=4.0, **changes
             )
         )
-    bundle = read_bundle(tmp_path / "a" / "tiny" / "divergences" / "step=00000030.pt")
+    snapshot = read_snapshot(tmp_path / "a" / "tiny" / "divergences" / "step=00000030.pt")
 
     class Watch(SpoilWeights):
         def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
@@ -240,10 +240,10 @@ def test_replay_makes_the_update_that_the_run_would_have_made(tmp_path: Path, co
 
     watch = Watch(29, value=50.0)
     assert fit(tiny_experiment(tmp_path / "b", corpus_file, trainer__callbacks=[watch], **changes)) == 0
-    again = replay(bundle, torch.device("cpu"))
-    assert again.losses == bundle.losses
+    again = replay(snapshot, torch.device("cpu"))
+    assert again.losses == snapshot.losses
     for name, value in watch.after.items():
-        moved = float(torch.linalg.vector_norm(value - bundle.weights[name]))
+        moved = float(torch.linalg.vector_norm(value - snapshot.weights[name]))
         assert again.update_norms[name] == pytest.approx(moved, rel=1e-6), name
 
 
@@ -283,10 +283,10 @@ def test_float16_skips_of_the_scaler_are_silent_but_not_for_ever(
         TrainingError, match=rf"gradient is not finite .* at step {6 + OVERFLOWS}, the 30th step in a row"
     ):
         fit(half(tmp_path / "all", corpus_file, *range(6, 99), run__on_divergence=policy))
-    bundle = read_bundle(tmp_path / "all" / "tiny" / "divergences" / f"step={6 + OVERFLOWS:08d}.pt")
-    assert bundle.loss_scale == 2.0 ** (16 - OVERFLOWS + 1)
-    again = replay(bundle, torch.device("cpu"))
-    assert again.losses == bundle.losses
+    snapshot = read_snapshot(tmp_path / "all" / "tiny" / "divergences" / f"step={6 + OVERFLOWS:08d}.pt")
+    assert snapshot.loss_scale == 2.0 ** (16 - OVERFLOWS + 1)
+    again = replay(snapshot, torch.device("cpu"))
+    assert again.losses == snapshot.losses
 
 
 def guard_state(folder: Path, step: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a bundle must be, before anything of it reaches the model."""
+"""What a snapshot must be, before anything of it reaches the model."""
 
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,9 @@ import torch
 from minigpt.cli.main import main
 from minigpt.data.batches import _inputs_and_targets
 from minigpt.errors import CheckpointError, TrainingError
+from minigpt.lab.replay import replay
 from minigpt.model.loss import IGNORE_INDEX
-from minigpt.runs.divergence_snapshot import read_bundle
+from minigpt.runs.divergence_snapshot import read_snapshot
 from minigpt.runs.metrics_csv import read_metrics
 from minigpt.training.fit import fit
 from training.tiny import tiny_experiment
@@ -19,10 +20,10 @@ from training.tiny import tiny_experiment
 from .test_divergence_guard import SpoilGradient
 
 
-def test_what_is_no_bundle_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_no_snapshot_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"minigpt_divergence": {"format": 2}}, tmp_path / "odd.pt")
     (tmp_path / "text.pt").write_text("hello")
-    for name, word in {"odd.pt": "no 'reason'", "text.pt": "not a checkpoint", "none.pt": "no bundle at"}.items():
+    for name, word in {"odd.pt": "no 'reason'", "text.pt": "not a checkpoint", "none.pt": "no snapshot at"}.items():
         assert main(["replay", str(tmp_path / name)]) == 1
         error = capsys.readouterr().err
         assert word in error
@@ -30,9 +31,9 @@ def test_what_is_no_bundle_is_one_line(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 @pytest.fixture(scope="module")
-def bundle_file(tmp_path_factory: pytest.TempPathFactory, corpus_file: Path) -> Path:
-    """Of a step of two batches."""
-    root = tmp_path_factory.mktemp("bundle")
+def snapshot_file(tmp_path_factory: pytest.TempPathFactory, corpus_file: Path) -> Path:
+    """A step of two batches."""
+    root = tmp_path_factory.mktemp("snapshot")
     experiment = tiny_experiment(
         root, corpus_file, trainer__callbacks=[SpoilGradient(3)], trainer__accumulate_grad_batches=2
     )
@@ -59,11 +60,11 @@ def test_a_step_with_targets_that_are_ignored_is_kept_and_done_again(
         fit(tiny_experiment(tmp_path, corpus_file, **changes))
     losses = {step: row["val/loss"] for step, row in read_metrics(tmp_path / "tiny" / "metrics.csv").items()}
     assert all(4 < losses[step] < 6 for step in (2, 4, 6)), losses  # of the targets that count, near ln 257
-    snapshot = tmp_path / "tiny" / "divergences" / "step=00000007.pt"
-    bundle = read_bundle(snapshot)
-    ignored = (bundle.batches[0][1] == IGNORE_INDEX).sum(1)
+    path = tmp_path / "tiny" / "divergences" / "step=00000007.pt"
+    snapshot = read_snapshot(path)
+    ignored = (snapshot.batches[0][1] == IGNORE_INDEX).sum(1)
     assert set(ignored.tolist()) <= {8, 16}
-    main(["replay", str(snapshot)])
+    main(["replay", str(path)])
     assert "window of the highest loss" in capsys.readouterr().out
 
 
@@ -136,15 +137,15 @@ SPOILT: dict[str, tuple[str, Any]] = {
 
 
 @pytest.mark.parametrize("what", SPOILT)
-def test_spoilt_bundle_is_one_line(
-    bundle_file: Path, tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]
+def test_spoilt_snapshot_is_one_line(
+    snapshot_file: Path, tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each by itself: nothing of it reaches the model."""
     message, change = SPOILT[what]
-    content = torch.load(bundle_file, weights_only=True)
+    content = torch.load(snapshot_file, weights_only=True)
     change(content)
     torch.save(content, tmp_path / "bad.pt")
     with pytest.raises(CheckpointError, match=message):
-        read_bundle(tmp_path / "bad.pt")
+        replay(read_snapshot(tmp_path / "bad.pt"), torch.device("cpu"))
     assert main(["replay", str(tmp_path / "bad.pt")]) == 1
     assert capsys.readouterr().err.count("\n") == 1

@@ -1,7 +1,7 @@
 """The training loops that are compared: our model in a bare loop, and `transformers`' GPT-2 of the same shape."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,8 +14,8 @@ from minigpt.lab.bench.setting import Setting
 from minigpt.model.config import GATED_ACTIVATIONS, GPTConfig
 from minigpt.model.gpt import GPT
 from minigpt.model.sizes import flops_per_token
+from minigpt.optim.build import build_optimizer, set_for_step
 from minigpt.optim.config import OptimConfig
-from minigpt.optim.groups import build_optimizer, set_for_step
 from minigpt.system.extras import import_extra
 from minigpt.system.precision import autocast, weights_dtype
 from minigpt.system.randomness import seed_dropout
@@ -121,7 +121,7 @@ def transformers_loop(setting: Setting) -> BareLoop:
         result: Tensor = model(input_ids=tokens, labels=tokens, use_cache=False).loss
         return result
 
-    return BareLoop(setting, model, loss, adamw_of(setting.experiment.optim), flops_per_token(config))
+    return BareLoop(setting, model, loss, setting.experiment.optim.for_optimizer("adamw"), flops_per_token(config))
 
 
 def gpt2_of_the_shape(config: GPTConfig) -> GPTConfig:
@@ -140,14 +140,6 @@ def gpt2_of_the_shape(config: GPTConfig) -> GPTConfig:
         dropout=config.dropout,
         activation="gelu_tanh",
     )
-
-
-def adamw_of(optim: OptimConfig) -> OptimConfig:
-    """The same settings for AdamW, without those of other optimizers."""
-    if optim.name == "adamw":
-        return optim
-    ours = {name: getattr(OptimConfig(), name) for name in vars(optim) if name == "name" or name.startswith("muon_")}
-    return replace(optim, **ours)
 
 
 CONTENDERS: dict[str, Callable[[Setting], BareLoop]] = {"transformers": transformers_loop}

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from minigpt.errors import CheckpointError, did_you_mean
 from minigpt.lab.sweep.record import GONE, OVER, RecordedCell, SweepRecords, read_cells
-from minigpt.runs.ownership import is_run, is_sweep
+from minigpt.runs.ownership import find_runs, is_run, is_sweep
 from minigpt.runs.paths import METRICS
-from minigpt.runs.records import RunRecord, find_runs, read_run
+from minigpt.runs.records import RunRecord, read_run
 
 
 class SweepGroup(NamedTuple):

@@ -1,20 +1,24 @@
 """Memory of a training step in closed form, by part, and the size of a checkpoint on disk."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+
+import torch
 
 from minigpt.errors import ConfigError
 from minigpt.lab.plan.workload import Workload
 from minigpt.model.config import GPTConfig
+from minigpt.model.gpt import GPT
 from minigpt.model.sizes import (
     activation_bytes,
     block_matrix_parameters,
     kept_logits_bytes,
     loss_rows,
-    parameter_count,
     passing_logits_bytes,
 )
-from minigpt.optim.config import OptimizerName
+from minigpt.optim.build import state_numbers
+from minigpt.optim.config import OptimConfig
 from minigpt.system.precision import product_dtype, weights_dtype
 from minigpt.system.settings import refuse_spawning
 
@@ -77,7 +81,7 @@ def step_memory(workload: Workload, device: str) -> Memory:
     parts = {
         "weights": weights,
         "gradients": weights,
-        "optimizer": float(OPTIMIZER_NUMBERS[workload.optim.name](config) * weight_bytes),
+        "optimizer": float(optimizer_numbers(config, workload.optim) * weight_bytes),
         "activations": float(kept - kept_logits),
         "logits": float(_logits_bytes(workload)),
         "copies": mixed * multiplied * product_bytes + STRATEGIES[workload.strategy](weights),
@@ -126,7 +130,7 @@ def largest_batch(workload: Workload, machine_kind: str, limit: float) -> int | 
 def checkpoint_bytes(workload: Workload) -> float:
     """Bytes of a checkpoint: weights and optimizer state; the rest takes about 30 KB and 20 bytes a token."""
     weight_bytes = weights_dtype(workload.precision).itemsize
-    numbers = workload.n_parameters + OPTIMIZER_NUMBERS[workload.optim.name](workload.config)
+    numbers = workload.n_parameters + optimizer_numbers(workload.config, workload.optim)
     return numbers * weight_bytes + 30_000 + 20 * workload.config.vocab_size
 
 
@@ -137,17 +141,13 @@ def disk_bytes(workload: Workload) -> float:
     return (kept + (1 if workload.n_saves > 1 else 0)) * checkpoint_bytes(workload)
 
 
-def _adamw_numbers(config: GPTConfig) -> int:
-    """The averages of the gradient and of its square."""
-    return 2 * parameter_count(config)
+@functools.lru_cache(maxsize=64)
+def optimizer_numbers(config: GPTConfig, optim: OptimConfig) -> int:
+    """Numbers that the optimizer keeps, by one step of it without memory."""
+    with torch.device("meta"):
+        model = GPT(config)
+    return state_numbers(model, optim)
 
-
-def _muon_numbers(config: GPTConfig) -> int:
-    """One momentum for the matrices of the blocks, AdamW's two averages for the rest."""
-    return 2 * parameter_count(config) - block_matrix_parameters(config)
-
-
-OPTIMIZER_NUMBERS: dict[OptimizerName, Callable[[GPTConfig], int]] = {"adamw": _adamw_numbers, "muon": _muon_numbers}
 
 STRATEGIES: dict[str, Callable[[float], float]] = {
     "single": lambda _: 0.0,

@@ -16,7 +16,7 @@ from minigpt.lab.plan.memory import largest_batch, step_memory
 from minigpt.lab.plan.workload import Workload
 from minigpt.model.gpt import GPT
 from minigpt.model.sizes import flops_per_token
-from minigpt.optim.groups import build_optimizer
+from minigpt.optim.build import build_optimizer
 from minigpt.system.matmul import measured_peak, synchronize
 from minigpt.system.precision import FORMATS, autocast, product_dtype, weights_dtype
 from minigpt.system.units import speed_text

@@ -14,9 +14,9 @@ from minigpt.lab.sweep.record import read_cells
 from minigpt.model.config import GPTConfig
 from minigpt.model.sizes import flops_per_token, parameter_count
 from minigpt.optim.config import OptimConfig
-from minigpt.runs.ownership import is_run, is_sweep
+from minigpt.runs.ownership import find_runs, is_run, is_sweep
 from minigpt.runs.paths import TOKENIZER
-from minigpt.runs.records import RunRecord, find_runs, read_run
+from minigpt.runs.records import RunRecord, read_run
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Retrain the stretch between two checkpoints of a run, elsewhere, and compare with what the run wrote, bit by bit."""
+"""Retrain a segment of a run, from one checkpoint to the next, elsewhere, and compare every bit with the run's."""
 
 import contextlib
 import shutil
@@ -13,13 +13,12 @@ from lightning.pytorch.callbacks import Callback, Timer
 from lightning.pytorch.callbacks import Checkpoint as CheckpointCallback
 
 from minigpt.errors import CheckpointError
-from minigpt.lab.verify.restrict_writes import confine
-from minigpt.lab.verify.same_run import (
-    Agreement,
+from minigpt.lab.verify.differences import (
+    VerifyResult,
     compare_contents,
     compare_curves,
+    compare_environments,
     compare_windows,
-    compare_worlds,
     first_loss,
 )
 from minigpt.runs.archive import check_sum, is_complete
@@ -33,6 +32,7 @@ from minigpt.training.changes import settings_of
 from minigpt.training.config import Experiment
 from minigpt.training.fit import fit
 from minigpt.training.position import EveryStep
+from minigpt.training.trainer import listed
 from minigpt.training.world import find_world
 
 _CHANGE_NOTHING = frozenset({
@@ -46,22 +46,22 @@ _WRITERS = (CheckpointCallback, Timer)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stretch:
+class Segment:
     """The steps between two consecutive checkpoints of a run."""
 
     run: Path
     end: Checkpoint
     begin: Checkpoint | None
-    """None: the stretch begins where the run does."""
+    """The checkpoint to retrain from; none: the beginning of the run."""
     border: Checkpoint | None = None
-    """Where a session of the run began. Retraining goes straight over it from `begin`, the checkpoint before: a resume
-    that is at fault would be at fault again."""
+    """The checkpoint of a resume inside the segment. Retraining goes straight over it: a faulty resume would repeat its
+    fault."""
     uncovered: str = ""
-    """Why retraining begins with a resume where the run did, so that its first step is compared with its like alone."""
+    """Why the first step after a resume is not verified: retraining begins with that resume too."""
 
     @property
     def first(self) -> int:
-        """Steps done when it begins."""
+        """Steps done before it."""
         return self.begin.step if self.begin else 0
 
     @property
@@ -70,8 +70,8 @@ class Stretch:
         return self.border or self.begin
 
 
-def find_stretch(run: Path, step: int | None = None) -> Stretch:
-    """The newest stretch of the run's folder, or the one that ends at `step`. Every file is verified by its checksum.
+def find_segment(run: Path, step: int | None = None) -> Segment:
+    """The newest segment of the run's folder, or the one that ends at `step`. Every file is verified by its checksum.
 
     A run with a single checkpoint is retrained from its beginning.
     """
@@ -95,11 +95,11 @@ def find_stretch(run: Path, step: int | None = None) -> Stretch:
     if not end.yaml:
         raise CheckpointError(f"{end.path} does not hold its run's config: it was not written by minigpt fit")
     if begin is None or end.provenance.get("from_step") != begin.step:
-        return Stretch(run=run, end=end, begin=begin)
+        return Segment(run=run, end=end, begin=begin)
     earlier = read_checkpoint(paths[place - 2]) if place > 1 else None
     if reason := _why_not_straight(earlier, begin, end):
-        return Stretch(run=run, end=end, begin=begin, uncovered=reason)
-    return Stretch(run=run, end=end, begin=earlier, border=begin)
+        return Segment(run=run, end=end, begin=begin, uncovered=reason)
+    return Segment(run=run, end=end, begin=earlier, border=begin)
 
 
 def _why_not_straight(earlier: Checkpoint | None, border: Checkpoint, end: Checkpoint) -> str:
@@ -107,7 +107,7 @@ def _why_not_straight(earlier: Checkpoint | None, border: Checkpoint, end: Check
     changes = [key for key in end.provenance.get("changes") or {} if key not in _CHANGE_NOTHING]
     if changes:
         return f"settings changed there ({', '.join(changes)})"
-    if worlds := compare_worlds(border, end):
+    if worlds := compare_environments(border, end):
         return f"it was made elsewhere than the steps before it ({', '.join(worlds)})"
     save_every = settings_of(border.yaml).get("run.save_every")
     kept = earlier or (
@@ -118,63 +118,68 @@ def _why_not_straight(earlier: Checkpoint | None, border: Checkpoint, end: Check
     return ""
 
 
-def verify(stretch: Stretch, experiment: Experiment, scratch: Path, left_out: Collection[str] = ()) -> Agreement | None:
-    """Retrain `stretch` in the folder `scratch` by `experiment`, the config of its end, and compare.
+def verify(
+    segment: Segment, experiment: Experiment, scratch: Path, left_out: Collection[str] = ()
+) -> VerifyResult | None:
+    """Retrain `segment` in the folder `scratch` by `experiment`, the config of its end, and compare.
 
-    Nothing is written elsewhere: of the callbacks that the config adds those that save are left out, and the others may
-    write to `scratch` alone. `left_out` names classes whose callbacks are left out of the config already. None is given
-    on all processes but the first.
+    Of the callbacks that the config adds those that save are left out; the others run again, and write where they
+    write. `left_out` names classes whose callbacks are left out of the config already. Gives None on all processes but
+    the first.
     """
     began = time.perf_counter()
     folder = scratch / experiment.run.name
-    (folder if stretch.begin else scratch).mkdir(parents=True)
-    wanted = experiment.trainer.get("callbacks") or []
-    given: list[Callback] = list(wanted) if isinstance(wanted, list | tuple) else [wanted]
+    (folder if segment.begin else scratch).mkdir(parents=True)
+    given: list[Callback] = listed(experiment.trainer.get("callbacks"))
     callbacks = [callback for callback in given if not isinstance(callback, _WRITERS)]
-    for callback in callbacks:
-        confine(callback, scratch)
     again = replace(
         experiment,
         run=replace(
             experiment.run, root=str(scratch), keep=0, sample_every=0, panels=(), evaluations=(), evaluate_every=0
         ),
-        trainer={**experiment.trainer, "callbacks": [*callbacks, StopAt(stretch.end.step, stretch.border)]},
+        trainer={**experiment.trainer, "callbacks": [*callbacks, StopAt(segment.end.step, segment.border)]},
     )
-    if stretch.begin:
+    if segment.begin:
         write_mark(folder, "run")
         (folder / "checkpoints").mkdir()
-        if (stretch.run / "metrics.csv").exists():
-            shutil.copyfile(stretch.run / "metrics.csv", folder / "metrics.csv")
-        (folder / "config.yaml").write_text(stretch.end.yaml, encoding="utf-8")
-        shutil.copyfile(stretch.begin.path, folder / "checkpoints" / stretch.begin.path.name)
+        if (segment.run / "metrics.csv").exists():
+            shutil.copyfile(segment.run / "metrics.csv", folder / "metrics.csv")
+        (folder / "config.yaml").write_text(segment.end.yaml, encoding="utf-8")
+        shutil.copyfile(segment.begin.path, folder / "checkpoints" / segment.begin.path.name)
     with contextlib.suppress(_Reached), warnings.catch_warnings():
         # Lightning warns of states in the checkpoint that belong to no callback: they are left out on purpose.
         warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint.*")
-        fit(again, resume=folder if stretch.begin else None, console=console(quiet=True))
+        fit(again, resume=folder if segment.begin else None, console=console(quiet=True))
     if not find_world(experiment.trainer).is_main:
         return None
-    path = folder / "checkpoints" / step_name(stretch.end.step)
+    path = folder / "checkpoints" / step_name(segment.end.step)
     if not path.exists():
         raise CheckpointError(
-            f"{stretch.run}: retraining ended before step {stretch.end.step:,}, the end of the stretch"
+            f"{segment.run}: retraining ended before step {segment.end.step:,}, the end of the segment"
         )
-    outcome = Agreement(seconds=time.perf_counter() - began)
-    then, retrained = read_content(stretch.end.path), read_content(path)
+    result = VerifyResult(seconds=time.perf_counter() - began)
+    then, retrained = read_content(segment.end.path), read_content(path)
     writers = {type(callback).__name__ for callback in given if isinstance(callback, _WRITERS)}
-    compare_contents(outcome, then, retrained, {*left_out, *writers})
-    curves = [stretch.run / "metrics.csv", folder / "metrics.csv"]
-    compare_curves(outcome, curves, stretch.first, stretch.end.step)
-    first = first_loss(then, retrained, stretch.end.step)
+    compare_contents(result, then, retrained, {*left_out, *writers})
+    curves = [segment.run / "metrics.csv", folder / "metrics.csv"]
+    compare_curves(result, curves, segment.first, segment.end.step)
+    first = first_loss(then, retrained, segment.end.step)
     if first:
-        outcome.curve.insert(0, first)
-    if short := compare_windows(stretch.before, then, experiment):
-        outcome.curve.insert(0, short)
-    outcome.world = compare_worlds(stretch.end, read_checkpoint(path))
-    return outcome
+        result.curve.insert(0, first)
+    if short := compare_windows(segment.before, then, experiment):
+        result.curve.insert(0, short)
+    result.environment = compare_environments(segment.end, read_checkpoint(path))
+    return result
+
+
+def callbacks_again(experiment: Experiment) -> list[str]:
+    """The classes of the config's callbacks that run again when it is verified."""
+    callbacks = listed(experiment.trainer.get("callbacks"))
+    return [type(callback).__name__ for callback in callbacks if not isinstance(callback, _WRITERS)]
 
 
 class _Reached(Exception):  # noqa: N818  (not an error)
-    """The end of the stretch is trained and saved."""
+    """The end of the segment is reached and saved."""
 
 
 class StopAt(EveryStep, CheckpointCallback):

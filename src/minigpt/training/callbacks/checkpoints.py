@@ -17,7 +17,7 @@ from minigpt.runs.paths import BEST_NAME, step_name, step_paths
 from minigpt.system.files import atomic_path
 from minigpt.training.callbacks.clock import TrainingClock
 from minigpt.training.monitors import missing_monitor
-from minigpt.training.position import EveryStep
+from minigpt.training.position import EveryStep, checked_count
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -134,7 +134,9 @@ class Checkpoints(EveryStep, Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from the best loss so far."""
         if self.same_curve:
-            self.best_loss, self.best_step = state_dict["best_loss"], state_dict["best_step"]
+            loss, step = state_dict["best_loss"], state_dict["best_step"]
+            self.best_loss = None if loss is None else float(loss)
+            self.best_step = None if step is None else checked_count(step)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -13,13 +13,14 @@ from lightning.pytorch import LightningModule, Trainer
 
 from minigpt.data.tokenizers import Tokenizer
 from minigpt.errors import CheckpointError, TrainingError
-from minigpt.runs.divergence_snapshot import Bundle, write_bundle
+from minigpt.optim.build import skips_on_device
+from minigpt.runs.divergence_snapshot import DivergenceSnapshot, write_snapshot
 from minigpt.runs.paths import CHECKPOINTS, step_paths
-from minigpt.training.callbacks.step_snapshots import Observed, bundle_of, observe
+from minigpt.training.callbacks.step_snapshots import Observed, observe, snapshot_of
 from minigpt.training.config import DivergencePolicy
 from minigpt.training.last import resume_command
 from minigpt.training.module import GPTModule
-from minigpt.training.position import EveryStep
+from minigpt.training.position import EveryStep, checked_count
 
 WINDOW = 100
 """Losses that a spike is measured against."""
@@ -31,7 +32,7 @@ OVERFLOWS = 30
 """Steps in a row whose gradient may overflow under float16. Each halves the scale of the loss, which begins at 2^16
 (torch.amp.GradScaler): thirty bring it to 2^-14, the smallest normal number of float16, and no gradient needs less.
 fairseq gives up at about the same scale (`--min-loss-scale`, 1e-4)."""
-KEPT_BUNDLES = 3
+KEPT_SNAPSHOTS = 3
 
 
 class DivergenceGuard(EveryStep):
@@ -54,7 +55,7 @@ class DivergenceGuard(EveryStep):
         same_run: bool = True,
         same_text: bool = True,
     ) -> None:
-        """Bundles go to `folder`; `spike_threshold` is in standard deviations, None calls nothing a spike.
+        """Snapshots go to `folder`; `spike_threshold` is in standard deviations, None calls nothing a spike.
 
         `shown` is the run's folder as messages name it. `report_intervals` are the numbers of steps
         after which something of a step is shown: it is judged before that. `same_run` and `same_text` say what of a
@@ -83,7 +84,7 @@ class DivergenceGuard(EveryStep):
         assert isinstance(pl_module, GPTModule)
         pl_module.admit = lambda: self.admit(trainer, pl_module)
         exact = self.spike_threshold is not None or trainer.precision == "16-mixed"
-        self._later = reading_waits(pl_module.device) and not exact
+        self._later = reading_waits(pl_module.device) and skips_on_device(trainer.optimizers[0]) and not exact
 
     def on_step(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
         """Judge a pending step before anything of it is reported."""
@@ -122,8 +123,8 @@ class DivergenceGuard(EveryStep):
             return True
         self.skipped += 1
         self._in_a_row += 1
-        bundle = bundle_of(seen, trainer, module, reason=reason, grad_norm=grad_norm, tokenizer=self.tokenizer)
-        path = self._keep(bundle) if trainer.is_global_zero else None
+        snapshot = snapshot_of(seen, trainer, module, reason=reason, grad_norm=grad_norm, tokenizer=self.tokenizer)
+        path = self._keep(snapshot) if trainer.is_global_zero else None
         if self.policy == "skip" and self._in_a_row < PATIENCE and self._overflows < OVERFLOWS:
             return False
         if not trainer.is_global_zero:  # the verdict is shared, and one line says it
@@ -167,14 +168,14 @@ class DivergenceGuard(EveryStep):
         self._overflows = 0 if math.isfinite(grad_norm) else self._overflows + 1
         return grad_norm if self._overflows >= OVERFLOWS else 0.0
 
-    def _keep(self, bundle: Bundle) -> Path | None:
+    def _keep(self, snapshot: DivergenceSnapshot) -> Path | None:
         """Write the divergence snapshot and delete the oldest; a full disk must not hide the reason."""
-        path = self.folder / f"step={bundle.step:08d}.pt"
+        path = self.folder / f"step={snapshot.step:08d}.pt"
         try:
-            write_bundle(path, bundle)
+            write_snapshot(path, snapshot)
         except CheckpointError:
             return None
-        for old in sorted(self.folder.glob("step=*.pt"))[:-KEPT_BUNDLES]:
+        for old in sorted(self.folder.glob("step=*.pt"))[:-KEPT_SNAPSHOTS]:
             old.unlink()
         return path
 
@@ -206,11 +207,13 @@ class DivergenceGuard(EveryStep):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore them, as far as they apply to the steps to come."""
         if self.same_text:
-            self.losses = deque(state_dict["losses"], maxlen=WINDOW)
-            self._in_a_row = state_dict["in_a_row"]
+            self.losses = deque(map(float, state_dict["losses"]), maxlen=WINDOW)
+            self._in_a_row = checked_count(state_dict["in_a_row"])
         if self.same_run:
-            self.skipped = state_dict["skipped"]
-        self._overflows = state_dict["overflows"]  # belongs to the scale of the loss, which is restored too
+            self.skipped = checked_count(state_dict["skipped"])
+        self._overflows = checked_count(
+            state_dict["overflows"]
+        )  # belongs to the scale of the loss, which is restored too
 
 
 def reading_waits(device: torch.device) -> bool:

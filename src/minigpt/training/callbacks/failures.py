@@ -1,6 +1,7 @@
 """Errors that end a training and that a person can put right, as one line."""
 
 import sys
+import traceback
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,18 +9,19 @@ from pathlib import Path
 import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from minigpt.errors import ConfigError, MinigptError, TrainingError
+from minigpt.errors import CheckpointError, ConfigError, MinigptError, TrainingError
 from minigpt.system.components import error_line, user_frame
 from minigpt.training.callbacks.checkpoints import Checkpoints
 from minigpt.training.monitors import missing_monitor
 
 
 @contextmanager
-def in_one_line(checkpoints: Checkpoints, files: Collection[Path]) -> Iterator[None]:
-    """Raise the known errors of Lightning and torch as minigpt's, and those of the components in the user's `files`
-    with their line."""
+def in_one_line(checkpoints: Checkpoints, files: Collection[Path], resumed: Path | None = None) -> Iterator[None]:
+    """Raise the known errors of Lightning and torch as minigpt's, those of the components in the user's `files` with
+    their line, and any that comes while the checkpoint `resumed` is restored."""
     try:
-        yield
+        with _restoring(resumed):
+            yield
     except MisconfigurationException as error:
         raise ConfigError(f"trainer: {error}") from error
     except torch.OutOfMemoryError as error:
@@ -40,3 +42,22 @@ def in_one_line(checkpoints: Checkpoints, files: Collection[Path]) -> Iterator[N
         raise ConfigError(
             f"trainer.callbacks: nothing had logged {monitor}, which EarlyStopping monitors, {when}"
         ) from error
+
+
+_RESTORING = {"_restore_modules_and_callbacks", "restore_training_state"}
+"""Methods of Lightning's checkpoint connector, in which a run is brought back to the state of its checkpoint."""
+
+
+@contextmanager
+def _restoring(resumed: Path | None) -> Iterator[None]:
+    """Whatever goes wrong while a checkpoint is restored is that file's fault, or that of the user's own class."""
+    try:
+        yield
+    except (ConfigError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        names = {frame.name for frame in traceback.extract_tb(error.__traceback__)}
+        if resumed is None or not names & _RESTORING:
+            raise
+        reason = str(error) if isinstance(error, CheckpointError) else error_line(error)
+        raise CheckpointError(f"{resumed}: training cannot go on from it: {reason}") from error

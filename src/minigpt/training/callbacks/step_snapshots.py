@@ -10,7 +10,7 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor
 
 from minigpt.data.tokenizers import Tokenizer
-from minigpt.runs.divergence_snapshot import Batch, Bundle
+from minigpt.runs.divergence_snapshot import Batch, DivergenceSnapshot
 from minigpt.training.module import GPTModule
 from minigpt.training.position import batches_done
 
@@ -82,15 +82,15 @@ def observe(trainer: Trainer, module: GPTModule) -> Observed:
     )
 
 
-def bundle_of(
+def snapshot_of(
     seen: Observed, trainer: Trainer, module: GPTModule, *, reason: str, grad_norm: float, tokenizer: Tokenizer
-) -> Bundle:
+) -> DivergenceSnapshot:
     """The step with its weights and optimizer, while these are still what it began with; all processes take part."""
     batches, losses = _of_all_processes(trainer, module, seen)
     optimizer = trainer.optimizers[0].state_dict()
     for group, settings in zip(optimizer["param_groups"], seen.settings, strict=True):
         group.update(settings)
-    return Bundle(
+    return DivergenceSnapshot(
         reason=reason,
         step=seen.step,
         batch=seen.batch,
@@ -107,7 +107,7 @@ def bundle_of(
         grad_norms={name: float(norm) for name, norm in seen.grad_norms.items()},
         batches=batches,
         weights=module.gpt.state_dict(),
-        optimizer_name=module.optim.name,
+        optim=module.optim,
         optimizer=optimizer,
     )
 

@@ -1,4 +1,4 @@
-"""What two checkpoints and two curves that should be the same have different, to the last bit."""
+"""Find what differs, to the last bit, between two checkpoints and two curves that should be the same."""
 
 import math
 import re
@@ -20,7 +20,7 @@ from minigpt.training.whole_steps import windows_read
 
 _NOT_COMPARED = {"minigpt.provenance", "minigpt.yaml", "minigpt.texts"}
 """They say where and when, and are shown as such; older checkpoints have no texts, and the fingerprint covers them."""
-_NOT_A_WORLD = {
+_NOT_ENVIRONMENT = {
     *(
         "command",
         "started",
@@ -36,15 +36,15 @@ _NOT_A_WORLD = {
         "flops_per_token",
     ),
 }
-"""Of the provenance, what says when and from where; the data are compared by the checkpoint's own fingerprint."""
+"""Facts of the provenance that say when and from where; the data are compared by the checkpoint's fingerprint."""
 _NOT_RECORDED = "not recorded"
 _CALLBACK = re.compile(r"callbacks\.(\w+)")
 """The class of a callback whose state a leaf of a checkpoint belongs to; after it may stand its settings."""
 
 
 @dataclass(kw_only=True)
-class Agreement:
-    """What the comparison found; empty lists mean identical."""
+class VerifyResult:
+    """What the comparison of a run with its retraining found; empty lists mean identical."""
 
     seconds: float
     compared: dict[str, int] = field(default_factory=dict)
@@ -53,8 +53,8 @@ class Agreement:
     """The first step and the first point of the curve that differ."""
     parts: dict[str, list[str]] = field(default_factory=dict)
     """Part of the checkpoint -> what differs in it, a line each, in the order of the file."""
-    world: dict[str, tuple[Any, Any]] = field(default_factory=dict)
-    """What is another now than when the run wrote its checkpoint: name -> (then, now)."""
+    environment: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    """What is different now from when the run wrote its checkpoint: name -> (then, now)."""
 
     @property
     def identical(self) -> bool:
@@ -62,21 +62,21 @@ class Agreement:
         return not self.curve and not self.parts
 
 
-def compare_worlds(then: Checkpoint, now: Checkpoint) -> dict[str, tuple[Any, Any]]:
-    """What the provenance of `then` says otherwise than that of `now`; what only one of them names counts too."""
+def compare_environments(then: Checkpoint, now: Checkpoint) -> dict[str, tuple[Any, Any]]:
+    """The facts in which the provenance of `then` and `now` differ; those that only one of them records count too."""
     before, after = (flatten({**each.provenance, "data": each.data_fingerprint}) for each in (then, now))
     pairs = {
         name: (before.get(name, _NOT_RECORDED), after.get(name, _NOT_RECORDED))
         for name in {**before, **after}
-        if name.split(".")[0] not in _NOT_A_WORLD
+        if name.split(".")[0] not in _NOT_ENVIRONMENT
     }
     return {name: (one, other) for name, (one, other) in pairs.items() if one != other}
 
 
 def compare_contents(
-    outcome: Agreement, then: dict[str, Any], now: dict[str, Any], left_out: Collection[str] = ()
+    result: VerifyResult, then: dict[str, Any], now: dict[str, Any], left_out: Collection[str] = ()
 ) -> None:
-    """Every value of two checkpoints, tensors bit by bit, but for the states of callbacks of the classes `left_out`."""
+    """Compare every value of two checkpoints, tensors bit by bit, except the states of the callbacks `left_out`."""
     before, after = dict(_leaves(then)), dict(_leaves(now))
     for name in {**before, **after}:
         if any(name == skipped or name.startswith(f"{skipped}.") for skipped in _NOT_COMPARED):
@@ -85,14 +85,14 @@ def compare_contents(
         if callback and callback[1] in left_out:
             continue
         part = name.split(".")[0]
-        outcome.compared[part] = outcome.compared.get(part, 0) + 1
+        result.compared[part] = result.compared.get(part, 0) + 1
         how = _difference(before.get(name), after.get(name))
         if how:
-            outcome.parts.setdefault(part, []).append(f"{name.removeprefix(part + '.')}: {how}")
+            result.parts.setdefault(part, []).append(f"{name.removeprefix(part + '.')}: {how}")
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted name, value) of all that is neither a mapping nor a sequence."""
+    """Yield (dotted name, value) of all that is neither a mapping nor a sequence."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield from _leaves(item, f"{name}.{key}" if name else str(key))
@@ -121,8 +121,8 @@ def _bits(tensor: Tensor) -> Tensor:
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
 
 
-def compare_curves(outcome: Agreement, paths: Sequence[Path], first: int, last: int) -> None:
-    """The points of metrics.csv in the stretch; the first that differs is where to begin to look."""
+def compare_curves(result: VerifyResult, paths: Sequence[Path], first: int, last: int) -> None:
+    """Compare the points of metrics.csv in the segment, and note the first that differs."""
     if not all(path.exists() for path in paths):
         return
     then, now = (read_metrics(path) for path in paths)
@@ -131,10 +131,10 @@ def compare_curves(outcome: Agreement, paths: Sequence[Path], first: int, last: 
         for name in {**row, **other}:
             if name in WALL_CLOCK or name.startswith("eval/"):  # evaluations are not run again: they change no bit
                 continue
-            outcome.compared["curve"] = outcome.compared.get("curve", 0) + 1
+            result.compared["curve"] = result.compared.get("curve", 0) + 1
             how = _difference(row.get(name), other.get(name))
-            if how and not outcome.curve:
-                outcome.curve.append(f"first at step {step:,}: {name} {how}")
+            if how and not result.curve:
+                result.curve.append(f"first at step {step:,}: {name} {how}")
 
 
 def first_loss(then: dict[str, Any], now: dict[str, Any], end: int) -> str | None:
@@ -150,9 +150,9 @@ def first_loss(then: dict[str, Any], now: dict[str, Any], end: int) -> str | Non
 
 
 def compare_windows(before: Checkpoint | None, end: dict[str, Any], experiment: Experiment) -> str | None:
-    """What the steps between two checkpoints read too little or too much by the positions in the two; None: nothing.
+    """How many windows the steps between two checkpoints read too few or too many, by their positions; None: none.
 
-    Retraining cannot tell where the settings change on a resume: it begins with the same one.
+    Retraining cannot find that where the settings change on a resume: it begins with the same resume.
     """
     session = end["minigpt"]["provenance"].get("from_step") or 0
     first = before.step if before else 0
