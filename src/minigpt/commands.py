@@ -185,9 +185,9 @@ class SweepResult:
 
         return [Run(folder) for folder in sorted(self.folder.iterdir()) if folder.is_dir() and is_run(folder)]
 
-    def compare(self, by: By | None = None, baseline: str | None = None) -> Comparison:
+    def compare(self, by: By | None = None, baseline: str | None = None, metric: str | None = None) -> Comparison:
         """Compare its runs: see `minigpt.compare`."""
-        return compare_runs([self.folder], by, baseline)
+        return compare_runs([self.folder], by, baseline, metric)
 
 
 def sweep(
@@ -219,15 +219,17 @@ def compare(
     runs: str | Path | Run | SweepResult | Sequence[str | Path | Run | SweepResult],
     by: By | None = None,
     baseline: str | None = None,
+    metric: str | None = None,
 ) -> Comparison:
     """Compare runs, sweeps or folders of runs, and say which differences are real.
 
     `by` is the value that is compared: final, best, tokens, flops or time (at an equal cost). `baseline` is the group
-    or run that the others are compared with. Raises CheckpointError for what is no run or was never validated, and
-    ConfigError for a baseline that is not there.
+    or run that the others are compared with. `metric` is an evaluation, as eval/Rhymes/share, that is compared instead
+    of the loss. Raises CheckpointError for what is no run or was never validated, and ConfigError for a baseline or a
+    metric that is not there.
     """
     given = [runs] if isinstance(runs, str | Path | Run | SweepResult) else list(runs)
-    return compare_runs([_path(each) for each in given], by, baseline)
+    return compare_runs([_path(each) for each in given], by, baseline, metric)
 
 
 def _curve(metrics: Mapping[int, Mapping[str, float]], name: str) -> Curve:

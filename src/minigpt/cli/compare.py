@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from minigpt.lab.compare.result import Comparison
 
-_STYLES = {"better": "green", "worse": "red", "none": None}
+_STYLES = {"better": "green", "worse": "red", "higher": "cyan", "lower": "cyan", "none": None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,8 @@ class Options:
     """Run folder or its name under runs/, a sweep's folder, a folder of runs."""
     by: By | None = None
     """Value of each run that the verdicts compare (default: final; tokens if a run is not finished)."""
+    metric: str | None = option(None, "NAME")
+    """Evaluation that the verdicts compare instead of the loss, as eval/Rhymes/share."""
     baseline: str | None = option(None, "NAME")
     """Group or run to compare with (default: a sweep's base, else the first run's)."""
     out: Path | None = option(None, "FOLDER")
@@ -40,7 +42,7 @@ def run(options: Options) -> int:
     from minigpt.lab.compare.sources import located_sweep
     from minigpt.system.tables import say
 
-    comparison = compare(options.runs, by=options.by, baseline=options.baseline)
+    comparison = compare(options.runs, by=options.by, baseline=options.baseline, metric=options.metric)
     sweep = located_sweep(options.runs)
     out = options.out or (sweep / "report" if sweep else None)
     written = write_report(comparison, out) if out else []

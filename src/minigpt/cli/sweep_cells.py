@@ -116,8 +116,9 @@ class SweepCells:
         """Raise ConfigError for a metric that no run writes, and for a choice or a bound that no trial could have."""
         metric = search.metric
         is_lightnings = metric.replace("_", "/", 1) in CURVES  # val_loss, a name that no column has
-        # Callbacks may write what they like.
-        if metric not in CURVES and (is_lightnings or not self.base["trainer"].get("callbacks")):
+        evaluated = metric.startswith("eval/") and self.base["run"]["evaluations"]
+        # Callbacks may write any column.
+        if metric not in CURVES and not evaluated and (is_lightnings or not self.base["trainer"].get("callbacks")):
             near = did_you_mean(metric, CURVES)
             raise ConfigError(f"{self.sweep.path}: search.metric={metric} must be one of {', '.join(CURVES)}{near}")
         tried = {key: _tried(what) for key, what in search.space.items()}

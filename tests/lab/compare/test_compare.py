@@ -53,7 +53,7 @@ def test_verdict_in_words(seeds: list[Path]) -> None:
 
 def test_every_setting_of_a_run_is_thought_of() -> None:
     """One that changes no loss makes no group of its own; a new field of RunConfig must be put on one side."""
-    matters = {"eval_every", "eval_batches", "compile", "init_from", "on_divergence", "spike_threshold"}
+    matters = {"eval_every", "eval_batches", "compile", "init_from", "module", "on_divergence", "spike_threshold"}
     harmless = {key.removeprefix("run.") for key in NEUTRAL_SETTINGS if key.startswith("run.")}
     assert harmless | matters == {field.name for field in dataclasses.fields(RunConfig)}
     assert not harmless & matters

@@ -5,6 +5,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from minigpt.system.components import is_dotted
+
 ABSENT = object()
 """The value of a setting that a config lacks; unequal to any other."""
 _LONGEST = 3  # settings in one label
@@ -44,8 +46,8 @@ def stem(names: Sequence[str]) -> str:
 
 
 def setting_text(key: str, value: Any, *, alone: bool) -> str:
-    """`rotary` for a value that is a word and the only difference; else `n_head=2`."""
-    is_word = isinstance(value, str) and bool(re.fullmatch(r"[A-Za-z][\w-]*", value))
+    """`rotary` or `my_ideas.Spiral` for a name that is the only difference; else `n_head=2`."""
+    is_word = isinstance(value, str) and (is_dotted(value) or bool(re.fullmatch(r"[A-Za-z][\w-]*", value)))
     return value if is_word and alone else f"{key.rpartition('.')[2]}={yaml_text(value)}"
 
 

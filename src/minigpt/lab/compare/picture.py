@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minigpt.errors import printable
-from minigpt.lab.compare.result import UNITS, Comparison, Curve, Group, field_of
+from minigpt.lab.compare.result import Comparison, Curve, Group
 from minigpt.lab.compare.table import ranked
 from minigpt.system.units import count_text
 
@@ -193,7 +193,7 @@ def _differences(figure: "Figure", comparison: Comparison, ink: str) -> None:
     axes = figure.add_subplot()
     rows = [verdict for verdict in comparison.verdicts if verdict.difference is not None]
     rows.sort(key=lambda verdict: -(verdict.difference or 0.0))
-    tones = {"better": PALETTE[2], "worse": PALETTE[7], "none": _GREY}
+    tones = {"better": PALETTE[2], "worse": PALETTE[7], "lower": PALETTE[0], "higher": PALETTE[1], "none": _GREY}
     axes.axvline(0, color=ink, linewidth=1, zorder=1)
     for row, verdict in enumerate(rows):
         assert verdict.difference is not None
@@ -210,11 +210,12 @@ def _differences(figure: "Figure", comparison: Comparison, ink: str) -> None:
     axes.tick_params(axis="both", length=0)
     axes.spines[["left", "bottom"]].set_visible(False)
     name = _short_name(comparison.baseline)
-    axes.set_xlabel(f"better  ←  difference to {name}, {UNITS[comparison.measure]}, with its 95% interval  →  worse")
+    less, more = ("lower", "higher") if comparison.metric else ("better", "worse")
+    axes.set_xlabel(f"{less}  ←  difference to {name}, {comparison.unit}, with its 95% interval  →  {more}")
 
 
 def _legend(group: Group, comparison: Comparison) -> str:
-    value = group.estimates.get(field_of(comparison.by, comparison.measure))
+    value = group.estimates.get(comparison.field)
     name = _short_name(group.name)
     return f"{value.mean:.3f}  {name}" if value else f" {name}"  # matplotlib ignores labels that begin with _
 

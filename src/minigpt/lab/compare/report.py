@@ -82,9 +82,10 @@ def _subtitle(comparison: Comparison) -> str:
     compared = {"loss": "validation loss in nats per token", "bits_per_byte": "validation bits per byte"}
     at = {"final": "at the end", "best": "at its lowest", "tokens": "at equal tokens", "flops": "at equal FLOPs"}
     where = at.get(comparison.by, "at equal training time")
+    by = f"the last {comparison.unit}" if comparison.metric else f"{compared[comparison.measure]} {where}"
     return (
         f"{n_runs} run{'s' * (n_runs != 1)} in {n_groups} group{'s' * (n_groups != 1)}, "
-        f"compared by {compared[comparison.measure]} {where}; baseline: {comparison.baseline}"
+        f"compared by {by}; baseline: {comparison.baseline}"
     )
 
 

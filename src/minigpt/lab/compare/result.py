@@ -9,10 +9,14 @@ from minigpt.lab.compare.statistics import Estimate, Method
 Measure = Literal["loss", "bits_per_byte"]
 UNITS: dict[Measure, str] = {"loss": "nats", "bits_per_byte": "bits per byte"}
 
+EVALUATION = "eval/"
+"""The beginning of the names of evaluations, as columns of metrics.csv."""
+
 By = Literal["final", "best", "tokens", "flops", "time"]
 """Which value of a run is compared: the last one, the lowest, or that at equal tokens, FLOPs or training time."""
 
-Claim = Literal["better", "worse", "none"]
+Claim = Literal["better", "worse", "higher", "lower", "none"]
+"""Of a loss, less is better; which way an evaluation of the user's own is better is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +63,10 @@ class Run:
     at_equal_time: float | None
     evaluations: dict[str, float] = field(default_factory=dict)
     """The last number of each curve of `run.evaluations`: `eval/LABEL/NAME`."""
+
+    def number(self, name: str) -> float | None:
+        """The value of a field, or of an evaluation."""
+        return self.evaluations.get(name) if name.startswith(EVALUATION) else getattr(self, name)
 
 
 NUMBERS = (
@@ -123,6 +131,8 @@ class Comparison:
     name: str
     measure: Measure
     by: By
+    metric: str | None = None
+    """The evaluation that the verdicts are about, instead of `measure`."""
     baseline: str
     groups: list[Group]
     runs: list[Run]
@@ -134,6 +144,16 @@ class Comparison:
     """`tokens`, `flops` and `time` (seconds) at which the values at equal cost are read."""
     curves: dict[str, Curve]
     """By run folder."""
+
+    @property
+    def field(self) -> str:
+        """The number of a run that the verdicts are about."""
+        return self.metric or field_of(self.by, self.measure)
+
+    @property
+    def unit(self) -> str:
+        """The unit of the differences, or the name of the evaluation."""
+        return self.metric.removeprefix(EVALUATION) if self.metric else UNITS[self.measure]
 
     def __repr__(self) -> str:
         """The claims as sentences, and the number of groups for which no difference can be claimed."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from minigpt.lab.compare.labels import yaml_text
-from minigpt.lab.compare.result import UNITS, Comparison, Group, Verdict, field_of
+from minigpt.lab.compare.result import Comparison, Group, Verdict, field_of
 from minigpt.lab.compare.statistics import Estimate
 from minigpt.system.tables import Table
 from minigpt.system.units import count_text, flops_text, seconds_text
@@ -17,9 +17,8 @@ _FEW_SENTENCES = 2  # verdicts without a claim
 
 
 def ranked(comparison: Comparison) -> list[Group]:
-    """The groups, the best first by what the verdicts are about."""
-    field = field_of(comparison.by, comparison.measure)
-    worst = float("inf")
+    """The groups, sorted by what the verdicts are about: the lowest first, which is the best for a loss."""
+    field, worst = comparison.field, float("inf")
     return sorted(
         comparison.groups, key=lambda group: group.estimates[field].mean if field in group.estimates else worst
     )
@@ -79,7 +78,7 @@ def undecided_table(comparison: Comparison) -> Table | None:
     rest = sorted((each for each in comparison.verdicts if each.claim == "none"), key=lambda x: order.index(x.group))
     if len(rest) <= _FEW_SENTENCES:
         return None
-    columns: tuple[str, ...] = ("group", f"difference, {UNITS[comparison.measure]}", "p", "why")
+    columns: tuple[str, ...] = ("group", f"difference, {comparison.unit}", "p", "why")
     rows = [(each.group, each.size or "–", _p(each), each.why) for each in rest]
     if not any(each.why for each in rest):
         columns, rows = columns[:-1], [row[:-1] for row in rows]  # type: ignore[misc]

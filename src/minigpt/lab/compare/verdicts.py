@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from minigpt.data.identity import DataIdentity
-from minigpt.lab.compare.result import UNITS, Claim, Measure, Verdict
+from minigpt.lab.compare.result import Claim, Verdict
 from minigpt.lab.compare.statistics import CONFIDENCE, Difference, difference, holm
 from minigpt.model.config import GPTConfig
 
@@ -30,18 +30,22 @@ class GroupValues:
     """Number of runs of the group that failed or diverged."""
 
 
-def verdicts(groups: Sequence[GroupValues], measure: Measure) -> list[Verdict]:
-    """A verdict for each group but the first, which is the baseline; p-values are corrected by Holm's method."""
+def verdicts(groups: Sequence[GroupValues], unit: str, evaluation: str = "") -> list[Verdict]:
+    """A verdict for each group but the first, which is the baseline; p-values are corrected by Holm's method.
+
+    The values are losses in `unit`, of which less is better, or those of `evaluation`.
+    """
     baseline, *others = groups
     tests: list[tuple[GroupValues, Difference | None]] = [
-        (other, None if _incomparable(other, baseline) else _difference(other, baseline)) for other in others
+        (other, None if _incomparable(other, baseline, evaluation) else _difference(other, baseline))
+        for other in others
     ]
     known = [test.p for _, test in tests if test is not None and test.p is not None]
     corrected = iter(holm(known))
     made = []
     for other, test in tests:
         p = next(corrected) if test is not None and test.p is not None else None
-        made.append(_verdict(other, baseline, test, p, n_tests=len(known), measure=measure))
+        made.append(_verdict(other, baseline, test, p, n_tests=len(known), unit=unit, evaluation=evaluation))
     return made
 
 
@@ -56,7 +60,8 @@ def _verdict(
     corrected: float | None,
     *,
     n_tests: int,
-    measure: Measure,
+    unit: str,
+    evaluation: str,
 ) -> Verdict:
     plain = Verdict(
         group=ours.group,
@@ -70,7 +75,7 @@ def _verdict(
         method=test.method if test else None,
     )
     if test is None:
-        reason = _incomparable(ours, theirs)
+        reason = _incomparable(ours, theirs, evaluation)
         return replace(plain, text=f"no verdict on {ours.group}: {reason}", why=reason)
     missing = [
         f"{group.missing} of {group.missing + len(group.values)} runs of {group.group} gave no result"
@@ -80,21 +85,27 @@ def _verdict(
     lost = "".join(f"; {each}" for each in missing)
     gap = f"{test.difference:+.{_digits(test)}f}"
     if corrected is None or test.half_width is None:
-        text, why = _without_interval(ours, theirs, test, f"{gap} {UNITS[measure]}")
+        text, why = _without_interval(ours, theirs, test, f"{gap} {evaluation or unit}")
         return replace(plain, text=text + lost, size=gap, why="; ".join([why, *missing]))
     plain = replace(plain, size=f"{gap} ± {test.half_width:.{_digits(test)}f}", why="; ".join(missing))
-    size = f"{abs(test.difference):.{_digits(test)}f} ± {test.half_width:.{_digits(test)}f} {UNITS[measure]}"
+    size = f"{abs(test.difference):.{_digits(test)}f} ± {test.half_width:.{_digits(test)}f}"
     tested = ", paired" if test.method == "paired" else ""
     many = f" corrected for {n_tests} comparisons" if n_tests > 1 else ""
     facts = f"({_seeds(ours, theirs)}{tested}, {_p(corrected)}{many})"
     if corrected >= 1 - CONFIDENCE:
         between = f"no difference can be claimed between {ours.group} and {theirs.group}"
-        return replace(plain, text=f"{between}: {plain.size} {UNITS[measure]} {facts}{lost}")
-    claim: Claim = "better" if test.difference < 0 else "worse"
-    return replace(plain, claim=claim, text=f"{ours.group} is {claim} than {theirs.group} by {size} {facts}{lost}")
+        return replace(plain, text=f"{between}: {plain.size} {evaluation or unit} {facts}{lost}")
+    claim: Claim
+    if evaluation:
+        claim = "lower" if test.difference < 0 else "higher"
+        sentence = f"{ours.group} has a {claim} {evaluation} than {theirs.group} by {size}"
+    else:
+        claim = "better" if test.difference < 0 else "worse"
+        sentence = f"{ours.group} is {claim} than {theirs.group} by {size} {unit}"
+    return replace(plain, claim=claim, text=f"{sentence} {facts}{lost}")
 
 
-def _incomparable(ours: GroupValues, theirs: GroupValues) -> str:
+def _incomparable(ours: GroupValues, theirs: GroupValues, evaluation: str) -> str:
     """Why there is no verdict; empty if there is one."""
     for group in (ours, theirs):
         if not group.values:
@@ -102,6 +113,11 @@ def _incomparable(ours: GroupValues, theirs: GroupValues) -> str:
         if group.unknown:
             some = f"{group.unknown} of {group.unknown + len(group.values)} runs"
             return f"{some} of {group.group} have no value here"
+    return "" if evaluation else _other_text(ours, theirs)
+
+
+def _other_text(ours: GroupValues, theirs: GroupValues) -> str:
+    """Why losses of these two cannot be compared; empty if they can."""
     same_text = ours.data.same_held_out(theirs.data)
     if same_text is None:
         return f"it is not known whether it is validated on the same text as {theirs.group}"
