@@ -54,7 +54,7 @@ def test_ablation_changes_one_thing_at_a_time() -> None:
     groups = {cell.group: cell.overrides for cell in sweep.cells}
     assert groups.pop("base") == {}
     assert all(len(overrides) == 1 for overrides in groups.values())
-    base = SweepCells(sweep).base["model"]
+    base = SweepCells(sweep).base.settings()["model"]
     tried = {key: {base[key]} for key in ("position", "norm_placement", "activation", "n_head", "tie_embeddings")}
     for overrides in groups.values():
         for key, value in overrides.items():

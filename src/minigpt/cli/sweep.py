@@ -132,7 +132,7 @@ def make_job(options: Options) -> "Job":
         from minigpt.lab.sweep.search import check_optuna
 
         check_optuna()
-    trainer = cells.base["trainer"]
+    trainer = cells.base.trainer
     _check_gpus(options.gpus_per_cell, trainer["accelerator"])
     named = [] if options.name is None else ["--name", options.name]
     return Job(

@@ -6,7 +6,8 @@ import itertools
 import json
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from minigpt.runs.metrics_csv import CURVES
 if TYPE_CHECKING:
     from minigpt.data.tokenizers import Tokenizer
     from minigpt.lab.sweep.cell import CellRun
+    from minigpt.training.config import Experiment
 
 _MOST_COMBINATIONS = 32
 _ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
@@ -30,9 +32,9 @@ class SweepCells:
     def __init__(self, sweep: Sweep) -> None:
         """Raises ConfigError if the base config with the overrides for all cells is no config."""
         self.sweep = sweep
-        self._resolved: dict[str, dict[str, Any]] = {}
+        self._resolved: dict[str, Experiment] = {}
         self.base = self._resolve({}, "")
-        self.folder = Path(self.base["run"]["root"]) / sweep.name
+        self.folder = Path(self.base.run.root) / sweep.name
 
     def check(self) -> None:
         """Raise ConfigError or DataError, one line, for the first cell that no run can be made of."""
@@ -54,10 +56,10 @@ class SweepCells:
         known: dict[str, str] = {}
         content = functools.cache(content_of)
         for group, overrides in {cell.group: cell.overrides for cell in self.sweep.cells}.items():
-            resolved = self._resolve(overrides, "")
-            settings = json.dumps(
-                {**resolved, "data": _by_content(resolved["data"], content)}, sort_keys=True, default=str
-            )
+            experiment = self._resolve(overrides, "")
+            plain, data = experiment.settings(), experiment.data
+            plain["data"] |= content(data.corpus, data.text_field, data.tokenizer)  # hashes in place of file names
+            settings = json.dumps(plain, sort_keys=True, default=str)
             if settings in known:
                 raise ConfigError(
                     f"{self.sweep.path}: cells {known[settings]} and {group} have the same settings: leave one out"
@@ -70,7 +72,6 @@ class SweepCells:
         Nothing is prepared or downloaded.
         """
         from minigpt.data.token_estimate import check_corpus, check_text, check_tokenizer
-        from minigpt.training.config import DataConfig
 
         for name, check in (("corpus", check_corpus), ("tokenizer", check_tokenizer)):
             for value, where in self._texts(name).items():
@@ -79,10 +80,9 @@ class SweepCells:
                 except DataError as error:
                     raise DataError(f"{self.sweep.path}: {where}{error}") from None
         for overrides, where in self._data_settings():
-            settings = self._resolve(overrides, "")
+            experiment = self._resolve(overrides, "")
             try:
-                tokenizer = _tokenizer_of(settings["run"]["init_from"])
-                check_text(DataConfig(**settings["data"]).prepare_options(), tokenizer)
+                check_text(experiment.data.prepare_options(), _tokenizer_of(experiment.run.init_from))
             except (CheckpointError, DataError) as error:
                 raise DataError(f"{self.sweep.path}: {where}{error}") from None
 
@@ -94,21 +94,21 @@ class SweepCells:
             return
         seen: list[Any] = []
         for cell in self.sweep.cells:
-            resolved = self._resolve(cell.overrides, "")
-            settings = resolved["data"], resolved["run"]["init_from"]
+            experiment = self._resolve(cell.overrides, "")
+            settings = experiment.data, experiment.run.init_from
             if settings not in seen:
                 seen.append(settings)
                 yield cell.overrides, f"cell {cell.group}: "
 
     def _texts(self, name: str) -> dict[str, str]:
         """Return each value of `data.NAME` that a run has, and the cell that sets it; the base's may be unused."""
-        key, usual = f"data.{name}", self.base["data"][name]
+        key, usual = f"data.{name}", getattr(self.base.data, name)
         if self.sweep.search:
             tried = self.sweep.search.space.get(key)
             return {usual: ""} if tried is None else {str(value): "search.space: " for value in _tried(tried)}
         found: dict[str, str] = {}
         for cell in self.sweep.cells:
-            value = self._resolve(cell.overrides, "")["data"][name]
+            value = getattr(self._resolve(cell.overrides, "").data, name)
             found.setdefault(value, f"cell {cell.group}: " if key in cell.overrides else "")
         return found
 
@@ -116,9 +116,9 @@ class SweepCells:
         """Raise ConfigError for a metric that no run writes, and for a choice or a bound that no trial could have."""
         metric = search.metric
         is_lightnings = metric.replace("_", "/", 1) in CURVES  # val_loss, a name that no column has
-        evaluated = metric.startswith("eval/") and self.base["run"]["evaluations"]
+        evaluated = metric.startswith("eval/") and self.base.run.evaluations
         # Callbacks may write any column.
-        if metric not in CURVES and not evaluated and (is_lightnings or not self.base["trainer"].get("callbacks")):
+        if metric not in CURVES and not evaluated and (is_lightnings or not self.base.trainer.get("callbacks")):
             near = did_you_mean(metric, CURVES)
             raise ConfigError(f"{self.sweep.path}: search.metric={metric} must be one of {', '.join(CURVES)}{near}")
         tried = {key: _tried(what) for key, what in search.space.items()}
@@ -152,8 +152,8 @@ class SweepCells:
         from minigpt.lab.sweep.cell import CellRun
         from minigpt.lab.sweep.folder import BASE
 
-        settings = self._resolve(cell.overrides, f"cell {cell.name}: ")
-        run = {**settings["run"], "name": cell.name, "root": str(self.folder)}
+        experiment = self._resolve(cell.overrides, f"cell {cell.name}: ")
+        run = replace(experiment.run, name=cell.name, root=str(self.folder))
         return CellRun(
             name=cell.name,
             workplace=str(Path.cwd()),
@@ -166,20 +166,20 @@ class SweepCells:
                 f"--seed_everything={cell.seed}",
                 "--ckpt_path=last",
             ),
-            max_steps=settings["trainer"]["max_steps"],
-            config_yaml=dump({**settings, "seed_everything": cell.seed, "run": run}),
+            max_steps=experiment.trainer["max_steps"],
+            config_yaml=dump(replace(experiment, seed_everything=cell.seed, run=run).settings()),
         )
 
     def _words(self, config: Path, overrides: Mapping[str, Any]) -> list[str]:
         return [f"--config={config}", *words_of({**self.sweep.overrides, **overrides})]
 
-    def _resolve(self, overrides: Mapping[str, Any], where: str) -> dict[str, Any]:
+    def _resolve(self, overrides: Mapping[str, Any], where: str) -> "Experiment":
         from minigpt.cli.experiment import read_experiment
 
         known = json.dumps(overrides, sort_keys=True)
         if known not in self._resolved:
             try:
-                self._resolved[known] = read_experiment(self._words(self.sweep.base_path, overrides)).settings()
+                self._resolved[known] = read_experiment(self._words(self.sweep.base_path, overrides))
             except ConfigError as error:
                 raise ConfigError(f"{self.sweep.path}: {where}{error}") from None
         return self._resolved[known]
@@ -189,9 +189,9 @@ class SweepCells:
         from minigpt.cli.experiment import check_trainer
 
         seen = set()
-        for overrides, settings in self._resolved.items():
-            trainer = json.dumps(settings["trainer"], sort_keys=True, default=str)
-            if trainer in seen or _is_plain(settings["trainer"]):
+        for overrides, experiment in self._resolved.items():
+            trainer = json.dumps(experiment.trainer, sort_keys=True, default=str)
+            if trainer in seen or _is_plain(experiment.trainer):
                 continue
             seen.add(trainer)
             try:
@@ -205,11 +205,6 @@ def _tokenizer_of(init_from: str | None) -> "Tokenizer | None":
     from minigpt.runs.checkpoint import find_checkpoint, read_checkpoint
 
     return read_checkpoint(find_checkpoint(init_from)).tokenizer if init_from else None
-
-
-def _by_content(data: Mapping[str, Any], content: Callable[[str, str, str], dict[str, str]]) -> dict[str, Any]:
-    """Return the data settings of a cell with content hashes in place of file names, as far as reading is quick."""
-    return {**data, **content(str(data["corpus"]), str(data["text_field"]), str(data["tokenizer"]))}
 
 
 def _tried(what: Numbers | Choices) -> Sequence[Any]:
