@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from minigpt.data.bpe import LibraryTokenizer, train_bpe
-from minigpt.data.prepare import Prepared, PrepareOptions, check_round_trip, prepare, prepare_cached
+from minigpt.data.checks import check_round_trip
+from minigpt.data.prepare import Prepared, PrepareOptions, prepare, prepare_cached
 from minigpt.data.round_trip import Loss
 from minigpt.data.token_estimate import look_ahead
 from minigpt.errors import DataError

@@ -7,7 +7,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 
 from minigpt.training.callbacks.checkpoints import Checkpoints
-from minigpt.training.callbacks.clock import TrainingClock
+from minigpt.training.position import TrainingClock
 
 
 def test_version_is_the_one_that_was_measured() -> None:

@@ -71,7 +71,7 @@ class SweepCells:
 
         Nothing is prepared or downloaded.
         """
-        from minigpt.data.token_estimate import check_corpus, check_text, check_tokenizer
+        from minigpt.data.checks import check_corpus, check_text, check_tokenizer
 
         for name, check in (("corpus", check_corpus), ("tokenizer", check_tokenizer)):
             for value, where in self._texts(name).items():

@@ -1,9 +1,9 @@
-"""The three passes over a corpus: look at every piece, learn a vocabulary, turn pieces into tokens and join them."""
+"""Passes over a corpus in worker processes: survey every piece, measure documents, turn pieces into tokens and join
+them."""
 
 import functools
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigpt.data.bpe import LibraryTokenizer, train_bpe
+from minigpt.data.bpe import LibraryTokenizer
 from minigpt.data.corpus import Corpus
-from minigpt.data.pieces import cut_text
 from minigpt.data.processes import WorkerPool
 from minigpt.data.progress import Progress
 from minigpt.data.round_trip import Loss, RoundTrip, total_loss
@@ -32,15 +31,9 @@ from minigpt.data.splitting import (
     summarise_piece,
 )
 from minigpt.data.tokenizers import Tokenizer, load_tokenizer
-from minigpt.data.words import split_words
 from minigpt.errors import DataError
 from minigpt.system.files import atomic_write
 
-BPE_SAMPLE_BYTES = 64 << 20
-"""BPE learns from about this much text at most, in pieces spread evenly over the training part."""
-BPE_SAMPLE_WORDS = 6 << 20
-"""And from no more when its distinct words have this many characters: learning takes some 60 bytes for each."""
-_SAMPLE_CHARACTERS = 1 << 15
 _NO_LIMIT = 1 << 62
 
 
@@ -78,23 +71,6 @@ def measure_documents(job: Job, survey: Survey, least: int) -> Iterator[PieceSiz
         done += summary.n_bytes
         job.report("reading again", done, survey.n_bytes)
         yield found
-
-
-def learn_vocabulary(job: Job, vocab_size: int, survey: Survey, rule: SplitRule) -> Tokenizer:
-    """Pass 2, for bpe alone: learn from a bounded sample of the training part.
-
-    In one process, which uses all cores, gives its memory back, and can be killed by Ctrl-C whatever it does.
-    """
-    kept = job.work / "bpe.json"
-    if not kept.exists():
-        job.report("learning the vocabulary", 0, 0)
-        every = max(1, math.ceil(survey.n_bytes / BPE_SAMPLE_BYTES))
-        with WorkerPool(1) as pool:
-            most = BPE_SAMPLE_WORDS if survey.n_bytes > 2 * BPE_SAMPLE_WORDS else None
-            task = (job.corpus, _Sample(every, survey.offsets, rule, most), vocab_size)
-            [learnt] = pool.map(_learn_from_sample, [task])
-        atomic_write(kept, learnt)
-    return load_tokenizer(kept)
 
 
 class LossError(Exception):
@@ -173,44 +149,11 @@ def _hashed(
     is of the text alone, so neither the tokenizer nor the pieces change it.
     """
     for number, piece in enumerate(pieces):
-        for side, fragment in rule.apply(_read(piece), offsets[number]):
+        for side, fragment in rule.apply(read_piece(piece), offsets[number]):
             digests[side].update(fragment.text.encode("utf-8"))
             if fragment.ends:
                 digests[side].update(b"\xff")
         yield piece
-
-
-@dataclass(frozen=True)
-class _Sample:
-    """What BPE learns from: of every `every`-th piece, what the rule gives to training."""
-
-    every: int
-    offsets: list[int]
-    rule: SplitRule
-    most_words: int | None
-    """Characters of distinct words after which it ends; None for a text too short to have too many."""
-
-
-def _learn_from_sample(corpus: Corpus, sample: _Sample, vocab_size: int) -> str:
-    """In a worker: the vocabulary of the sample, as JSON. Validation text teaches nothing."""
-    return train_bpe(_texts_of_sample(corpus, sample), vocab_size).to_json()
-
-
-def _texts_of_sample(corpus: Corpus, sample: _Sample) -> Iterator[str]:
-    words: set[str] = set()
-    n_characters = 0
-    for number, piece in enumerate(corpus.pieces()):
-        if number % sample.every == 0:
-            for side, fragment in sample.rule.apply(_read(piece), sample.offsets[number]):
-                # The library collects some hundred texts before it counts their words: short ones, then.
-                for text in cut_text(fragment.text, _SAMPLE_CHARACTERS) if side == "train" else ():
-                    yield text
-                    if sample.most_words is not None:
-                        new = set(split_words(text)) - words
-                        words |= new
-                        n_characters += sum(map(len, new))
-                        if n_characters > sample.most_words:
-                            return
 
 
 @dataclass(frozen=True)
@@ -250,7 +193,7 @@ def _encode_piece(
     sorted_out: dict[Side, list[Fragment]] = {side: [] for side in SIDES}
     numbers: dict[Side, list[int]] = {side: [] for side in SIDES}
     offset, document = before
-    for whole in _read(piece):
+    for whole in read_piece(piece):
         document += whole.begins
         for side, fragment in encoder.rule.apply([whole], offset):
             sorted_out[side].append(fragment)
@@ -317,7 +260,7 @@ def _read_note(note: Path) -> _EncodedPiece | None:
     return finished if is_whole else None
 
 
-def _read(piece: tuple[Span, ...]) -> Iterator[Fragment]:
+def read_piece(piece: tuple[Span, ...]) -> Iterator[Fragment]:
     for span in piece:
         yield from read_span(span)
 

@@ -4,14 +4,11 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from minigpt.data.cache import cache_root
 from minigpt.data.corpus import Corpus, open_corpus
@@ -19,41 +16,33 @@ from minigpt.data.encoding import (
     Job,
     LossError,
     encode_corpus,
-    encode_fragments,
-    learn_vocabulary,
     measure_documents,
     survey_corpus,
 )
-from minigpt.data.named_corpora import needs_network
 from minigpt.data.options import PrepareOptions
-from minigpt.data.pieces import cut_text
+from minigpt.data.prepare_folder import check_folder, holds, lock, refuse_other, remove_others, work_folder
 from minigpt.data.prepared import (
-    INDEX_NAME,
     Prepared,
     TokenSplit,
     is_prepared,
     open_as_corpus,
     open_prepared,
-    read_index,
     write_index,
 )
 from minigpt.data.processes import WorkerPool
 from minigpt.data.progress import Progress, ignore_progress, reporting
-from minigpt.data.round_trip import Loss, RoundTrip, total_loss
-from minigpt.data.sources import read_span
+from minigpt.data.round_trip import refuse_loss
 from minigpt.data.splitting import SIDES, SplitRule, choose_rule
-from minigpt.data.tokenizers import TOKENIZER_NAMES, CharTokenizer, Tokenizer, find_tokenizer
+from minigpt.data.tokenizers import CharTokenizer, Tokenizer, find_tokenizer
+from minigpt.data.vocabulary import learn_vocabulary
 from minigpt.errors import DataError
-from minigpt.system.files import home_path, remove_leftovers, written_as
-from minigpt.system.marks import MARK, has_mark, write_mark
+from minigpt.system.files import home_path
+from minigpt.system.marks import write_mark
 
 __all__ = ["PrepareOptions", "Prepared", "TokenSplit", "open_prepared", "prepare", "prepare_cached"]
 
-_TRIED_BYTES = 1 << 20
 _RECIPE = 1
 """Part of every key: raised when the same options come to give other tokens."""
-_WORK = 3
-"""Part of the name of unfinished work: raised when an earlier version's cannot be gone on with."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +132,7 @@ def find_prepared(
             return folder
         recipe = _look_up(options, tokenizer, corpus)
         out = _place(recipe, root)
-        return out if _holds(out, recipe.key()) else None
+        return out if holds(out, recipe.key()) else None
 
 
 def _place(recipe: _Recipe, root: Path) -> Path:
@@ -153,7 +142,7 @@ def _place(recipe: _Recipe, root: Path) -> Path:
     out = root / f"{name}-{label}-{recipe.key()[:16]}"
     if recipe.tokenizer and not is_prepared(out):
         # The same may have been made when this tokenizer was still to be learnt.
-        out = next((made for made in sorted(root.glob(f"{name}-{label}-*")) if _holds(made, recipe.key())), out)
+        out = next((made for made in sorted(root.glob(f"{name}-{label}-*")) if holds(made, recipe.key())), out)
     return out
 
 
@@ -175,14 +164,14 @@ def _existing_tokenizer(options: PrepareOptions) -> Tokenizer | None:
 
 
 def _make(recipe: _Recipe, out: Path, report: Progress, *, overwrite: bool) -> Prepared:
-    if not _holds(out, recipe.key()):
-        _check_folder(out)
+    if not holds(out, recipe.key()):
+        check_folder(out)
         out.mkdir(parents=True, exist_ok=True)
-        with _lock(out, report):
+        with lock(out, report):
             write_mark(out, "prepared text")  # first of all: stopped at any moment, the folder is known
-            if not _holds(out, recipe.key()):  # unless another process made it while this one waited
+            if not holds(out, recipe.key()):  # unless another process made it while this one waited
                 if not overwrite:  # asked now: another process may have made something else here meanwhile
-                    _refuse_other(recipe, out)
+                    refuse_other(out, recipe.key())
                 _write_shards(recipe, out, report)
     return _accepted(recipe.options, replace(open_prepared(out), files=recipe.corpus.description), recipe.tokenizer)
 
@@ -196,62 +185,9 @@ def _accepted(options: PrepareOptions, prepared: Prepared, tokenizer: Tokenizer 
     return replace(prepared, notes=tuple(notes))
 
 
-def refuse_loss(options: PrepareOptions, loss: Loss | None) -> None:
-    """Raise DataError where a text loses something in its tokenizer, unless that is allowed."""
-    if loss and not options.allow_lossy_tokenizer:
-        raise DataError(
-            f"tokenizer={options.tokenizer} does not give the text of {options.corpus} back: {loss.first}; of the "
-            f"{loss.of_bytes:,} bytes read it loses {loss}, so bits per byte would compare with no other tokenizer's; "
-            "allow_lossy_tokenizer=true trains all the same"
-        )
-
-
-def check_round_trip(options: PrepareOptions, tokenizer: Tokenizer | None = None, corpus: Corpus | None = None) -> None:
-    """Raise DataError where a tokenizer that exists does not give back the first MB of the corpus, unless allowed.
-
-    A beginning says soon what preparing, which tries all of the text, would say late. `tokenizer` and `corpus` are used
-    instead of those that the options name.
-    """
-    if options.allow_lossy_tokenizer or needs_network(options.corpus):
-        return
-    if is_prepared(home_path(options.corpus)) or (tokenizer is None and options.tokenizer in TOKENIZER_NAMES):
-        return
-    tokenizer = tokenizer or find_tokenizer(options.tokenizer)
-    trial, losses, document = RoundTrip(tokenizer, starts_are_seen=True), [], 0
-    left = _TRIED_BYTES
-    corpus = corpus or open_corpus(options.corpus, options.text_field)
-    for span in chain.from_iterable(corpus.pieces()):
-        for fragment in read_span(span):
-            text = fragment.text if fragment.n_bytes <= left else next(cut_text(fragment.text, max(2, left)))
-            part = fragment._replace(text=text)
-            document += fragment.begins
-            losses.append(trial.try_on(part, encode_fragments([part], tokenizer)[0], document)[0])
-            left -= fragment.n_bytes
-            if left <= 0:
-                break
-        if left <= 0:
-            break
-    refuse_loss(options, total_loss(losses))
-
-
-@contextmanager
-def _lock(out: Path, report: Progress) -> Iterator[None]:
-    """One process at a time prepares a folder; the system takes the lock back from one that is killed."""
-    lock = FileLock(out / ".lock")
-    try:
-        lock.acquire(timeout=0.5)
-    except Timeout:
-        report("waiting for another process", 0, 0)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _write_shards(recipe: _Recipe, out: Path, report: Progress) -> None:
     options, key = recipe.options, recipe.key()
-    work = _work_folder(out, key)
+    work = work_folder(out, key)
     with WorkerPool(options.workers) as pool:
         job = Job(recipe.corpus, work, pool, report)
         tokenizer = recipe.tokenizer
@@ -293,82 +229,7 @@ def _write_shards(recipe: _Recipe, out: Path, report: Progress) -> None:
         "unknown": options.unknown,
     }
     write_index(out, tokenizer, encoded, meta)
-    _remove_others(out)
-
-
-def _holds(folder: Path, key: str) -> bool:
-    """Whether the result of `key` is in `folder`, as this version writes it. What cannot be read is made anew."""
-    try:
-        index = read_index(folder) if is_prepared(folder) else None
-        return index is not None and key in index["meta"]["keys"] and all(index[side]["text_sha256"] for side in SIDES)
-    except (DataError, KeyError, TypeError):
-        return False
-
-
-def _check_folder(out: Path) -> None:
-    """A folder with something else in it is not ours to write into."""
-    if out.exists() and not out.is_dir():
-        raise DataError(f"{out}: a file, where a folder for the shards must be")
-    # One look at the names, then at the mark: another process may begin or end its preparation right now.
-    names = {entry.name for entry in out.iterdir()} if out.is_dir() else set()
-    strange = sorted(name for name in names if written_as(name) not in {".lock", MARK})
-    if strange and not has_mark(out, "prepared text") and not is_prepared(out) and not _is_begun(out, strange):
-        raise DataError(f"{out}: holds other files ({strange[0]}, for one); give a new or an empty folder")
-
-
-def _is_begun(out: Path, names: Sequence[str]) -> bool:
-    """Whether a preparation of before there were marks was stopped in `out`: nothing else lies there."""
-    pieces = [entry.name for entry in (out / ".work").glob("*")]
-    others = {written_as(name) for name in names} - {".work"}
-    ours = all(map(_WORK_NAME.fullmatch, pieces)) and all(map(_is_ours, others))
-    return bool(pieces) and ours and INDEX_NAME not in others
-
-
-def _is_ours(name: str) -> bool:
-    """Whether a preparation writes files of that name."""
-    return _OURS.fullmatch(name) is not None
-
-
-_OURS = re.compile(r"index\.json|tokenizer-[0-9a-f]{16}\.json|(train|val)-[0-9a-f]{8}-\d{5}\.bin|\.minigpt|\.lock")
-_WORK_NAME = re.compile(r"[0-9a-f]{16}(-\d+)?")
-
-
-def _refuse_other(recipe: _Recipe, out: Path) -> None:
-    """Raise DataError for a folder with another prepared text; one that is damaged or was only begun is none."""
-    key = recipe.key()
-    try:
-        meta = read_index(out).get("meta") if is_prepared(out) else None
-    except DataError:
-        return
-    if isinstance(meta, dict) and key not in meta.get("keys", ()):
-        what = ", ".join(f"{name}={meta.get(name)}" for name in ("corpus", "tokenizer", "vocab_size"))
-        raise DataError(f"{out}: holds another prepared text ({what}); --overwrite replaces it")
-
-
-def _work_folder(out: Path, key: str) -> Path:
-    """Where finished pieces wait. What was begun for another content cannot be gone on with."""
-    work = out / ".work" / f"{key[:16]}-{_WORK}"
-    for other in (out / ".work").glob("*"):
-        if other != work and _WORK_NAME.fullmatch(other.name):
-            shutil.rmtree(other)
-    work.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(work, lambda _: True)  # all that is in there is ours
-    remove_leftovers(out, _is_ours)
-    return work
-
-
-def _remove_others(out: Path) -> None:
-    """Remove what the index does not name: the work that is done, and shards of an earlier content."""
-    index = read_index(out)
-    named = {index["tokenizer"], *(name for side in SIDES for name in index[side]["shards"])}
-    for path in [*out.glob("*.bin"), *out.glob("tokenizer-*.json")]:
-        if path.name not in named and _is_ours(path.name):
-            path.unlink()
-    for work in (out / ".work").glob("*"):
-        if _WORK_NAME.fullmatch(work.name):
-            shutil.rmtree(work, ignore_errors=True)
-    with suppress(OSError):  # something else lies in it
-        (out / ".work").rmdir()
+    remove_others(out)
 
 
 @contextmanager

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from minigpt.data.options import PrepareOptions
 from minigpt.data.protocol import Tokenizer
 from minigpt.data.sources import Fragment
+from minigpt.errors import DataError
 
 _BLOCK = 1 << 16
 _SHOWN = 16  # characters
@@ -120,3 +122,13 @@ def _first_difference(text: bytes, back: bytes) -> str:
     place = next((index for index, (one, other) in pairs if one != other), min(len(ours), len(theirs)))
     shown = slice(max(0, place - _SHOWN), place + _SHOWN)
     return f"character {place + 1:,}, {ours[shown]!r} comes back as {theirs[shown]!r}"
+
+
+def refuse_loss(options: PrepareOptions, loss: Loss | None) -> None:
+    """Raise DataError where a text loses something in its tokenizer, unless that is allowed."""
+    if loss and not options.allow_lossy_tokenizer:
+        raise DataError(
+            f"tokenizer={options.tokenizer} does not give the text of {options.corpus} back: {loss.first}; of the "
+            f"{loss.of_bytes:,} bytes read it loses {loss}, so bits per byte would compare with no other tokenizer's; "
+            "allow_lossy_tokenizer=true trains all the same"
+        )

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
+from minigpt.data.checks import check_round_trip
 from minigpt.data.compression import is_compressed
 from minigpt.data.corpus import Corpus, open_corpus
 from minigpt.data.identity import DataIdentity
 from minigpt.data.named_corpora import SHAKESPEARE_BYTES, needs_network
 from minigpt.data.options import LEAST_BPE_VOCABULARY, PrepareOptions
-from minigpt.data.prepare import check_round_trip, find_prepared, prepare_cached, refuse_loss
+from minigpt.data.prepare import find_prepared, prepare_cached
 from minigpt.data.prepared import is_prepared, loss_of, read_index
+from minigpt.data.round_trip import refuse_loss
 from minigpt.data.shards import open_shard
 from minigpt.data.splitting import held_out
 from minigpt.data.tokenizers import TOKENIZER_NAMES, ByteTokenizer, Tokenizer, find_tokenizer, load_tokenizer
@@ -76,30 +78,6 @@ def look_ahead(options: PrepareOptions, tokenizer: Tokenizer | None = None) -> T
             return _counted(folder, options, corpus)
         check_round_trip(options, tokenizer, corpus)
     return _estimated(options, corpus, tokenizer)
-
-
-def check_text(options: PrepareOptions, tokenizer: Tokenizer | None = None) -> None:
-    """Raise DataError for what `fit` would refuse of a corpus in its tokens, as far as that is known without preparing.
-
-    A prepared folder is checked whole, of a text the first MB. `tokenizer` is used instead of the one that the options
-    name.
-    """
-    if is_prepared(home_path(options.corpus)):
-        prepare_cached(options, tokenizer=tokenizer)
-    else:
-        check_round_trip(options, tokenizer)
-
-
-def check_corpus(spec: str) -> None:
-    """Raise DataError where there is no such corpus; one that would be downloaded first is believed to be there."""
-    if not needs_network(spec) and not is_prepared(home_path(spec)):
-        open_corpus(spec)
-
-
-def check_tokenizer(name: str) -> None:
-    """Raise DataError where a tokenizer's file is not there, or is none; those with a name are not looked for."""
-    if name not in TOKENIZER_NAMES:
-        find_tokenizer(name)
 
 
 def content_of(corpus: str, text_field: str, tokenizer: str) -> dict[str, str]:

@@ -16,11 +16,13 @@ from minigpt.data.protocol import with_special_tokens
 from minigpt.errors import ConfigError
 from minigpt.model.config import GPTConfig, padded_vocabulary
 from minigpt.model.gpt import GPT
+from minigpt.model.sizes import INDEX_BYTES, parameter_count
 from minigpt.optim.build import check_optimizer
+from minigpt.system.limits import machine_bytes
 from minigpt.system.output import console as make_console
 from minigpt.system.precision import check_precision, full_name
 from minigpt.system.status_bar import shows_bars
-from minigpt.training.callbacks.memory_advice import check_memory
+from minigpt.system.units import bytes_text
 from minigpt.training.components import build_module, import_components
 from minigpt.training.config import Experiment
 from minigpt.training.datamodule import TokenDataModule
@@ -177,3 +179,25 @@ def padded_bytes(prepared: Prepared, config: GPTConfig) -> np.ndarray:
     """Bytes of each token (V,), 0 for the ids that only pad the vocabulary."""
     token_bytes = prepared.tokenizer.token_bytes()
     return np.pad(token_bytes, (0, config.vocab_size - len(token_bytes)))
+
+
+def check_memory(config: GPTConfig, batch_size: int) -> None:
+    """Raise ConfigError for a model or a batch larger than this machine's memory.
+
+    Counted is what must pass through it whatever the device and the precision: the weights in float32, in which they
+    are drawn, and the tokens of one batch. A run needs several times that, which is not checked here.
+    """
+    memory = machine_bytes()
+    n_parameters = parameter_count(config)
+    if 4 * n_parameters > memory:
+        raise ConfigError(
+            f"the model has {n_parameters:,} parameters, {bytes_text(4 * n_parameters)} of float32, and this machine "
+            f"{bytes_text(memory)} of memory (vocab_size={config.vocab_size}, block_size={config.block_size}, "
+            f"n_layer={config.n_layer}, n_embd={config.n_embd}, n_ff={config.ff_width})"
+        )
+    tokens = batch_size * (config.block_size + 1)
+    if INDEX_BYTES * tokens > memory:
+        raise ConfigError(
+            f"data.batch_size={batch_size} windows of model.block_size={config.block_size} tokens take "
+            f"{bytes_text(INDEX_BYTES * tokens)}, and this machine has {bytes_text(memory)} of memory"
+        )

@@ -1,6 +1,9 @@
-"""The position of a run: batches done, and a callback that runs once an optimizer step."""
+"""The position of a run: batches done, seconds of training, and a callback that runs once an optimizer step."""
 
+import contextlib
+import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -63,3 +66,39 @@ class EveryStep(Callback, ABC):
     @abstractmethod
     def on_step(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
         """Act after `step` optimizer steps."""
+
+
+class TurnTaker(EveryStep):
+    """Call `between` after the first `warmup` optimizer steps, and then after every `steps`, until it says False."""
+
+    def __init__(self, warmup: int, steps: int, between: Callable[[], bool]) -> None:
+        self.due = warmup
+        self.steps = steps
+        self.between = between
+        self.goes_on = True
+
+    def on_step(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
+        """Let the others have their turn."""
+        if self.goes_on and step == self.due:
+            self.due += self.steps
+            self.goes_on = self.between()
+
+
+class TrainingClock:
+    """Seconds of training: `pause` takes out what is not. Shared by the callbacks of one run."""
+
+    def __init__(self) -> None:
+        self._paused = 0.0
+
+    def seconds(self) -> float:
+        """Seconds on this clock; only differences mean something."""
+        return time.perf_counter() - self._paused
+
+    @contextlib.contextmanager
+    def pause(self) -> Iterator[None]:
+        """Let the clock stand still for the length of the block."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._paused += time.perf_counter() - began

@@ -22,14 +22,12 @@ from minigpt.runs.provenance import describe
 from minigpt.runs.status import TAKEN
 from minigpt.system.components import file_hashes
 from minigpt.system.files import remove_leftovers
-from minigpt.system.precision import full_name
 from minigpt.training.callbacks.build import build_callbacks
 from minigpt.training.callbacks.early_end import early_end
 from minigpt.training.callbacks.evaluations import Evaluation
 from minigpt.training.callbacks.failures import in_one_line
 from minigpt.training.callbacks.overhead import garbage_on_demand, without_empty_hooks
-from minigpt.training.callbacks.slurm import requeue
-from minigpt.training.callbacks.stop import Stopped
+from minigpt.training.callbacks.stop import Stopped, requeue
 from minigpt.training.changes import config_changes
 from minigpt.training.config import Experiment
 from minigpt.training.datamodule import TokenDataModule
@@ -49,7 +47,7 @@ from minigpt.training.loop import StepLoop
 from minigpt.training.module import GPTModule
 from minigpt.training.report import print_end, print_start
 from minigpt.training.resume import Start
-from minigpt.training.trainer import build_trainer, describe_trainer, listed
+from minigpt.training.trainer import build_trainer, describe_trainer, device_text, listed
 from minigpt.training.world import World
 
 
@@ -165,7 +163,7 @@ class Run:
             self.experiment,
             self.config,
             self.prepared,
-            device=self._device(),
+            device=device_text(self.trainer, self.experiment.trainer["precision"]),
             folder=self.folder,
             start=self.start,
             changes=self.changes,
@@ -270,15 +268,3 @@ class Run:
         resume_step = self.start.step if self.start.folder and self.start.resumed and self.world.is_main else None
         ours = [RunTensorBoard(self.place, resume_step), MetricsFile(self.place / METRICS, resume_step)]
         return [*ours, *(listed(wanted) if wanted is not True else [])]
-
-    def _device(self) -> str:
-        strategy, precision = self.trainer.strategy, str(self.trainer.precision)
-        wanted = self.experiment.trainer["precision"]
-        if full_name(wanted) == "16-mixed" and precision != "16-mixed":  # Lightning's choice on a CPU
-            precision += f" (trainer.precision={wanted} needs a GPU)"
-        count = self.trainer.world_size
-        return (
-            f"{count} x {strategy.root_device.type}, {precision}"
-            if count > 1
-            else f"{strategy.root_device}, {precision}"
-        )

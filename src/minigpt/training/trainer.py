@@ -20,7 +20,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from minigpt.data.batches import check_divisible
 from minigpt.errors import ConfigError
-from minigpt.system.precision import check_precision
+from minigpt.system.precision import check_precision, full_name
 from minigpt.training.callbacks.checkpoints import AtomicCheckpointIO
 from minigpt.training.callbacks.overhead import NoProfiler
 from minigpt.training.config import Experiment, evaluation_label
@@ -133,3 +133,13 @@ def describe_trainer(trainer: Trainer) -> dict[str, Any]:
             "cublas_workspace": os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
         },
     }
+
+
+def device_text(trainer: Trainer, wanted: Any) -> str:
+    """`cpu, 32-true` or `2 x cuda, bf16-mixed`; `wanted` is the precision that the config asks for."""
+    strategy, precision = trainer.strategy, str(trainer.precision)
+    if full_name(wanted) == "16-mixed" and precision != "16-mixed":  # Lightning's choice on a CPU
+        precision += f" (trainer.precision={wanted} needs a GPU)"
+    count = trainer.world_size
+    where = f"{count} x {strategy.root_device.type}" if count > 1 else str(strategy.root_device)
+    return f"{where}, {precision}"

@@ -12,10 +12,10 @@ from minigpt.model.sizes import flops_per_token
 from minigpt.runs.metrics_csv import read_metrics
 from minigpt.system.utilisation import Peak
 from minigpt.training.callbacks import curves
-from minigpt.training.callbacks.clock import TrainingClock
 from minigpt.training.callbacks.curves import WALL_CLOCK, Curves
 from minigpt.training.fit import fit
 from minigpt.training.loggers.tensorboard import RunTensorBoard
+from minigpt.training.position import TrainingClock
 from training.tiny import assert_same_state, checkpoint, curve, tiny_experiment
 
 

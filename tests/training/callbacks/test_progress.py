@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from minigpt.training.callbacks.clock import TrainingClock
 from minigpt.training.callbacks.curves import Curves
 from minigpt.training.callbacks.progress import ProgressBar
+from minigpt.training.position import TrainingClock
 
 NUMBERS = {"train/loss": 1.5, "val/loss": 2.25, "train/tokens_per_second": 12_345.0, "train/mfu": 0.4123}
 

@@ -12,9 +12,9 @@ from minigpt.lab.bench.setting import Setting
 from minigpt.system.matmul import fastest_product
 from minigpt.system.output import console
 from minigpt.system.precision import product_dtype
-from minigpt.training.callbacks.one_at_a_time import TurnTaker
 from minigpt.training.config import Experiment
 from minigpt.training.fit import fit
+from minigpt.training.position import TurnTaker
 
 TRAINER = "minigpt, Trainer"
 BARE = "minigpt, bare loop"

@@ -13,7 +13,6 @@ from minigpt.model.config import GPTConfig
 from minigpt.model.sizes import flops_per_token
 from minigpt.runs.paths import CHECKPOINTS, DIVERGENCES
 from minigpt.training.callbacks.checkpoints import Checkpoints
-from minigpt.training.callbacks.clock import TrainingClock
 from minigpt.training.callbacks.curves import Curves
 from minigpt.training.callbacks.divergence_guard import DivergenceGuard
 from minigpt.training.callbacks.early_end import FreshTimers
@@ -22,10 +21,10 @@ from minigpt.training.callbacks.hyperparameters import LogHyperparameters
 from minigpt.training.callbacks.overhead import GarbageCollector
 from minigpt.training.callbacks.progress import ProgressBar
 from minigpt.training.callbacks.samples import Samples
-from minigpt.training.callbacks.slurm import warning_signal
-from minigpt.training.callbacks.stop import StopOnSignal
+from minigpt.training.callbacks.stop import StopOnSignal, warning_signal
 from minigpt.training.callbacks.validation import PeriodicValidation
 from minigpt.training.config import Experiment
+from minigpt.training.position import TrainingClock
 from minigpt.training.report import tokens_per_step
 from minigpt.training.resume import Start
 from minigpt.training.trainer import listed

@@ -15,9 +15,8 @@ from minigpt.runs.archive import write_archive
 from minigpt.runs.checkpoint import FORMAT
 from minigpt.runs.paths import BEST_NAME, step_name, step_paths
 from minigpt.system.files import atomic_path
-from minigpt.training.callbacks.clock import TrainingClock
 from minigpt.training.monitors import missing_monitor
-from minigpt.training.position import EveryStep, checked_count
+from minigpt.training.position import EveryStep, TrainingClock, checked_count
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

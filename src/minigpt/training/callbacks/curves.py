@@ -4,9 +4,8 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from minigpt.system.utilisation import find_peak, utilisation
-from minigpt.training.callbacks.clock import TrainingClock
 from minigpt.training.module import GPTModule
-from minigpt.training.position import EveryStep
+from minigpt.training.position import EveryStep, TrainingClock
 
 WALL_CLOCK = frozenset({"train/tokens_per_second", "train/ms_per_step", "train/mfu"})
 """Curves that measure the machine: no two runs have the same values."""

@@ -6,11 +6,10 @@ from minigpt.data.tokenizers import Tokenizer
 from minigpt.errors import ConfigError, DataError
 from minigpt.generate.options import SamplingOptions
 from minigpt.generate.sampling import encode_prompt, generate_text
-from minigpt.training.callbacks.clock import TrainingClock
 from minigpt.training.config import SAMPLE_TOKENS
 from minigpt.training.loggers.tensorboard import RunTensorBoard
 from minigpt.training.module import GPTModule
-from minigpt.training.position import EveryStep
+from minigpt.training.position import EveryStep, TrainingClock
 
 
 class Samples(EveryStep):

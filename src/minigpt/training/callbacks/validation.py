@@ -4,8 +4,7 @@ import gc
 
 from lightning.pytorch import LightningModule, Trainer
 
-from minigpt.training.callbacks.clock import TrainingClock
-from minigpt.training.position import EveryStep
+from minigpt.training.position import EveryStep, TrainingClock
 
 
 class PeriodicValidation(EveryStep):

@@ -5,11 +5,11 @@ from minigpt.data.prepared import Prepared
 from minigpt.errors import ConfigError, DataError
 from minigpt.generate.sampling import encode_prompt
 from minigpt.model.config import GPTConfig
-from minigpt.training.callbacks.clock import TrainingClock
 from minigpt.training.config import Experiment
 from minigpt.training.panels.names import parse_panels
 from minigpt.training.panels.panel import PanelSource
 from minigpt.training.panels.table import Panels
+from minigpt.training.position import TrainingClock
 
 
 def build_panels(experiment: Experiment, config: GPTConfig, prepared: Prepared, clock: TrainingClock) -> Panels:

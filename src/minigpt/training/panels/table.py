@@ -14,7 +14,6 @@ from matplotlib import rc_context
 from torch.optim import Optimizer
 
 from minigpt.system.matmul import synchronize
-from minigpt.training.callbacks.clock import TrainingClock
 from minigpt.training.loggers.tensorboard import RunTensorBoard
 from minigpt.training.module import GPTModule
 from minigpt.training.panels.attention import AttentionPanel
@@ -26,7 +25,7 @@ from minigpt.training.panels.panel import LOOK, Look, Panel, PanelSource
 from minigpt.training.panels.position import PositionPanel
 from minigpt.training.panels.ratios import RatiosPanel
 from minigpt.training.panels.samples import SamplesPanel
-from minigpt.training.position import EveryStep
+from minigpt.training.position import EveryStep, TrainingClock
 
 PANELS: dict[PanelName, type[Panel]] = {
     "attention": AttentionPanel,

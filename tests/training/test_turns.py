@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from minigpt.training.callbacks.one_at_a_time import TurnTaker
 from minigpt.training.fit import fit
+from minigpt.training.position import TurnTaker
 from training.tiny import tiny_experiment
 
 
