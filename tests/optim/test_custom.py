@@ -109,7 +109,7 @@ def custom(name: str, **settings: object) -> OptimConfig:
 )
 def test_what_cannot_train_is_one_line(name: str, settings: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
-        check_optimizer(custom(name, **settings))
+        check_optimizer(custom(name, **settings), 200)
     assert "\n" not in str(caught.value)
 
 
@@ -130,9 +130,9 @@ def test_settings_without_effect_are_refused(settings: dict, message: str) -> No
 
 def test_fused_kernels_are_refused_where_gradients_are_scaled() -> None:
     adam = custom("torch.optim.Adam", options={"fused": True})
-    check_optimizer(adam)
+    check_optimizer(adam, 10)
     with pytest.raises(ConfigError, match=r"optim.options.fused=true cannot be used under trainer.precision=16-mixed"):
-        check_optimizer(adam, fused=False)
+        check_optimizer(adam, 10, fused=False)
 
 
 def small_gpt() -> GPT:
@@ -164,7 +164,7 @@ OPTIMIZERS = {
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_state_goes_on_to_the_bit(name: str, tmp_path: Path) -> None:
     config = custom(name, **OPTIMIZERS[name])
-    check_optimizer(config)
+    check_optimizer(config, 10)
     model, again = small_gpt(), small_gpt()
     optimizer = build_optimizer(model, config)
     train(model, optimizer, config, range(3))
@@ -230,6 +230,11 @@ def test_state_of_another_shape_is_refused(name: str) -> None:
     spoilt = [{**group, "params": group["params"][::-1]} for group in good["param_groups"]]
     with pytest.raises(CheckpointError, match="its groups hold other parameters"):
         optimizer.load_state_dict({**good, "param_groups": spoilt})
+
+
+def test_an_optimizer_that_fails_cannot_be_planned() -> None:
+    with pytest.raises(ConfigError, match=r"optim.name=own_optim.Broken: .*own_optim.py, line .*: return self.nothing"):
+        state_numbers(small_gpt(), custom("own_optim.Broken"))
 
 
 def test_who_leaves_a_step_out_on_the_device() -> None:

@@ -6,11 +6,13 @@ from typing import Any, Protocol
 from torch import nn
 from torch.optim import Optimizer
 
+from minigpt.errors import ConfigError
 from minigpt.optim import adamw, custom, muon
 from minigpt.optim.config import OptimConfig, OptimizerName
 from minigpt.optim.groups import Groups
 from minigpt.optim.schedules import learning_rate
 from minigpt.optim.state import checked_state, expected_state, numbers_of
+from minigpt.system.components import error_line
 
 
 class OptimizerKind(Protocol):
@@ -52,12 +54,12 @@ def build_optimizer(model: nn.Module, config: OptimConfig, *, fused: bool = True
     return optimizer
 
 
-def check_optimizer(config: OptimConfig, *, fused: bool = True) -> None:
-    """Raise ConfigError, one line, for an optimizer or a schedule of the user's own that cannot train."""
+def check_optimizer(config: OptimConfig, max_steps: int, *, fused: bool = True) -> None:
+    """Raise ConfigError, one line, for an optimizer or a schedule of the user's own that cannot train `max_steps`."""
     if config.name not in OPTIMIZERS:
         custom.check(config, fused)
-    for step in (0, config.warmup_steps):
-        learning_rate(step, config.warmup_steps + 1, config)
+    for step in (0, max_steps - 1):
+        learning_rate(step, max_steps, config)
 
 
 def set_for_step(optimizer: Optimizer, config: OptimConfig, step: int, max_steps: int) -> None:
@@ -78,6 +80,13 @@ def skips_on_device(optimizer: Optimizer) -> bool:
 
 
 def state_numbers(model: nn.Module, config: OptimConfig) -> int:
-    """Numbers that the optimizer keeps for `model`, which may lie on the meta device; counters are left out."""
+    """Count the numbers that the optimizer keeps for `model`, which may lie on the meta device; without counters.
+
+    Raises ConfigError, one line, for an optimizer of the user's own that cannot make a step.
+    """
     build = partial(kind_of(config.name).build, config=config, fused=False)
-    return numbers_of(expected_state(build_optimizer(model, config, fused=False), build))
+    optimizer = build_optimizer(model, config, fused=False)
+    try:
+        return numbers_of(expected_state(optimizer, build))
+    except Exception as error:  # the user's optimizer may raise anything
+        raise ConfigError(f"optim.name={config.name}: {error_line(error)}") from error

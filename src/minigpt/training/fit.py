@@ -54,7 +54,7 @@ def fit(
     precision = experiment.trainer["precision"]
     if precision is not None:  # a plugin of the config says it then
         check_precision(precision)
-    check_optimizer(experiment.optim, fused=full_name(precision) != "16-mixed")
+    check_optimizer(experiment.optim, experiment.trainer["max_steps"], fused=full_name(precision) != "16-mixed")
     with quiet():
         world = find_world(experiment.trainer)
     console = console or make_console(quiet=not world.is_main, soft_wrap=True)
