@@ -1,1 +1,1 @@
-"""Weights of other frameworks, into a checkpoint of ours and out of it again: explicit tables of names, both ways."""
+"""Import and export weights of other frameworks by explicit tables of names, read in both directions."""

@@ -1,4 +1,4 @@
-"""The two families of `transformers` that our settings can express, and which of them a config belongs to."""
+"""The two model families of `transformers` that our settings can express, and the choice between them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ FAMILIES = {family.model_type: family for family in (GPT2, LLAMA)}
 
 
 def read_config(fields: Any, source: object) -> tuple[Family, GPTConfig, list[str]]:
-    """The family, our settings and notes of a parsed config.json.
+    """Return the family, our settings and notes of a parsed config.json.
 
     Raises CheckpointError, one line that names the field, its value and the rule, for what we cannot express.
     """
@@ -34,7 +34,7 @@ def read_config(fields: Any, source: object) -> tuple[Family, GPTConfig, list[st
 
 
 def write_config(family: Family, config: GPTConfig, ids: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of config.json for a model of ours; `ids` are those of its special tokens."""
+    """Return the fields of config.json for a model of ours; `ids` are those of its special tokens."""
     return {
         "architectures": [family.architecture],
         "model_type": family.model_type,
@@ -47,13 +47,13 @@ def write_config(family: Family, config: GPTConfig, ids: Mapping[str, Any]) -> d
 
 
 def family_for(config: GPTConfig) -> Family:
-    """The family that can express `config`; ConfigError, one line, names each setting that stands in its way."""
+    """Return the family that can express `config`; ConfigError, one line, names each setting that none can."""
     obstacles = {family.title: _obstacles(family, config) for family in FAMILIES.values()}
     for family in FAMILIES.values():
         if not obstacles[family.title]:
             return family
-    told = " nor ".join(f"{title} ({'; '.join(reasons)})" for title, reasons in obstacles.items())
-    raise ConfigError(f"this model cannot be exported: neither {told} can express it")
+    message = " nor ".join(f"{title} ({'; '.join(reasons)})" for title, reasons in obstacles.items())
+    raise ConfigError(f"this model cannot be exported: neither {message} can express it")
 
 
 def _obstacles(family: Family, config: GPTConfig) -> list[str]:

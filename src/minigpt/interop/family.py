@@ -1,4 +1,4 @@
-"""What there is to know of a family of models in `transformers`."""
+"""The description of a model family of `transformers`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ NOT_IN_OURS = {"quantization_config": None, "is_encoder_decoder": False, "add_cr
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """What there is to know of a model type; the fields of its config.json are `transformers`' own words."""
+    """A model type of `transformers`; the fields of its config.json keep their names."""
 
     title: str
     model_type: str
@@ -41,7 +41,7 @@ class Family:
 
 
 def activation_of(table: Mapping[str, ActivationName], fields: Fields, name: str) -> ActivationName:
-    """What a field of theirs means; ConfigError for an activation that we lack."""
+    """Return our name of an activation of theirs; ConfigError for one that we lack."""
     value = fields[name]
     if not isinstance(value, str) or value not in table:
         raise ConfigError(f"{name}={shown(value)} must be one of {', '.join(table)}")
@@ -49,5 +49,5 @@ def activation_of(table: Mapping[str, ActivationName], fields: Fields, name: str
 
 
 def name_of_activation(table: Mapping[str, ActivationName], activation: ActivationName) -> str:
-    """The inverse of `activation_of`: of several names of one function the first."""
+    """The inverse of `activation_of`: the first of several names of one function."""
     return next(name for name, ours in table.items() if ours == activation)

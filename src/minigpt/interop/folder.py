@@ -23,7 +23,7 @@ _LONGEST_HEADER = 100_000_000
 
 
 def why_not_ours(folder: Path) -> str | None:
-    """What tells that `folder` is not as an export left it, for a sentence; None where nothing does.
+    """Say why `folder` is not as an export left it, to complete a sentence; None if it is.
 
     Nothing but the files of an export may lie there, all its files that every export has, and weights with our mark:
     replacing such a folder loses nothing that another export does not write again.
@@ -50,7 +50,7 @@ def _mark_of(path: Path) -> dict[str, object]:
 
 
 def _metadata(path: Path) -> dict[str, object]:
-    """From the header of a safetensors file (8 bytes of length, then JSON); none if it is broken."""
+    """Read the metadata in the header of a safetensors file (8 bytes of length, then JSON); none if it is broken."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = file.read(length) if length <= _LONGEST_HEADER else b""

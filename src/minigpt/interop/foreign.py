@@ -1,4 +1,4 @@
-"""A model that came from elsewhere, and the checkpoint made of it: read again and compared before it gets its name."""
+"""Write the checkpoint of a model from elsewhere, after reading it again and comparing."""
 
 import contextlib
 import datetime
@@ -28,7 +28,7 @@ _ROWS, _LENGTH = 4, 16
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ForeignModel:
-    """What an importer read: everything of a checkpoint but the file."""
+    """What an importer read: everything that a checkpoint holds."""
 
     config: GPTConfig
     weights: dict[str, Tensor]
@@ -46,7 +46,7 @@ class ForeignModel:
 
 
 def build(foreign: ForeignModel) -> GPT:
-    """The GPT of what was read, in eval mode."""
+    """Build the GPT, in eval mode."""
     with torch.random.fork_rng(devices=[]):  # building draws initial weights, which are then overwritten
         model = GPT(foreign.config)
     model.load_state_dict(foreign.weights)
@@ -54,7 +54,7 @@ def build(foreign: ForeignModel) -> GPT:
 
 
 def check_vocabulary(tokenizer: Tokenizer, config: GPTConfig, source: object) -> None:
-    """A model may have more tokens than its tokenizer (padding), never fewer: CheckpointError."""
+    """Raise CheckpointError if the tokenizer has more tokens than the model; fewer are padding."""
     if tokenizer.vocab_size > config.vocab_size:
         raise CheckpointError(
             f"{source}: the tokenizer ({tokenizer.kind}) has {tokenizer.vocab_size} tokens, more than the model's "
@@ -63,13 +63,13 @@ def check_vocabulary(tokenizer: Tokenizer, config: GPTConfig, source: object) ->
 
 
 def write_foreign(foreign: ForeignModel, out: Path, command: str) -> float:
-    """Write a checkpoint to `out`; gives the largest difference of the logits of what is on disk from what was read.
+    """Write a checkpoint to `out`; gives the largest difference between its logits and those of what was read.
 
     Raises CheckpointError where they differ at all, or are not finite; `out` is then as it was before.
     """
     check_vocabulary(foreign.tokenizer, foreign.config, foreign.origin["source"])
     out.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(out) as temporary, told_as(out, temporary):
+    with atomic_path(out) as temporary, naming(out, temporary):
         write_archive(_content(foreign, command), temporary)
         expected = random_logits(build(foreign), foreign.config)
         reloaded = build_model(read_checkpoint(temporary))
@@ -80,8 +80,8 @@ def write_foreign(foreign: ForeignModel, out: Path, command: str) -> float:
 
 
 @contextlib.contextmanager
-def told_as(out: Path, temporary: Path) -> Iterator[None]:
-    """Errors of the block name `out`, which the user knows, where they would name `temporary` beside it."""
+def naming(out: Path, temporary: Path) -> Iterator[None]:
+    """Make errors of the block name `out`, which the user knows, instead of `temporary` beside it."""
     try:
         yield
     except MinigptError as error:
@@ -89,7 +89,7 @@ def told_as(out: Path, temporary: Path) -> Iterator[None]:
 
 
 def random_logits(model: nn.Module, config: GPTConfig) -> Tensor:
-    """(4, 16, V) float32: what `model` (ours, or one of `transformers`) says to the same random tokens each time."""
+    """Logits (4, 16, V), float32, of `model` (ours, or one of `transformers`) for the same random tokens each time."""
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(config.vocab_size, comparison_shape(config), generator=generator)
     with torch.inference_mode():
@@ -99,12 +99,12 @@ def random_logits(model: nn.Module, config: GPTConfig) -> Tensor:
 
 
 def comparison_shape(config: GPTConfig) -> tuple[int, int]:
-    """Texts and tokens of `random_logits`."""
+    """Number of texts and tokens of `random_logits`."""
     return _ROWS, min(_LENGTH, config.block_size)
 
 
 def largest_difference(logits: Tensor, expected: Tensor) -> tuple[float, float]:
-    """The largest difference of two models' logits, and the same relative to the largest logit.
+    """Return the largest difference of two models' logits, absolute and relative to the largest logit.
 
     Raises CheckpointError where a logit is not finite: such weights say nothing.
     """
@@ -118,13 +118,13 @@ def largest_difference(logits: Tensor, expected: Tensor) -> tuple[float, float]:
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:
-    """Of Python, of minigpt and of `packages`."""
+    """Return the versions of Python, minigpt and `packages`."""
     own = {"python": platform.python_version(), "minigpt": __version__}
     return own | {package: importlib.metadata.version(package) for package in packages}
 
 
 def _content(foreign: ForeignModel, command: str) -> dict[str, Any]:
-    """The dict of a bare checkpoint (see minigpt.runs.checkpoint)."""
+    """Return the dict of a bare checkpoint (see minigpt.runs.checkpoint)."""
     provenance = {
         "command": command,
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -1,4 +1,4 @@
-"""GPT-2: its config.json in `transformers` and our settings."""
+"""GPT-2: translate between its config.json in `transformers` and our settings."""
 
 from typing import Any
 
@@ -21,8 +21,8 @@ def _read(fields: Fields) -> tuple[Settings, list[str]]:
     dropouts = {name: fields[name] for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop")}
     notes = []
     if any(value != fields["resid_pdrop"] for value in dropouts.values()):
-        told = ", ".join(f"{name}={shown(value)}" for name, value in dropouts.items())
-        notes.append(f"{told}: minigpt has one dropout, and takes the residual branches' {fields['resid_pdrop']}")
+        message = ", ".join(f"{name}={shown(value)}" for name, value in dropouts.items())
+        notes.append(f"{message}: minigpt has one dropout, and takes the residual branches' {fields['resid_pdrop']}")
     settings = {
         "vocab_size": fields["vocab_size"],
         "block_size": fields["n_positions"],

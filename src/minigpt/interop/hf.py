@@ -1,4 +1,4 @@
-"""Hugging Face folders: a GPT-2 or Llama into a ForeignModel, and a GPT of ours into such a folder."""
+"""Import a GPT-2 or Llama from a Hugging Face folder, and export a GPT of ours to one."""
 
 import json
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from minigpt.errors import CheckpointError
 from minigpt.interop.families import family_for, read_config, write_config
 from minigpt.interop.family import Family
 from minigpt.interop.folder import CONFIG, GENERATION, MARK, WEIGHTS
-from minigpt.interop.foreign import ForeignModel, build, check_vocabulary, largest_difference, random_logits, told_as
+from minigpt.interop.foreign import ForeignModel, build, check_vocabulary, largest_difference, naming, random_logits
 from minigpt.interop.hub import find_folder
 from minigpt.interop.names import renamed, shapes_of, to_ours, to_theirs
 from minigpt.interop.reference import compare_with_transformers, is_installed
@@ -28,7 +28,7 @@ _ROUNDING = 1e-5
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """What an export came to."""
+    """The result of an export."""
 
     form: str
     """The family, for a sentence."""
@@ -40,7 +40,7 @@ class Exported:
 
 
 def read_hf(source: str, tokenizer: str | None = None) -> tuple[ForeignModel, Path]:
-    """The model in a folder, or of a repository's name, and the folder; `tokenizer` names another than is there.
+    """Read the model of a folder or of a repository's name; gives the folder too. `tokenizer` replaces the one in it.
 
     Raises CheckpointError for what is missing, damaged, not expressible here or contradicts itself; DataError and
     ConfigError for a tokenizer that cannot be used.
@@ -65,14 +65,14 @@ def read_hf(source: str, tokenizer: str | None = None) -> tuple[ForeignModel, Pa
 
 
 def export_hf(model: GPT, tokenizer: Tokenizer, out: Path) -> Exported:
-    """Write the folder `out`, which `transformers` opens; whole, read again and compared, or not at all.
+    """Write the folder `out` for `transformers`; it is read again and compared before it gets its name.
 
     Raises ConfigError for a model that no family can express, CheckpointError where the comparison fails or the disk
     is full.
     """
     family = family_for(model.config)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_folder(out) as folder, told_as(out, folder):
+    with atomic_folder(out) as folder, naming(out, folder):
         notes = _write(model, family, tokenizer, folder)
         difference = _compare(model, tokenizer, folder)
         from_transformers = compare_with_transformers(model, folder) if is_installed() else None
@@ -100,7 +100,7 @@ def _write(model: GPT, family: Family, tokenizer: Tokenizer, folder: Path) -> li
 
 
 def _compare(model: GPT, tokenizer: Tokenizer, folder: Path) -> float:
-    """Read `folder` as an import does: the weights must be the same bits, the tokenizer the same one."""
+    """Read `folder` as an import does, and check that weights (to the bit) and tokenizer are the same."""
     foreign, _ = read_hf(str(folder))
     for name, value in model.state_dict().items():
         if not torch.equal(foreign.weights[name], value.float()):

@@ -1,4 +1,4 @@
-"""Where a Hugging Face model lies: a folder, this machine's cache, or else the hub."""
+"""Find a Hugging Face model in a folder, in this machine's cache, or on the hub."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ _PICKLED = ["pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-
 
 
 def find_folder(source: str) -> Path:
-    """The folder meant by a path or by the name of a repository, which is fetched if this machine does not have it.
+    """Return the folder of a path or of a repository's name, which is downloaded if this machine does not have it.
 
     Raises CheckpointError, one line that says what to do, for what is neither, or cannot be fetched.
     """
@@ -52,7 +52,7 @@ def find_folder(source: str) -> Path:
 
 
 def _not_fetched(source: str, lacking: list[str], reason: str) -> str:
-    """What to do about a model that this machine has not, or lacks a part of."""
+    """Say what to do about a model that is not on this machine, or not whole."""
     if lacking:
         what = f"{source}: this machine's Hugging Face cache lacks {_some(lacking)}, which could not be fetched{reason}"
         return f"{what}: run `hf download {source}` where there is a network, which fetches what is missing"
@@ -61,7 +61,7 @@ def _not_fetched(source: str, lacking: list[str], reason: str) -> str:
 
 
 def _snapshot(name: str, patterns: list[str], *, local_files_only: bool) -> Path | None:
-    """The folder of a repository's files; None for one that the cache lacks."""
+    """Return the folder of a repository's files; None if it is not cached."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -74,7 +74,7 @@ def _snapshot(name: str, patterns: list[str], *, local_files_only: bool) -> Path
 
 
 def _lacking(folder: Path) -> list[str]:
-    """What a model's folder lacks: config.json, weights, or parts of them that their index names."""
+    """Return the files that a model's folder lacks: config.json, weights, or parts that their index names."""
     lacking = [] if (folder / "config.json").exists() else ["config.json"]
     first = next((name for name in WEIGHT_FILES if (folder / name).exists()), None)
     if first is None:
@@ -88,6 +88,6 @@ def _has_index(folder: Path | None) -> bool:
 
 
 def _some(names: list[str]) -> str:
-    """The first three, and how many more there are."""
+    """Join the first three names and the number of the others."""
     more = len(names) - 3
     return ", ".join(names[:3]) + (f" and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""What of a nested value JSON has words for."""
+"""Reduce nested values to what JSON can hold."""
 
 import math
 from collections.abc import Iterator
@@ -22,13 +22,13 @@ def plain_values(value: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 @dataclass
 class _Walk:
-    """On the way through a value: how many parts may still come, and what was left out."""
+    """A walk through a value: how many parts may still come, and what was left out."""
 
     left: int = MOST_PARTS
     dropped: list[str] = field(default_factory=list)
 
     def entries(self, value: dict[Any, Any], name: str, depth: int) -> Iterator[tuple[str, Any]]:
-        """The plain ones of the entries of a mapping."""
+        """Yield the entries of a mapping that are plain."""
         for key, each in value.items():
             if isinstance(key, str):
                 yield from ((key, plain) for plain in self.part(each, f"{name}.{key}".strip("."), depth - 1))
@@ -36,7 +36,7 @@ class _Walk:
                 self.drop(f"{name}.<{type(key).__name__}>".strip("."))
 
     def part(self, value: Any, name: str, depth: int) -> Iterator[Any]:
-        """`value` without what is not plain in it; nothing where it is not plain itself."""
+        """Yield `value` without its parts that are not plain; nothing if it is not plain itself."""
         self.left -= 1
         if self.left < 0 or depth < 0:
             self.drop(name)

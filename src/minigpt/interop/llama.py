@@ -1,4 +1,4 @@
-"""Llama: its config.json in `transformers` and our settings."""
+"""Llama: translate between its config.json in `transformers` and our settings."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ def _read(fields: Fields) -> tuple[Settings, list[str]]:
 
 
 def _rotary_base(fields: Fields) -> float:
-    """`transformers` 5 writes rope_parameters, older ones rope_theta, and rope_scaling where there is any."""
+    """Read the base of the rotary frequencies: `transformers` 5 writes rope_parameters, older versions rope_theta."""
     base = fields["rope_theta"]
     for name in ("rope_scaling", "rope_parameters"):
         rope = fields[name] or {}

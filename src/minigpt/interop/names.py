@@ -1,4 +1,4 @@
-"""Which weight of another model is which of ours: one table a family, read in both directions."""
+"""Map the names of weights of other models to ours: one table per family, read in both directions."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +18,7 @@ EMBEDDING = "token_embedding.weight"
 
 
 class Row(NamedTuple):
-    """One weight of ours and what it is made of; `{n}` stands for the number of the layer."""
+    """A weight of ours and the weights that it is made of; `{n}` stands for the number of the layer."""
 
     ours: str
     theirs: tuple[str, ...]
@@ -82,18 +82,18 @@ _BUFFERS = re.compile(r"(.*\.)?(attn\.(bias|masked_bias)|rotary_emb\.inv_freq)")
 
 
 def shapes_of(config: GPTConfig) -> dict[str, torch.Size]:
-    """The shape of every weight of a model, by our names; ConfigError for sizes that no weights can have."""
+    """Return the shape of every weight of a model, by our names; ConfigError for sizes that no weights can have."""
     try:
         with torch.device("meta"):  # shapes without memory
             return {name: weight.shape for name, weight in GPT(config).state_dict().items()}
     except (RuntimeError, TypeError, OverflowError):  # the number of bytes, or one size, is beyond 64 bits
         names = ("vocab_size", "block_size", "n_embd", "n_ff")
-        told = ", ".join(f"{name}={shown(getattr(config, name))}" for name in names)
-        raise ConfigError(f"no weights can have these sizes: {told}") from None
+        message = ", ".join(f"{name}={shown(getattr(config, name))}" for name in names)
+        raise ConfigError(f"no weights can have these sizes: {message}") from None
 
 
 def rows_for(names: Iterable[Row], config: GPTConfig) -> Iterator[Row]:
-    """The rows of the weights that a model of `config` has, layer by layer; without the head where it is tied."""
+    """Yield the rows of the weights of a model of `config`, layer by layer; without the head if it is tied."""
     shapes = shapes_of(config)
     for row in names:
         for n in range(config.n_layer) if "{n}" in row.ours else [0]:
@@ -103,7 +103,7 @@ def rows_for(names: Iterable[Row], config: GPTConfig) -> Iterator[Row]:
 
 
 def to_ours(names: Iterable[Row], config: GPTConfig, theirs: Mapping[str, Tensor], source: object) -> dict[str, Tensor]:
-    """The state dict of a GPT of `config`, in float32, from weights under the names of another model.
+    """Make the state dict of a GPT of `config`, in float32, from weights under the names of another model.
 
     Raises CheckpointError, one line that begins with `source`, for a weight that is missing, unknown, of another shape
     than the config asks for, or no floating-point number.
@@ -145,7 +145,7 @@ def to_theirs(names: Iterable[Row], config: GPTConfig, ours: Mapping[str, Tensor
 
 
 def renamed(weights: Mapping[str, Tensor], prefix: str, source: object) -> dict[str, Tensor]:
-    """With `prefix` before every name that lacks it, but for the head; `_orig_mod.` of torch.compile taken out."""
+    """Put `prefix` before every name that lacks it, except the head, and remove torch.compile's `_orig_mod.`."""
     result: dict[str, Tensor] = {}
     for name, value in weights.items():
         full = name.replace("_orig_mod.", "")
@@ -158,7 +158,7 @@ def renamed(weights: Mapping[str, Tensor], prefix: str, source: object) -> dict[
 
 
 def _take_out_tied_head(names: Iterable[Row], weights: dict[str, Tensor], source: object) -> None:
-    """Some files hold a tied matrix twice; two different ones cannot be tied."""
+    """Remove the second copy of a tied matrix; CheckpointError if the two differ."""
     full = {row.ours: row.theirs[0] for row in names}
     head, embedding = weights.pop(full[HEAD], None), weights.get(full[EMBEDDING])
     if head is not None and embedding is not None and not torch.equal(head, embedding):
@@ -168,14 +168,14 @@ def _take_out_tied_head(names: Iterable[Row], weights: dict[str, Tensor], source
 
 
 def _part_sizes(row: Row, shape: torch.Size, config: GPTConfig) -> list[int]:
-    """Outputs of each part of a row: of the queries, the keys and the values, or of the whole."""
+    """Return the number of outputs of each part of a row: queries, keys and values, or the whole."""
     if len(row.theirs) == 1:
         return [shape[0]]
     return [config.n_head * config.head_width, *[config.kv_heads * config.head_width] * 2]
 
 
 def _float32(weights: dict[str, Tensor], name: str, source: object) -> Tensor:
-    """Taken out of `weights`, so that what remains is what the config does not know."""
+    """Pop a weight as float32, so that `weights` keeps what the config does not know."""
     if name not in weights:
         raise CheckpointError(f"{source}: the weights lack '{name}', which the config asks for")
     value = weights.pop(name)
@@ -194,7 +194,7 @@ def expected_shapes(weights: Mapping[str, Tensor], config: GPTConfig, source: ob
 
 
 def check_weights(weights: Mapping[str, Tensor], source: object) -> None:
-    """CheckpointError, one line, for the first that is sparse, quantised, without numbers, or no real number."""
+    """Raise CheckpointError, one line, for the first weight that is sparse, quantised, empty or not real."""
     for name, value in weights.items():
         fault = fault_of_weight(value)
         if fault is not None:

@@ -30,7 +30,7 @@ _MODEL_ARGS = ("n_layer", "n_head", "n_embd", "block_size", "vocab_size")
 
 
 def read_nanogpt(source: str, tokenizer: str | None = None, meta: str | None = None) -> ForeignModel:
-    """The model of a ckpt.pt, with the characters of `meta`, or of the meta.pkl that belongs to it.
+    """Read the model of a ckpt.pt, with the characters of `meta`, or of the meta.pkl that belongs to it.
 
     Raises CheckpointError for a file that is missing, damaged, or no checkpoint of nanoGPT; DataError and ConfigError
     for a tokenizer that cannot be used.
@@ -75,7 +75,7 @@ def _config(model_args: dict[str, Any], source: str) -> GPTConfig:
 
 
 def _loss(value: Any) -> float | None:
-    """best_val_loss, a number or a tensor of one; None if nothing was measured yet."""
+    """Read best_val_loss, a number or a tensor of one; None if nothing was measured yet."""
     if isinstance(value, Tensor) and value.numel() == 1:
         value = value.item()
     if not isinstance(value, int | float) or isinstance(value, bool):
@@ -86,7 +86,7 @@ def _loss(value: Any) -> float | None:
 def _tokenizer(
     path: Path, config: GPTConfig, settings: dict[str, Any], named: str | None, meta: str | None
 ) -> tuple[Tokenizer, list[str]]:
-    """The one that was named, else characters, else GPT-2's, else numbers; and notes."""
+    """Choose the tokenizer: the named one, else characters, else GPT-2's, else numbers; and give notes."""
     if named is not None:
         return named_tokenizer(named, config.vocab_size), []
     file = home_path(meta) if meta is not None else _find_meta(path, settings)
@@ -101,7 +101,7 @@ def _tokenizer(
 
 
 def _find_meta(path: Path, settings: dict[str, Any]) -> Path | None:
-    """Beside the checkpoint, or where nanoGPT keeps its data: data/DATASET, here or beside the checkpoint's folder."""
+    """Find meta.pkl beside the checkpoint, or in nanoGPT's data/DATASET, here or beside the checkpoint's folder."""
     places = [path.parent]
     dataset = settings.get("dataset")
     if isinstance(dataset, str) and Path(dataset).name == dataset:
@@ -110,7 +110,7 @@ def _find_meta(path: Path, settings: dict[str, Any]) -> Path | None:
 
 
 def characters_of(path: Path) -> CharTokenizer:
-    """The character tokenizer of a meta.pkl; DataError, one line, for one that is no such thing."""
+    """Return the character tokenizer of a meta.pkl; DataError, one line, for anything else."""
     meta = read_plain_pickle(path)
     stoi, itos = (meta.get(name) for name in ("stoi", "itos")) if isinstance(meta, dict) else (None, None)
     if not isinstance(stoi, dict) or not isinstance(itos, dict) or not stoi:

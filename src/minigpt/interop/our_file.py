@@ -1,4 +1,4 @@
-"""One safetensors file with our own names: weights that other programs read, with config and tokenizer beside them."""
+"""One safetensors file with our names of the weights, and config and tokenizer in its metadata."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ from minigpt.data.protocol import Tokenizer, with_special_tokens
 from minigpt.data.special_tokens import special_tokens_from_dict
 from minigpt.data.tokenizers import tokenizer_from_json
 from minigpt.errors import CheckpointError, ConfigError, DataError, shown
-from minigpt.interop.foreign import ForeignModel, build, check_vocabulary, largest_difference, random_logits, told_as
+from minigpt.interop.foreign import ForeignModel, build, check_vocabulary, largest_difference, naming, random_logits
 from minigpt.interop.json_values import plain_values
 from minigpt.interop.names import EMBEDDING, HEAD, check_weights, expected_shapes
 from minigpt.interop.tokenizer_files import named_tokenizer
@@ -53,7 +53,7 @@ def export_file(model: GPT, checkpoint: Checkpoint, out: Path) -> tuple[float, l
         "facts": json.dumps(facts, allow_nan=False),
     }
     out.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(out) as temporary, told_as(out, temporary):
+    with atomic_path(out) as temporary, naming(out, temporary):
         write_safetensors(temporary, weights, metadata)
         foreign = read_file(str(temporary))
         expected = random_logits(model, model.config)
@@ -99,7 +99,7 @@ def _same(tokenizer: Tokenizer, other: Tokenizer) -> bool:
 
 
 def _some(names: list[str]) -> str:
-    """The first three, and how many more there are."""
+    """Join the first three names and the number of the others."""
     more = len(names) - 3
     return ", ".join(names[:3]) + (f" and {more} more" if more > 0 else "")
 

@@ -1,4 +1,4 @@
-"""Reading a pickle of plain values (text, whole numbers, lists, mappings) of any origin, without running any of it."""
+"""Read a pickle of plain values (text, whole numbers, lists, mappings) of any origin without running any of it."""
 
 import io
 import pickle
@@ -23,14 +23,14 @@ _PLACES = {"PUT", "BINPUT", "LONG_BINPUT"}
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """The second lock: it knows no class and no function at all."""
+    """An unpickler that knows no class and no function at all."""
 
     def find_class(self, module_name: str, global_name: str) -> NoReturn:
         raise pickle.UnpicklingError(f"it names {module_name}.{global_name}")
 
 
 def read_plain_pickle(path: Path) -> Any:
-    """The value in `path`. DataError, one line, for a file that is missing, too large, damaged, or not plain."""
+    """Read the value in `path`. DataError, one line, for a file that is missing, too large, damaged, or not plain."""
     if path.exists() and not path.is_file():  # a device or a pipe may have no end
         raise DataError(f"{path} is no file")
     try:

@@ -1,4 +1,4 @@
-"""A folder opened by `transformers` itself, where that is installed, to compare its logits with ours."""
+"""Compare our logits with those of `transformers` for the same folder, if it is installed."""
 
 import importlib.util
 from pathlib import Path
@@ -12,12 +12,12 @@ MOST = 1e-3
 
 
 def is_installed() -> bool:
-    """Whether `transformers` can be imported; it is no dependency of minigpt."""
+    """Whether `transformers`, which is no dependency of minigpt, can be imported."""
     return importlib.util.find_spec("transformers") is not None
 
 
 def compare_with_transformers(model: GPT, folder: Path) -> float:
-    """The largest difference of the logits of `model` and of what `transformers` makes of `folder`, both in float32.
+    """Return the largest difference between the logits of `model` and of `transformers` for `folder`, in float32.
 
     Raises CheckpointError where it cannot open the folder, or differs by more than rounding.
     """

@@ -1,4 +1,4 @@
-"""The special tokens of a Hugging Face folder: what its files say, and which one is believed where they disagree."""
+"""Read the special tokens of a Hugging Face folder, whose files may disagree."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,7 +32,7 @@ _CHANGING = (*_NEUTRAL, "bad_words_ids", "suppress_tokens", "begin_suppress_toke
 def read_special_tokens(
     folder: Path, config: Mapping[str, Any], vocab_size: int, tokenizer: Tokenizer, *, own_tokenizer: bool
 ) -> tuple[SpecialTokens, list[str]]:
-    """The special tokens of the model in `folder` and notes: a line for each place where its files disagree.
+    """Return the special tokens of the model in `folder`, and notes: a line for each place where its files disagree.
 
     As in `transformers`, generation goes by generation_config.json where there is one, else by `config`, the fields of
     config.json; a prompt's template is that of tokenizer.json. `own_tokenizer`: `tokenizer` is
@@ -49,8 +49,8 @@ def read_special_tokens(
         said[GENERATION] = {name: _ids(generation.get(name), name, folder / GENERATION) for name in IDS}
         for name in IDS:
             if said[CONFIG][name] and said[CONFIG][name] != said[GENERATION][name]:
-                told = f"{name} is {shown(generation.get(name))} in {GENERATION}, {shown(config[name])} in {CONFIG}"
-                notes.append(f"{told}: the former counts, as in transformers")
+                message = f"{name} is {shown(generation.get(name))} in {GENERATION}, {shown(config[name])} in {CONFIG}"
+                notes.append(f"{message}: the former counts, as in transformers")
         notes += _not_applied(generation)
     ids = {name: _inside(each, name, vocab_size, notes) for name, each in said[deciding].items()}
     before: tuple[int, ...] = ()
@@ -76,7 +76,7 @@ def read_special_tokens(
 
 
 def _ids(value: Any, name: str, path: Path) -> tuple[int, ...]:
-    """The ids of a field: one, a list of them, or null."""
+    """Return the ids of a field: one, a list of them, or null."""
     ids = value if isinstance(value, list) else [] if value is None else [value]
     if not all(type(each) is int for each in ids):
         raise CheckpointError(f"{path}: {name}={shown(value)} must be an id, a list of ids, or null")
@@ -84,7 +84,7 @@ def _ids(value: Any, name: str, path: Path) -> tuple[int, ...]:
 
 
 def _inside(ids: tuple[int, ...], name: str, vocab_size: int, notes: list[str]) -> tuple[int, ...]:
-    """Those that the model can write; a note for the others."""
+    """Return the ids that the model can generate; note the others."""
     outside = [each for each in ids if not 0 <= each < vocab_size]
     if outside:
         notes.append(f"{name}={shown(outside[0])} is outside the vocabulary of {vocab_size}: it never comes")
@@ -94,17 +94,17 @@ def _inside(ids: tuple[int, ...], name: str, vocab_size: int, notes: list[str]) 
 def _other_template(
     tokenizer: LibraryTokenizer, template: tuple[tuple[int, ...], ...], folder: Path, names: Mapping[str, str | None]
 ) -> list[str]:
-    """A note for each end where tokenizer_config.json asks for another template than tokenizer.json has."""
+    """Note each end at which tokenizer_config.json asks for another template than tokenizer.json has."""
     notes, settings = [], read_fields(folder / LIBRARY_SETTINGS)
     for end, ids in zip(("bos", "eos"), template, strict=True):
         asked, name = settings.get(f"add_{end}_token"), names.get(f"{end}_token")
         index = None if name is None else tokenizer.id_of(name)
         if isinstance(asked, bool) and index is not None and asked != (index in ids):
-            told = (
-                f"add_{end}_token={str(asked).lower()} in {LIBRARY_SETTINGS}, but {LIBRARY_TOKENIZER} has {_told(ids)}"
+            message = (
+                f"add_{end}_token={str(asked).lower()} in {LIBRARY_SETTINGS}, but {LIBRARY_TOKENIZER} has {_spelt(ids)}"
             )
             where = "before" if end == "bos" else "behind"
-            notes.append(f"{told} {where} a prompt: the latter counts, as in transformers")
+            notes.append(f"{message} {where} a prompt: the latter counts, as in transformers")
     return notes
 
 
@@ -115,25 +115,27 @@ def _other_names(
     ids: Mapping[str, tuple[int, ...]],
     deciding: str,
 ) -> list[str]:
-    """Notes where the names in the tokenizer's files are not what the model goes by."""
+    """Note the names in the tokenizer's files that the model does not use."""
     notes, mapped = [], files.get(TOKEN_NAMES, {})
     for end in ("bos", "eos"):
         name, expected = names.get(f"{end}_token"), ids[f"{end}_token_id"]
         index = None if name is None else tokenizer.id_of(name)
         said = f"{end}_token" in files[LIBRARY_SETTINGS] or f"{end}_token" in mapped
         if said and index is not None and index not in expected:
-            told = f"the tokenizer's {end}_token is {name!r} ({index}), {deciding} has {end}_token_id={_told(expected)}"
-            notes.append(f"{told}: a generated text goes by the latter, as in transformers")
+            message = (
+                f"the tokenizer's {end}_token is {name!r} ({index}), {deciding} has {end}_token_id={_spelt(expected)}"
+            )
+            notes.append(f"{message}: a generated text goes by the latter, as in transformers")
         value = mapped.get(f"{end}_token")
         text = value.get("content") if isinstance(value, dict) else value
         if text is not None and text != name:
-            told = f"{end}_token is {name!r} in {LIBRARY_SETTINGS}, {shown(text)} in {TOKEN_NAMES}"
-            notes.append(f"{told}: the former counts, as in transformers")
+            message = f"{end}_token is {name!r} in {LIBRARY_SETTINGS}, {shown(text)} in {TOKEN_NAMES}"
+            notes.append(f"{message}: the former counts, as in transformers")
     return notes
 
 
 def _not_applied(generation: Mapping[str, Any]) -> list[str]:
-    """A note on the settings that change even the likeliest text, which `minigpt generate` does not have."""
+    """Note the settings that would change even greedy text and that `minigpt generate` does not have."""
     changed = [
         f"{name}={shown(generation[name])}"
         for name in _CHANGING
@@ -142,5 +144,5 @@ def _not_applied(generation: Mapping[str, Any]) -> list[str]:
     return [f"{GENERATION}: {', '.join(changed)} is kept for an export, minigpt generates without"] if changed else []
 
 
-def _told(ids: tuple[int, ...]) -> str:
+def _spelt(ids: tuple[int, ...]) -> str:
     return ", ".join(map(str, ids)) or "none"

@@ -1,4 +1,4 @@
-"""Our tokenizers as the files that `transformers` opens, and the tokenizer of a foreign model found again."""
+"""Write our tokenizers as files for `transformers`, and find the tokenizer of a foreign model."""
 
 import json
 from collections.abc import Callable
@@ -19,8 +19,8 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path, block_size: int) -> list
     """Write tokenizer.json and tokenizer_config.json, and ours beside them; gives notes for the user."""
     atomic_write(folder / TOKENIZER, tokenizer.to_json())
     if tokenizer.kind not in _LIBRARY_JSON:
-        told = f"the tokenizer ({tokenizer.kind}) has no form that transformers could open"
-        return [f"{told}: only {TOKENIZER} is written"]
+        message = f"the tokenizer ({tokenizer.kind}) has no form that transformers could open"
+        return [f"{message}: only {TOKENIZER} is written"]
     text = _LIBRARY_JSON[tokenizer.kind](tokenizer)
     atomic_write(folder / LIBRARY_TOKENIZER, text)
     files = tokenizer.special.files
@@ -45,14 +45,14 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path, block_size: int) -> list
 
 
 def find_foreign_tokenizer(folder: Path, vocab_size: int) -> tuple[Tokenizer, list[str]]:
-    """The tokenizer in a Hugging Face folder and notes: ours where it is there, else theirs, else numbers."""
+    """Return the tokenizer of a Hugging Face folder, and notes: ours if it is there, else theirs, else numbers."""
     notes = []
     if (folder / TOKENIZER).exists():
         ours, theirs = load_tokenizer(folder / TOKENIZER), _library_size(folder / LIBRARY_TOKENIZER)
         if theirs in (None, ours.vocab_size):
             return ours, []
-        told = f"{TOKENIZER} has {ours.vocab_size} tokens, {LIBRARY_TOKENIZER} beside it {theirs}"
-        notes = [f"{told}: the latter is taken"]
+        message = f"{TOKENIZER} has {ours.vocab_size} tokens, {LIBRARY_TOKENIZER} beside it {theirs}"
+        notes = [f"{message}: the latter is taken"]
     try:
         return tokenizer_from_folder(folder), notes
     except DataError as error:
@@ -60,20 +60,20 @@ def find_foreign_tokenizer(folder: Path, vocab_size: int) -> tuple[Tokenizer, li
 
 
 def numbers(vocab_size: int, reason: str) -> tuple[Tokenizer, list[str]]:
-    """The tokenizer that stands in for one that was not found, and the note that says so."""
+    """Return the tokenizer that replaces one that was not found, and a note."""
     note = f"{reason}; texts are ids (17 4 ...) until --tokenizer byte, gpt2, a file or a folder names the right one"
     return NumberTokenizer(vocab_size), [note]
 
 
 def named_tokenizer(name: str, vocab_size: int) -> Tokenizer:
-    """What --tokenizer means: byte, gpt2, a file, a folder, or ids. ConfigError for one that would have to be made."""
+    """Return the tokenizer of --tokenizer: byte, gpt2, a file, a folder, or ids. ConfigError for one to be trained."""
     if name in {"char", "bpe"}:
         raise ConfigError(f"tokenizer={name} is made from a corpus: an import needs the file of the one it was made by")
     return NumberTokenizer(vocab_size) if name == "ids" else find_tokenizer(name)
 
 
 def _library_size(path: Path) -> int | None:
-    """How many tokens a tokenizer.json has; None where there is none that the library opens."""
+    """Return the number of tokens of a tokenizer.json; None if the library cannot open it."""
     from tokenizers import Tokenizer as Library
 
     try:

@@ -1,4 +1,4 @@
-"""Weights and settings in the files of a Hugging Face folder, and in ours; nothing in them is executed."""
+"""Read and write files of weights and settings without executing anything in them."""
 
 import json
 import re
@@ -16,7 +16,7 @@ _OF_THE_SYSTEM = re.compile(r"I/O error: (.+?) \(os error")
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file. CheckpointError, one line, for one that is missing or damaged."""
+    """Read a JSON file. CheckpointError, one line, for one that is missing or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -26,7 +26,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors, mapped from the file, and its metadata. CheckpointError for a file that is missing or damaged."""
+    """Read the tensors, mapped from the file, and its metadata. CheckpointError for a missing or damaged file."""
     from safetensors import safe_open
 
     try:
@@ -55,7 +55,7 @@ def write_safetensors(path: Path, weights: Mapping[str, Tensor], metadata: Mappi
 
 
 def check_is_file(path: Path, form: str) -> None:
-    """CheckpointError where the source of an import of `form` is missing, or a folder."""
+    """Raise CheckpointError if the source of an import of `form` is missing, or a folder."""
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder: --format {form} takes a file, and hf a folder")
     if not path.is_file():
@@ -63,14 +63,14 @@ def check_is_file(path: Path, form: str) -> None:
 
 
 def read_torch(path: Path) -> dict[str, Tensor]:
-    """The state dict of a file of torch.save, loaded without its code; CheckpointError for anything else."""
+    """Read the state dict of a file of torch.save without its code; CheckpointError for anything else."""
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
     return state_dict_of(load_safely(path, mmap=is_complete(path)), path)
 
 
 def state_dict_of(content: Any, source: object) -> dict[str, Tensor]:
-    """`content` if it is tensors under names, else CheckpointError."""
+    """Return `content` if it is a state dict, else raise CheckpointError."""
     if not isinstance(content, dict):
         raise CheckpointError(f"{source}: the weights must be tensors under names, not a {type(content).__name__}")
     for name, value in content.items():
@@ -80,7 +80,7 @@ def state_dict_of(content: Any, source: object) -> dict[str, Tensor]:
 
 
 def read_weights(folder: Path) -> tuple[dict[str, Tensor], Path]:
-    """The weights in a Hugging Face folder, and the file that says where they are.
+    """Read the weights of a Hugging Face folder; gives the file that lists them too.
 
     safetensors come before pickles, a whole file before an index of parts.
     """
@@ -92,7 +92,7 @@ def read_weights(folder: Path) -> tuple[dict[str, Tensor], Path]:
 
 
 def parts_of(path: Path) -> list[str]:
-    """The names of the files beside an index that hold its weights. CheckpointError for an index that is damaged."""
+    """Return the names of the files that hold the weights of an index. CheckpointError for an index that is damaged."""
     return sorted(set(_weight_map(path).values()))
 
 
@@ -108,7 +108,7 @@ def _weight_map(path: Path) -> dict[str, str]:
 
 
 def _read_parts(path: Path, read: Callable[[Path], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The weights of all files that an index names, each of which must hold what the index says."""
+    """Read the weights of all files that an index names, and check that each holds what the index says."""
     files, weights = _weight_map(path), dict[str, Tensor]()
     missing = [file for file in parts_of(path) if not (path.parent / file).exists()]
     if missing:
