@@ -52,8 +52,8 @@ def family_for(config: GPTConfig) -> Family:
     for family in FAMILIES.values():
         if not obstacles[family.title]:
             return family
-    message = " nor ".join(f"{title} ({'; '.join(reasons)})" for title, reasons in obstacles.items())
-    raise ConfigError(f"this model cannot be exported: neither {message} can express it")
+    obstacle_text = " nor ".join(f"{title} ({'; '.join(reasons)})" for title, reasons in obstacles.items())
+    raise ConfigError(f"this model cannot be exported: neither {obstacle_text} can express it")
 
 
 def _obstacles(family: Family, config: GPTConfig) -> list[str]:

@@ -88,8 +88,8 @@ def shapes_of(config: GPTConfig) -> dict[str, torch.Size]:
             return {name: weight.shape for name, weight in GPT(config).state_dict().items()}
     except (RuntimeError, TypeError, OverflowError):  # the number of bytes, or one size, is beyond 64 bits
         names = ("vocab_size", "block_size", "n_embd", "n_ff")
-        message = ", ".join(f"{name}={shown(getattr(config, name))}" for name in names)
-        raise ConfigError(f"no weights can have these sizes: {message}") from None
+        sizes = ", ".join(f"{name}={shown(getattr(config, name))}" for name in names)
+        raise ConfigError(f"no weights can have these sizes: {sizes}") from None
 
 
 def rows_for(names: Iterable[Row], config: GPTConfig) -> Iterator[Row]:

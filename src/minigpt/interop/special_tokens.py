@@ -49,8 +49,8 @@ def read_special_tokens(
         said[GENERATION] = {name: _ids(generation.get(name), name, folder / GENERATION) for name in IDS}
         for name in IDS:
             if said[CONFIG][name] and said[CONFIG][name] != said[GENERATION][name]:
-                message = f"{name} is {shown(generation.get(name))} in {GENERATION}, {shown(config[name])} in {CONFIG}"
-                notes.append(f"{message}: the former counts, as in transformers")
+                note = f"{name} is {shown(generation.get(name))} in {GENERATION}, {shown(config[name])} in {CONFIG}"
+                notes.append(f"{note}: the former counts, as in transformers")
         notes += _not_applied(generation)
     ids = {name: _inside(each, name, vocab_size, notes) for name, each in said[deciding].items()}
     before: tuple[int, ...] = ()
@@ -100,11 +100,11 @@ def _other_template(
         asked, name = settings.get(f"add_{end}_token"), names.get(f"{end}_token")
         index = None if name is None else tokenizer.id_of(name)
         if isinstance(asked, bool) and index is not None and asked != (index in ids):
-            message = (
+            note = (
                 f"add_{end}_token={str(asked).lower()} in {LIBRARY_SETTINGS}, but {LIBRARY_TOKENIZER} has {_spelt(ids)}"
             )
             where = "before" if end == "bos" else "behind"
-            notes.append(f"{message} {where} a prompt: the latter counts, as in transformers")
+            notes.append(f"{note} {where} a prompt: the latter counts, as in transformers")
     return notes
 
 
@@ -122,15 +122,15 @@ def _other_names(
         index = None if name is None else tokenizer.id_of(name)
         said = f"{end}_token" in files[LIBRARY_SETTINGS] or f"{end}_token" in mapped
         if said and index is not None and index not in expected:
-            message = (
+            note = (
                 f"the tokenizer's {end}_token is {name!r} ({index}), {deciding} has {end}_token_id={_spelt(expected)}"
             )
-            notes.append(f"{message}: a generated text goes by the latter, as in transformers")
+            notes.append(f"{note}: a generated text goes by the latter, as in transformers")
         value = mapped.get(f"{end}_token")
         text = value.get("content") if isinstance(value, dict) else value
         if text is not None and text != name:
-            message = f"{end}_token is {name!r} in {LIBRARY_SETTINGS}, {shown(text)} in {TOKEN_NAMES}"
-            notes.append(f"{message}: the former counts, as in transformers")
+            note = f"{end}_token is {name!r} in {LIBRARY_SETTINGS}, {shown(text)} in {TOKEN_NAMES}"
+            notes.append(f"{note}: the former counts, as in transformers")
     return notes
 
 
