@@ -51,6 +51,13 @@ def test_verdict_in_words(seeds: list[Path]) -> None:
     assert (found.left_out, found.notes) == ([], [])
 
 
+def test_runs_of_older_configs_are_in_the_group_of_the_same_settings(tmp_path: Path) -> None:
+    older = write_run(tmp_path / "a", four(2.0), seed=1)
+    newer = write_run(tmp_path / "b", four(2.1), {"run.module": None, "optim.options": {}}, seed=2)
+    other = write_run(tmp_path / "c", four(2.2), {"optim.options": {"lr_decay": 0.1}}, seed=3)
+    assert [group.seeds for group in compare([older, newer, other]).groups] == [[1, 2], [3]]
+
+
 def test_every_setting_of_a_run_is_thought_of() -> None:
     """One that changes no loss makes no group of its own; a new field of RunConfig must be put on one side."""
     matters = {"eval_every", "eval_batches", "compile", "init_from", "module", "on_divergence", "spike_threshold"}

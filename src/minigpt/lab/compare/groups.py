@@ -119,8 +119,9 @@ def sweep_labels(groups: Sequence[SweepGroup]) -> dict[SweepGroup, str]:
 def _settings(record: RunRecord) -> dict[str, Any]:
     """The flat settings of a run that affect its result, and the hashes of the user's own files behind them."""
     settings = {key: value for key, value in flat_settings(record.config).items() if key not in NEUTRAL_SETTINGS}
-    if settings.get("run.module") is None:  # older configs do not have it
-        settings.pop("run.module", None)
+    for key in ("run.module", "optim.options"):  # older configs do not have them
+        if not settings.get(key):
+            settings.pop(key, None)
     files = record.sessions[-1].get("files") if record.sessions else None
     return settings | {name: str(sha256)[:8] for name, sha256 in (files if isinstance(files, dict) else {}).items()}
 
