@@ -23,7 +23,7 @@ COMMANDS = {
     "fit": "train a model: minigpt fit --config base",
     "validate": "compute loss, perplexity and bits per byte of a run over a whole split",
     "generate": "sample text from a run or a checkpoint",
-    "verify": "retrain the stretch between two checkpoints of a run and compare bit by bit",
+    "verify": "retrain the steps between two checkpoints of a run and compare bit by bit",
     "replay": "repeat a step that diverged, from its snapshot",
     "sweep": "train a matrix of runs: minigpt sweep ablation",
     "compare": "tell which of several runs is better, and how sure that is: minigpt compare RUN RUN ...",
