@@ -66,7 +66,7 @@ def own_code(options: Any) -> AbstractContextManager[None]:
         return nullcontext()
     from minigpt.runs.code import run_code
 
-    path = Path(options.run if hasattr(options, "run") else options.bundle)  # type: ignore[attr-defined]
+    path = Path(options.run if hasattr(options, "run") else options.snapshot)  # type: ignore[attr-defined]
     return run_code(path if path.exists() else Path("runs") / path, trust=options.trust_code)
 
 

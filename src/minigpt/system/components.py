@@ -41,12 +41,13 @@ def importing_from(folder: Path) -> Iterator[None]:
     aside = {name: sys.modules[name] for name in _own_modules(tops)}
     for name in aside:
         del sys.modules[name]
-    token, write = _FOLDER.set(folder), sys.dont_write_bytecode
+    token, write, path = _FOLDER.set(folder), sys.dont_write_bytecode, list(sys.path)
     sys.dont_write_bytecode = True
     try:
         yield
     finally:
         sys.dont_write_bytecode = write
+        sys.path[:] = path
         _FOLDER.reset(token)
         for name in _own_modules(tops):
             del sys.modules[name]
