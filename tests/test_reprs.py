@@ -68,5 +68,5 @@ def test_a_scaling_law_is_three_lines(tmp_path: Path) -> None:
     law = Law(E=1.0, A=2.0, B=3.0, alpha=0.3, beta=0.3)
     fit = Fit(law=law, resampled=(law,) * 400, residual=0.01, noise=0.01, flops_per_pair=6.0)
     assert repr(sweep) == f"sweep {tmp_path}: 0 finished runs, 1 left out"
-    assert repr(fit).endswith("off by 1.00%, from 400 bootstrap fits")
+    assert repr(fit).endswith("residual 1.00%, 400 bootstrap fits")
     assert len(repr(fit)) < 200
