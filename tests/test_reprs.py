@@ -59,7 +59,7 @@ def test_a_comparison_is_its_claims(runs: Path) -> None:
     assert repr(found).splitlines() == [
         "7 runs in 3 groups, compared with base",
         next(verdict.text for verdict in found.verdicts if verdict.claim == "better"),
-        "no difference can be claimed of 1 groups",
+        "no difference can be claimed for 1 groups",
     ]
 
 
