@@ -26,8 +26,9 @@ from minigpt.generate.sampling import generate_tokens
 from minigpt.model.cache import RaggedCache
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
-from minigpt.model.linear import Linear, packed
 from minigpt.model.positions import Starts
+from minigpt.system.cpu_kernels.linear import Linear, packed
+from minigpt.system.cpu_kernels.swap import use_cpu_kernels
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 VOCAB_SIZE = 65
@@ -47,7 +48,7 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    model = shakespeare_gpt().to(args.device)
+    model = use_cpu_kernels(shakespeare_gpt().to(args.device))
     print(machine())
     cache_table(model, args.new_tokens, args.repeats)
     batch_table(model, args.new_tokens // 2, args.repeats)
@@ -112,7 +113,7 @@ def product_table(model: GPT, repeats: int) -> None:
         return F.linear(x, layer.weight, layer.bias)
 
     print("\nThe matrices of all blocks times so many rows, float32, in ms.\n")
-    print("| rows | MKL: F.linear | oneDNN: model/linear.py | oneDNN, weights packed |")
+    print("| rows | MKL: F.linear | oneDNN: cpu_kernels/linear.py | oneDNN, weights packed |")
     print("|---|---|---|---|")
     for rows in ROWS:
         inputs = {width: torch.randn(1, rows, width) for width in {layer.in_features for layer in layers}}

@@ -26,6 +26,7 @@ from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
 from minigpt.optim.build import build_optimizer, set_for_step
 from minigpt.optim.config import OptimConfig
+from minigpt.system.cpu_kernels.swap import use_cpu_kernels
 
 BLOCK, BATCH, LAST = 64, 8, 20
 """Tokens of a window, windows of a batch, and over how many last steps the loss is averaged."""
@@ -37,12 +38,13 @@ Losses = dict[tuple[str, int], list[float]]
 def model_of(width: int, base: int | None, vocab_size: int, seed: int) -> GPT:
     """Four layers."""
     torch.manual_seed(seed)
-    return GPT(
+    model = GPT(
         GPTConfig(
             vocab_size=vocab_size, block_size=BLOCK, n_layer=4, n_head=width // 16, n_embd=width, dropout=0.0,
             position="rotary", mup_base_width=base,
         )
     )  # fmt: skip
+    return use_cpu_kernels(model)
 
 
 def train(model: GPT, batches: TrainBatches, rate: float, steps: int, horizon: int) -> list[float]:

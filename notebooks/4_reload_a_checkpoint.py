@@ -18,7 +18,7 @@ from small_run import find_run, small_run
 
 import minigpt
 from minigpt.generate.sampling import apply_temperature
-from minigpt.interpret.attention_maps import attention_maps
+from minigpt.interpret.views import attention_maps
 from minigpt.model.sizes import parameter_count
 
 torch.set_grad_enabled(False)  # no gradients are needed

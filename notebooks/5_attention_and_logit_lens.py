@@ -17,7 +17,7 @@ from small_run import find_run, small_run
 import minigpt
 from minigpt import interpret
 from minigpt.interpret.edits import patch, zero_heads
-from minigpt.interpret.logit_lens import logit_lens
+from minigpt.interpret.views import logit_lens
 from minigpt.interpret.tracing import LAYER_KINDS
 
 torch.set_grad_enabled(False)  # no gradients are needed

@@ -10,8 +10,7 @@ from minigpt.errors import ConfigError
 from minigpt.generate.batch import encode_prompts, generate_texts
 from minigpt.generate.options import SamplingOptions, texts_at_once
 from minigpt.generate.sampling import check_stop, context_length, generate_text
-from minigpt.interpret.probabilities import ScoredText, score_tokens
-from minigpt.interpret.scored_generation import ScoredPiece, generate_scored
+from minigpt.interpret.probabilities import ScoredPiece, ScoredText, generate_scored, score_tokens
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
 from minigpt.model.sizes import parameter_count

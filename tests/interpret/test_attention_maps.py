@@ -4,7 +4,7 @@ import pytest
 import torch
 from model.variants import random_tokens, small_model
 
-from minigpt.interpret.attention_maps import attention_maps
+from minigpt.interpret.views import attention_maps
 
 
 @pytest.mark.parametrize("attention", ["fused", "explicit"])

@@ -16,8 +16,8 @@ from minigpt.interpret.predictions import (
     loss_by_position,
     predict,
 )
-from minigpt.interpret.ratios import gradients, matrices, norm_ratios
-from minigpt.model import sizes
+from minigpt.interpret.views import gradients, matrices, norm_ratios
+from minigpt.model import config as config_module
 from minigpt.model.loss import IGNORE_INDEX
 
 
@@ -28,10 +28,10 @@ def made(confidence, hits, losses=None, targets=None) -> Predictions:
     return Predictions(targets=targets, losses=losses, confidence=confidence, hits=np.atleast_2d(np.array(hits, bool)))
 
 
-@pytest.mark.parametrize("at_once", [sizes.LOGITS_AT_ONCE, 5 * 30])
+@pytest.mark.parametrize("at_once", [config_module.LOGITS_AT_ONCE, 5 * 30])
 def test_predictions_are_the_models(at_once, monkeypatch):
     """Those of a large vocabulary too, whose logits are made for a few tokens at a time."""
-    monkeypatch.setattr(sizes, "LOGITS_AT_ONCE", at_once)
+    monkeypatch.setattr(config_module, "LOGITS_AT_ONCE", at_once)
     model = random_gpt(tiny_config(30)).eval()
     tokens = torch.randint(30, (5, 9))
     found = predict(model, [(tokens[:3, :-1], tokens[:3, 1:]), (tokens[3:, :-1], tokens[3:, 1:])])

@@ -13,9 +13,8 @@ from minigpt.errors import ConfigError
 from minigpt.generate.options import SamplingOptions
 from minigpt.generate.sampling import encode_prompt, generate_text
 from minigpt.interpret.coloured import LEVELS, in_terminal, level_of, marked, percent, to_html
-from minigpt.interpret.logit_lens import logit_lens
-from minigpt.interpret.probabilities import score_tokens
-from minigpt.interpret.scored_generation import generate_scored
+from minigpt.interpret.probabilities import generate_scored, score_tokens
+from minigpt.interpret.views import logit_lens
 
 
 @pytest.fixture(params=["byte", "bpe"])

@@ -54,7 +54,7 @@ def test_names_and_shapes(variant):
         "attention": (B, T, C), "hidden": (B, T, F), "feedforward": (B, T, C), "final": (B, T, C),
         "logits": (B, T, 19),
     }  # fmt: skip
-    assert list(trace) == activation_names(model.config)
+    assert list(trace) == activation_names(model)
     assert {key: tuple(value.shape) for key, value in trace.items()} == {
         key: shapes[key.partition(".")[0]] for key in trace
     }
@@ -254,7 +254,7 @@ def test_what_is_not_there():
 def test_logits_are_edited_in_a_trace_alone():
     """A loss has them as (N, V), in pieces where the vocabulary is large: an edit by position would mean another."""
     model = GPT(small_config())
-    with pytest.raises(ConfigError, match="logits cannot be edited"), edited(model, {"logits": zero}):
+    with pytest.raises(ConfigError, match="logits can only be edited in a trace"), edited(model, {"logits": zero}):
         pass
 
 

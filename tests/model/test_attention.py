@@ -6,6 +6,7 @@ from typing import get_args
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from minigpt.model import attention as module
 from minigpt.model.attention import ATTENTIONS, Attention, attention_weights, explicit_attention, fused_attention
@@ -13,6 +14,8 @@ from minigpt.model.config import AttentionName
 from minigpt.model.positions import AlibiPosition, PositionSignals, RotaryPosition, rotate
 
 from .variants import randomise, small_config
+
+NO_DROPOUT = nn.Dropout(0.0)
 
 
 def random_heads(H: int = 4, Hkv: int = 4, T: int = 6, S: int = 6, D: int = 8) -> tuple[torch.Tensor, ...]:
@@ -52,7 +55,7 @@ def test_it_is_the_definition(attend, Hkv, T, S, with_bias):
     bias = None
     if with_bias:
         bias = AlibiPosition(small_config(position="alibi")).bias(torch.empty(1, T, 16, dtype=torch.float64), S - T)
-    torch.testing.assert_close(attend(q, k, v, bias, 0.0), attention_in_loops(q, k, v, bias))
+    torch.testing.assert_close(attend(q, k, v, bias, NO_DROPOUT), attention_in_loops(q, k, v, bias))
 
 
 def test_weights_are_a_distribution_over_the_past():
@@ -66,7 +69,9 @@ def test_weights_are_a_distribution_over_the_past():
 def test_equal_heads_see_what_shared_heads_see():
     q, k, v = random_heads(Hkv=2)
     copied = [heads[:, [0, 0, 1, 1]] for heads in (k, v)]
-    torch.testing.assert_close(fused_attention(q, k, v, None, 0.0), fused_attention(q, *copied, None, 0.0))
+    torch.testing.assert_close(
+        fused_attention(q, k, v, None, NO_DROPOUT), fused_attention(q, *copied, None, NO_DROPOUT)
+    )
 
 
 @pytest.mark.parametrize(
@@ -81,7 +86,7 @@ def test_the_kernel_gets_a_mask_only_where_it_needs_one(monkeypatch, T, S, is_ca
         return kernel(q, k, v, **settings)
 
     monkeypatch.setattr(module.F, "scaled_dot_product_attention", record)
-    fused_attention(*random_heads(Hkv=2, T=T, S=S), None, 0.0)
+    fused_attention(*random_heads(Hkv=2, T=T, S=S), None, NO_DROPOUT)
     [(settings, kv_heads)] = calls
     assert settings["is_causal"] is is_causal
     assert (settings["attn_mask"] is not None) is masked
@@ -124,5 +129,5 @@ def test_shared_heads_run_in_a_fused_kernel_on_cuda(dtype, with_bias):
     q, k, v = (heads.to("cuda", dtype) for heads in random_heads(Hkv=2, T=64, S=64, D=16))
     bias = AlibiPosition(small_config(position="alibi")).bias(q[:, 0], 0) if with_bias else None
     with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]):  # an error where neither can
-        fused = fused_attention(q, k, v, bias, 0.0)
-    torch.testing.assert_close(fused, explicit_attention(q, k, v, bias, 0.0), rtol=0.02, atol=0.02)
+        fused = fused_attention(q, k, v, bias, NO_DROPOUT)
+    torch.testing.assert_close(fused, explicit_attention(q, k, v, bias, NO_DROPOUT), rtol=0.02, atol=0.02)

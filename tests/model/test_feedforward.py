@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from minigpt.model.config import GATED_ACTIVATIONS, ActivationName
-from minigpt.model.feedforward import FEEDFORWARDS, GatedFeedForward, feed_forward
+from minigpt.model.feedforward import FEEDFORWARDS, GatedFeedForward, build_feedforward
 
 from .variants import randomise, small_config
 
@@ -34,7 +34,7 @@ def test_the_tables_hold_every_name():
 
 @pytest.mark.parametrize("activation", get_args(ActivationName))
 def test_it_is_its_formula(activation):
-    layer = feed_forward(small_config(activation=activation)).double()
+    layer = build_feedforward(small_config(activation=activation)).double()
     randomise(layer)
     x = torch.randn(2, 3, 16, dtype=torch.float64)
     up = x @ layer.up.weight.T + layer.up.bias

@@ -9,6 +9,9 @@ import torch
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
 
+from .variants import VARIANTS, small_config
+from .variants import name as title
+
 
 def deviations(**settings) -> dict[str, float]:
     """Measured standard deviation of every matrix; wide enough that 3 % is many sigma."""
@@ -52,3 +55,21 @@ def test_the_global_seed_decides():
 
 def test_no_layers():
     assert GPT(GPTConfig(vocab_size=50, n_layer=0)).head.weight.std().item() == pytest.approx(0.02, rel=0.05)
+
+
+@pytest.mark.parametrize("variant", VARIANTS[::5], ids=title)
+def test_built_on_the_meta_device_and_initialised_is_the_same(variant):
+    torch.manual_seed(3)
+    plain = GPT(small_config(**variant))
+    with torch.device("meta"):
+        model = GPT(small_config(**variant))
+    assert all(parameter.is_meta for parameter in model.parameters())
+    torch.manual_seed(3)
+    model.to_empty(device="cpu").initialise()
+    after = torch.rand(1)
+    expected = plain.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+    assert (model.head.weight is model.token_embedding.weight) == variant["tie_embeddings"]
+    torch.manual_seed(3)
+    GPT(small_config(**variant))
+    assert torch.equal(after, torch.rand(1))  # and the random state behind it is the same

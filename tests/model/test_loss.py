@@ -7,10 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from minigpt.model import sizes
+from minigpt.model import config as config_module
+from minigpt.model.config import loss_rows
 from minigpt.model.gpt import GPT
-from minigpt.model.loss import IGNORE_INDEX, _SumByPieces
-from minigpt.model.sizes import activation_bytes, loss_rows
+from minigpt.model.loss import IGNORE_INDEX, _SumInChunks
+from minigpt.model.sizes import activation_bytes
+from minigpt.system.cpu_kernels.swap import use_cpu_kernels
 
 from .variants import random_tokens, small_config, small_model
 
@@ -20,7 +22,7 @@ SETTINGS = [{}, {"tie_embeddings": False}, {"logit_softcap": 3.0}, {"norm_placem
 @pytest.fixture
 def by_pieces(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Pieces of five tokens, which divide no batch of the tests; the lengths of the pieces, as they are done."""
-    monkeypatch.setattr(sizes, "LOGITS_AT_ONCE", 5 * 19 + 18)
+    monkeypatch.setattr(config_module, "LOGITS_AT_ONCE", 5 * 19 + 18)
     lengths: list[int] = []
     plain = GPT.logits
     monkeypatch.setattr(GPT, "logits", lambda self, hidden: lengths.append(len(hidden)) or plain(self, hidden))
@@ -103,13 +105,13 @@ def test_under_autocast_the_matrix_is_read_in_bfloat16_and_its_gradient_is_float
 def test_a_batch_that_fits_is_the_plain_way_to_the_bit(monkeypatch):
     model = small_model().train()
     tokens, targets = random_tokens(model.config), random_tokens(model.config, seed=2)
-    monkeypatch.setattr(_SumByPieces, "apply", lambda *_: pytest.fail("by pieces"))
+    monkeypatch.setattr(_SumInChunks, "apply", lambda *_: pytest.fail("by pieces"))
     assert torch.equal(model.loss(tokens, targets), plain_loss(model, tokens, targets))
 
 
 def test_what_is_kept_between_forward_and_backward_is_as_counted(by_pieces):
     config = small_config(position="rotary")
-    model, tokens = GPT(config), random_tokens(config)
+    model, tokens = use_cpu_kernels(GPT(config)), random_tokens(config)
     parameters = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     saved: dict[int, tuple[StorageWeakRef, int]] = {}
 

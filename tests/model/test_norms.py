@@ -58,4 +58,4 @@ def test_every_norm_of_a_model_takes_the_epsilon_of_the_config():
     model = GPT(small_config(norm="layernorm", qk_norm=True, norm_eps=0.25))
     norms = [module for module in model.modules() if isinstance(module, LayerNorm | RMSNorm)]
     assert len(norms) == 2 * 4 + 1  # two of the stream, one of the queries, one of the keys a layer; the last
-    assert {norm.epsilon for norm in norms} == {0.25}
+    assert {norm.eps for norm in norms} == {0.25}

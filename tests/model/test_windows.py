@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from minigpt.errors import ConfigError
-from minigpt.interpret.attention_maps import attention_maps
+from minigpt.interpret.views import attention_maps
 from minigpt.model.cache import KVCache
 from minigpt.model.gpt import GPT
 

@@ -25,7 +25,7 @@ from minigpt.generate.sampling import (
 from minigpt.generate.streaming import StreamDecoder
 from minigpt.model.cache import KVCache, RaggedCache
 from minigpt.model.gpt import GPT
-from minigpt.model.linear import packed
+from minigpt.system.cpu_kernels.linear import packed
 
 
 @dataclass(kw_only=True)
@@ -74,7 +74,7 @@ class Batch:
         weight = model.token_embedding.weight
         self.device = weight.device
         self.cache = None
-        if options.use_cache:
+        if options.use_cache and not model.without_cache:
             longest = min(self.context, max(map(len, prompts)) + options.max_new_tokens)
             self.cache = RaggedCache(model.config, len(prompts), longest, device=self.device, dtype=weight.dtype)
 

@@ -31,7 +31,8 @@ class SamplingOptions:
     seed: int | None = None
     """Seed of the draws: the same one gives the same text; sample i draws from seed + i (default: a fresh one)."""
     use_cache: bool = True
-    """Keep keys and values of the tokens seen so far. Without, every step reads its whole window again."""
+    """Keep keys and values of the tokens read so far. Without, and for a model with a component that supports no cache,
+    every step reads its whole window again."""
     context: int | None = None
     """Tokens the model sees at most (default: its block_size, which learned positions cannot exceed); a longer text
     slides out of sight in strides of a quarter of them."""

@@ -16,7 +16,7 @@ from minigpt.generate.options import SamplingOptions
 from minigpt.generate.streaming import StreamDecoder
 from minigpt.model.cache import Cache, KVCache
 from minigpt.model.gpt import GPT
-from minigpt.model.linear import packed
+from minigpt.system.cpu_kernels.linear import packed
 
 PACK_FROM = 64
 """New tokens from which it pays to copy the weights into the order that is read fastest, see `packed`."""
@@ -112,8 +112,8 @@ def context_length(model: GPT, options: SamplingOptions) -> int:
         return model.config.block_size
     if model.max_positions is not None and options.context > model.max_positions:
         raise ConfigError(
-            f"context={options.context} is more than block_size={model.max_positions}, the most that "
-            f"position={model.config.position} can tell apart (rotary, alibi, sinusoidal and none can go further)"
+            f"context={options.context} is more than the {model.max_positions} tokens that "
+            f"position={model.config.position} can encode (rotary, alibi, sinusoidal and none have no limit)"
         )
     return options.context
 
@@ -159,7 +159,7 @@ def _decode(
     B, T = prompt.shape
     weight = model.token_embedding.weight
     cache = None
-    if options.use_cache:
+    if options.use_cache and not model.without_cache:
         longest = min(context, T + options.max_new_tokens)
         cache = KVCache(model.config, B, longest, device=weight.device, dtype=weight.dtype)
     start = context_start(T, context)

@@ -48,6 +48,6 @@ def activation_of(table: Mapping[str, ActivationName], fields: Fields, name: str
     return table[value]
 
 
-def name_of_activation(table: Mapping[str, ActivationName], activation: ActivationName) -> str:
+def name_of_activation(table: Mapping[str, ActivationName], activation: str) -> str:
     """The inverse of `activation_of`: the first of several names of one function."""
     return next(name for name, ours in table.items() if ours == activation)

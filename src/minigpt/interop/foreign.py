@@ -20,6 +20,7 @@ from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
 from minigpt.runs.archive import write_archive
 from minigpt.runs.checkpoint import ENTRY, FORMAT, WEIGHT_PREFIX, build_model, read_checkpoint
+from minigpt.system.cpu_kernels.swap import use_cpu_kernels
 from minigpt.system.files import atomic_path
 
 _ROWS, _LENGTH = 4, 16
@@ -50,7 +51,7 @@ def build(foreign: ForeignModel) -> GPT:
     with torch.random.fork_rng(devices=[]):  # building draws initial weights, which are then overwritten
         model = GPT(foreign.config)
     model.load_state_dict(foreign.weights)
-    return model.eval()
+    return use_cpu_kernels(model.eval())
 
 
 def check_vocabulary(tokenizer: Tokenizer, config: GPTConfig, source: object) -> None:

@@ -63,6 +63,8 @@ GPT2 = Family(
         "position": ("learned",),
         "norm": ("layernorm",),
         "norm_placement": ("pre",),
+        "block": (None,),
+        "attention": ("fused", "explicit"),
         "activation": tuple(dict.fromkeys(_ACTIVATIONS.values())),
         "n_kv_head": ("n_head",),
         "qk_norm": (False,),

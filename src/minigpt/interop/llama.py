@@ -88,6 +88,8 @@ LLAMA = Family(
         "position": ("rotary",),
         "norm": ("rmsnorm",),
         "norm_placement": ("pre",),
+        "block": (None,),
+        "attention": ("fused", "explicit"),
         "activation": tuple(dict.fromkeys(_ACTIVATIONS.values())),
         "qk_norm": (False,),
         "norm_gain": (True,),

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from minigpt.data.batches import Batch
+from minigpt.model.config import loss_rows
 from minigpt.model.gpt import GPT
 from minigpt.model.loss import IGNORE_INDEX
-from minigpt.model.sizes import loss_rows
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

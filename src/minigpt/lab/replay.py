@@ -11,6 +11,7 @@ from minigpt.model.gpt import GPT
 from minigpt.optim.build import OPTIMIZERS, build_optimizer
 from minigpt.optim.config import OptimConfig
 from minigpt.runs.divergence_snapshot import DivergenceSnapshot
+from minigpt.system.cpu_kernels.swap import use_cpu_kernels
 from minigpt.system.precision import autocast, weights_dtype
 from minigpt.system.randomness import seed_dropout
 
@@ -37,7 +38,7 @@ def replay(snapshot: DivergenceSnapshot, device: torch.device) -> Replay:
     """
     gpt = GPT(snapshot.config)
     gpt.load_state_dict(snapshot.weights)
-    gpt = gpt.to(device, weights_dtype(snapshot.precision)).train()
+    gpt = use_cpu_kernels(gpt.to(device, weights_dtype(snapshot.precision)).train())
     losses, token_losses = [], []
     for number, (tokens, targets) in enumerate(snapshot.batches):
         rank, place = divmod(number, len(snapshot.batches) // snapshot.world)

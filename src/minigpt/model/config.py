@@ -1,4 +1,4 @@
-"""GPTConfig: every setting of the model, its default, its meaning and the checks (no torch here)."""
+"""GPTConfig: the settings of the model with their defaults, meanings and checks. Imports no torch."""
 
 import math
 import sys
@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self, get_args
 
 from minigpt.errors import ConfigError, did_you_mean, shown
+from minigpt.system.components import check_choice, is_dotted
 from minigpt.system.settings import refuse_without_effect
 
 PositionName = Literal["learned", "sinusoidal", "rotary", "alibi", "none"]
@@ -16,11 +17,18 @@ ActivationName = Literal["relu", "gelu", "gelu_tanh", "relu2", "swiglu", "geglu"
 AttentionName = Literal["fused", "explicit"]
 
 GATED_ACTIVATIONS: frozenset[ActivationName] = frozenset({"swiglu", "geglu"})
+LOGITS_AT_ONCE = 2**25
+"""Most logits that the loss computes together, 128 MiB in float32: 667 tokens of a vocabulary of 50,304."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GPTConfig:
-    """What a GPT is made of; a ConfigError names the values and the rule of an illegal combination."""
+    """Settings of a GPT. Illegal values and combinations raise ConfigError with the values and the rule.
+
+    `position`, `norm`, `activation`, `attention` and `block` also take the dotted name of a component of the user's
+    own (`my_ideas.Spiral`), imported when a model is built. What it must be is documented at the table of the built-in
+    ones: POSITIONS, NORMS, FEEDFORWARDS, ATTENTIONS, BLOCKS.
+    """
 
     vocab_size: int
     """Number of distinct tokens (V)."""
@@ -38,18 +46,21 @@ class GPTConfig:
     """Width of the feed-forward layer: null is 4 * n_embd, or 8/3 * n_embd for the gated activations."""
     dropout: float = 0.2
     """Share of values dropped in training: in embeddings, attention weights and residual branches."""
-    position: PositionName = "learned"
-    """How the model knows where a token stands."""
-    norm: NormName = "layernorm"
-    """Which normalisation."""
+    position: PositionName | str = "learned"
+    """Position encoding, or a class of your own (my_ideas.Spiral)."""
+    norm: NormName | str = "layernorm"
+    """Normalisation, or a class of your own."""
     norm_eps: float = 1e-5
     """Epsilon of every norm, which keeps its division finite: 1e-5 is GPT-2's, Llama models have 1e-5 or 1e-6."""
     norm_placement: NormPlacement = "pre"
     """Normalise the input of each sublayer (pre, GPT-2) or the sum after it (post, the 2017 paper)."""
-    activation: ActivationName = "gelu"
-    """Which feed-forward layer, named after its activation."""
-    attention: AttentionName = "fused"
-    """Attention through torch's fused kernel, or written out step by step: the same numbers."""
+    activation: ActivationName | str = "gelu"
+    """Feed-forward layer, named after its activation; or a function or a class of your own."""
+    attention: AttentionName | str = "fused"
+    """Attention by torch's fused kernel, or written out step by step: the same numbers; or a function of your own."""
+    block: str | None = None
+    """Residual block of your own (my_ideas.Parallel); null: the one that norm_placement names. With one of your own
+    norm_placement=post only leaves out the norm after the last block."""
     sliding_window: int | None = None
     """Tokens that each token sees in the layers of sliding-window attention, itself among them; null: all layers see
     all."""
@@ -72,7 +83,7 @@ class GPTConfig:
     logit_softcap: float | None = None
     """Squash the logits into (-cap, cap) by a tanh; null: not at all."""
     rotary_base: float = 10000.0
-    """Base of the rotary wavelengths; only for position=rotary."""
+    """Base of the rotary wavelengths; only for position=rotary, or a class of your own that reads it."""
 
     @property
     def head_width(self) -> int:
@@ -108,8 +119,13 @@ class GPTConfig:
         letters = [self.window_pattern[i % len(self.window_pattern)] for i in range(-self.n_layer, 0)]
         return tuple(self.sliding_window if letter == "S" else None for letter in letters)
 
+    def custom_names(self) -> dict[str, str]:
+        """Dotted names of the user's own components, by key: `{"model.position": "my_ideas.Spiral"}`."""
+        values = {name: getattr(self, name) for name in (*_CHOICES, "block")}
+        return {f"model.{name}": value for name, value in values.items() if is_dotted(value)}
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain values by field name, as a checkpoint stores them."""
+        """Plain values by field name, as a checkpoint stores them: dotted names, never code."""
         return asdict(self)
 
     @classmethod
@@ -160,10 +176,15 @@ class GPTConfig:
 
     def _check_choices(self) -> None:
         for name, choices in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in choices:
-                near = did_you_mean(value if isinstance(value, str) else shown(value), choices)
-                raise ConfigError(f"{name}={shown(value)} must be one of {', '.join(choices)}{near}")
+            check_choice(name, getattr(self, name), choices)
+        if self.norm_placement not in (placements := get_args(NormPlacement)):
+            value = self.norm_placement
+            near = did_you_mean(value if isinstance(value, str) else shown(value), placements)
+            raise ConfigError(f"norm_placement={shown(value)} must be one of {', '.join(placements)}{near}")
+        if self.block is not None and not is_dotted(self.block):
+            raise ConfigError(
+                f"block={shown(self.block)} must be a class of your own as my_file.Name (null: by norm_placement)"
+            )
 
     def _check_combinations(self) -> None:
         if self.n_embd % self.n_head:
@@ -177,7 +198,8 @@ class GPTConfig:
             )
         if self.position == "sinusoidal" and self.n_embd % 2:
             raise ConfigError(f"position=sinusoidal needs an even n_embd, not n_embd={self.n_embd}")
-        refuse_without_effect(self, "", "rotary_base", "position", ("rotary",))
+        if not is_dotted(self.position):  # a class of the user's own may read it
+            refuse_without_effect(self, "", "rotary_base", "position", ("rotary",))
         self._check_windows()
 
     def _check_windows(self) -> None:
@@ -195,6 +217,11 @@ class GPTConfig:
             )
 
 
+def loss_rows(vocab_size: int) -> int:
+    """Tokens whose logits the loss computes together; the logits of no more are in memory at once."""
+    return max(1, LOGITS_AT_ONCE // vocab_size)
+
+
 def padded_vocabulary(n_tokens: int, multiple: int) -> int:
     """`vocab_size` for a tokenizer of so many tokens: the next multiple of `multiple`."""
     return -(-n_tokens // multiple) * multiple
@@ -203,7 +230,6 @@ def padded_vocabulary(n_tokens: int, multiple: int) -> int:
 _CHOICES: dict[str, tuple[str, ...]] = {
     "position": get_args(PositionName),
     "norm": get_args(NormName),
-    "norm_placement": get_args(NormPlacement),
     "activation": get_args(ActivationName),
     "attention": get_args(AttentionName),
 }

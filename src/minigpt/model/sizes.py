@@ -1,20 +1,21 @@
-"""Sizes in closed form: parameters, FLOPs per token, bytes of activations and of the cache (no torch here)."""
+"""Sizes in closed form: parameters, FLOPs per token, bytes of activations and of the cache. Imports no torch.
 
-from minigpt.model.config import GATED_ACTIVATIONS, GPTConfig
+Those of a model with components of the user's own are counted on the real model instead, by `measured`.
+"""
+
+from minigpt.model.config import GATED_ACTIVATIONS, GPTConfig, loss_rows
 
 INDEX_BYTES = 8
 """A token id is an int64."""
-LOGITS_AT_ONCE = 2**25
-"""The most logits that the loss makes together, 128 MiB in float32: 667 tokens of a vocabulary of 50,304."""
 
 
 def parameter_count(config: GPTConfig) -> int:
-    """Number of trained values; a tied output layer counts once, with the token embedding."""
+    """Return the number of trained parameters; a tied output layer counts once, with the token embedding."""
     return sum(parameters_by_part(config).values())
 
 
 def parameters_by_part(config: GPTConfig) -> dict[str, int]:
-    """Parameters of each part of the model, over all layers.
+    """Return the parameters of each part of the model, over all layers.
 
         token_embedding   V C
         position          T C                                        only learned positions
@@ -26,6 +27,10 @@ def parameters_by_part(config: GPTConfig) -> dict[str, int]:
     A linear layer has as many biases as outputs; of the norms only layernorm has any.
     Without norm_gain the norms, those of queries and keys too, have no parameters.
     """
+    if config.custom_names():
+        from minigpt.model.measured import counted_by_part
+
+        return counted_by_part(config)
     C, F, L = config.n_embd, config.ff_width, config.n_layer
     qkv_width = C + 2 * config.kv_heads * config.head_width
     n_up = 2 if config.activation in GATED_ACTIVATIONS else 1  # gate and up, or up alone
@@ -49,22 +54,29 @@ def parameters_by_part(config: GPTConfig) -> dict[str, int]:
 
 
 def forward_flops_per_token(config: GPTConfig) -> int:
-    """Floating-point operations of one token's forward pass in a full window of block_size, matrix products alone.
+    """Return the FLOPs of the matrix products of one token's forward pass in a full window of block_size.
 
-    A product with an (m, n) matrix costs m n multiplications and as many additions for each token: 2 N over
-    all N weights that are multiplied with, the output layer among them (tied or not), the embeddings not, as
-    they are looked up. Each query meets T keys in each layer, C multiplications and additions for the scores
-    and C for the weighted sum: 4 L C T. That half of these are masked away is not subtracted, as is usual
-    (Kaplan et al. 2020, table 1; Chowdhery et al. 2022, appendix B), nor what lies outside of a sliding window: our
-    kernels compute it and mask it.
+    A product with an (m, n) matrix costs m n multiplications and as many additions for each token: 2 N over all N
+    weights of the products, including the output layer (tied or not) but not the embeddings, which are looked up. Each
+    query meets T keys in each layer, with C multiplications and additions for the scores and C for the weighted sum:
+    4 L C T. The masked half of these is not subtracted, as is usual (Kaplan et al. 2020, table 1; Chowdhery et al.
+    2022, appendix B), nor what lies outside a sliding window: our kernels compute it and mask it.
     """
+    if config.custom_names():
+        from minigpt.model.measured import counted_flops
+
+        return counted_flops(config)
     C = config.n_embd
     multiplied = block_matrix_parameters(config) + C * config.vocab_size
     return 2 * multiplied + 4 * config.n_layer * C * config.block_size
 
 
 def block_matrix_parameters(config: GPTConfig) -> int:
-    """Weights of the blocks' linear layers, biases not counted: those that Muon updates."""
+    """Return the number of weights of the blocks' linear layers without biases: those that Muon updates."""
+    if config.custom_names():
+        from minigpt.model.measured import counted_block_matrices
+
+        return counted_block_matrices(config)
     C, F = config.n_embd, config.ff_width
     qkv_width = C + 2 * config.kv_heads * config.head_width
     n_matrices = 3 if config.activation in GATED_ACTIVATIONS else 2
@@ -72,28 +84,33 @@ def block_matrix_parameters(config: GPTConfig) -> int:
 
 
 def flops_per_token(config: GPTConfig) -> int:
-    """Floating-point operations of training on one token: 6 N + 12 L C T in the words of the forward pass.
+    """Return the FLOPs of training on one token: 6 N + 12 L C T, with N, L, C and T as in the forward pass.
 
     The backward pass costs twice the forward pass, one product for the gradient of each factor. What a kernel
-    computes a second time to save memory is not counted: it is no progress.
+    recomputes to save memory is not counted, as in model FLOPs utilisation (MFU).
     """
     return 3 * forward_flops_per_token(config)
 
 
 def cache_bytes(config: GPTConfig, batch_size: int, length: int, bytes_per_element: int = 4) -> int:
-    """Bytes of a KVCache: a key and a value of Hkv D numbers for each position, layer and sequence."""
+    """Return the bytes of a KVCache: a key and a value of Hkv D numbers for each position, layer and sequence."""
     numbers = 2 * config.n_layer * config.kv_heads * config.head_width
     return batch_size * length * numbers * bytes_per_element
 
 
 def activation_bytes(config: GPTConfig, batch_size: int, bytes_per_element: int = 4) -> int:
-    """Bytes that autograd keeps of `loss` on a batch of full windows, for the backward pass to read.
+    """Return the bytes that autograd keeps of `loss` on a batch of full windows for the backward pass.
 
-    Parameters are not counted, and a tensor that several operations keep is counted once. The count is that
-    of torch on a CPU (two or more sequences). A GPU keeps less in places: dropout masks of one byte, and no
-    attention weights for fused attention with dropout, which no CPU kernel has. With bytes_per_element=2
-    (bfloat16) it is an estimate, since norms and loss stay in float32.
+    Parameters are not counted, and a tensor that several operations keep is counted once. The count is that of a model
+    with CPU kernels on a CPU (two or more sequences). A GPU keeps less in places: dropout masks of one byte, and no
+    attention weights for fused attention with dropout, which no CPU kernel has. With bytes_per_element=2 (bfloat16) it
+    is an estimate, since norms and loss stay in float32; and so it is with components of the user's own.
     """
+    if config.custom_names():
+        from minigpt.model.measured import kept_numbers
+
+        floats, others = kept_numbers(config, batch_size)
+        return floats * bytes_per_element + others
     T, C = config.block_size, config.n_embd
     dropped = C if config.dropout > 0 else 0  # the mask of one (B, T, C) dropout
     block = _attention_numbers(config) + _feedforward_numbers(config) + 2 * _norm_numbers(config, C) + 2 * dropped
@@ -105,38 +122,33 @@ def activation_bytes(config: GPTConfig, batch_size: int, bytes_per_element: int 
 
 
 def kept_logits_bytes(config: GPTConfig, batch_size: int, bytes_per_element: int = 4) -> int:
-    """What `activation_bytes` counts for the loss: as wide as the vocabulary, kept from the forward pass on."""
+    """Return the part of `activation_bytes` that the loss keeps, which is as wide as the vocabulary."""
     return _kept_by_loss(config, batch_size * config.block_size) * bytes_per_element
 
 
 def passing_logits_bytes(config: GPTConfig, batch_size: int) -> int:
-    """What the loss has in memory besides, at its highest: all other activations are there at that moment.
+    """Return the bytes that the loss needs in addition at its peak, when all other activations are in memory.
 
-    They are float32 whatever the precision, as the loss is. In one go it is at the beginning of the backward pass: the
-    gradients of the log-probabilities and of the logits. Piece by piece it is at the end of the forward pass, and the
-    log-probabilities of one piece come on top, and the gradient that the piece before gave the head's matrix.
+    They are float32 whatever the precision, as the loss is. Computed at once, the peak is at the beginning of the
+    backward pass: the gradients of the log-probabilities and of the logits. In chunks, it is at the end of the forward
+    pass, and adds the log-probabilities of one chunk and the gradient of the head's matrix from the chunk before.
     """
     n_tokens, rows = batch_size * config.block_size, loss_rows(config.vocab_size)
     per_word = 2 * n_tokens if n_tokens <= rows else 3 * rows + config.n_embd
     return per_word * config.vocab_size * 4
 
 
-def loss_rows(vocab_size: int) -> int:
-    """For how many tokens at once the loss makes logits; no more are in memory together."""
-    return max(1, LOGITS_AT_ONCE // vocab_size)
-
-
 def _kept_by_loss(config: GPTConfig, n_tokens: int) -> int:
-    """The tanh of the soft cap and the log-probabilities; piece by piece the gradient of the head's matrix alone."""
+    """Count the tanh of the soft cap and the log-probabilities; in chunks only the gradient of the head's matrix."""
     if n_tokens > loss_rows(config.vocab_size):
         return config.vocab_size * config.n_embd
     return n_tokens * (2 if config.logit_softcap else 1) * config.vocab_size
 
 
 def _norm_numbers(config: GPTConfig, width: int) -> int:
-    """Kept for one vector: its input, and layernorm's mean and deviation, or rmsnorm's scale and scaled input.
+    """Count what is kept of one vector: its input, layernorm's mean and deviation, or rmsnorm's scale and scaled input.
 
-    Without a gain to multiply it with, the scaled input is the result, which its reader keeps.
+    Without a gain the scaled input is the result, which the next operation keeps.
     """
     if config.norm == "layernorm":
         return width + 2
@@ -144,7 +156,7 @@ def _norm_numbers(config: GPTConfig, width: int) -> int:
 
 
 def _attention_numbers(config: GPTConfig) -> int:
-    """Kept by one layer's attention for one token, the norm before it not counted."""
+    """Count what one layer's attention keeps of one token, without the norm before it."""
     C, H, T = config.n_embd, config.n_head, config.block_size
     kv_width = config.kv_heads * config.head_width
     qkv_width = C + 2 * kv_width
@@ -163,7 +175,7 @@ def _attention_numbers(config: GPTConfig) -> int:
 
 
 def _feedforward_numbers(config: GPTConfig) -> int:
-    """Kept by one layer's feed-forward for one token, the norm before it not counted."""
+    """Count what one layer's feed-forward keeps of one token, without the norm before it."""
     C, F = config.n_embd, config.ff_width
     if config.activation in GATED_ACTIVATIONS:
         return C + 4 * F  # gate(x), activation(gate(x)), up(x), their product
@@ -173,7 +185,7 @@ def _feedforward_numbers(config: GPTConfig) -> int:
 
 
 def _position_numbers(config: GPTConfig) -> int:
-    """Kept once for all sequences and layers."""
+    """Count what is kept once for all sequences and layers."""
     T = config.block_size
     if config.n_layer == 0:
         return 0

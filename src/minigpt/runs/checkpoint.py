@@ -25,6 +25,7 @@ from minigpt.runs.archive import is_complete, read_archive
 from minigpt.runs.paths import BEST_NAME, CHECKPOINTS, step_paths
 from minigpt.system.components import MissingModuleError
 from minigpt.system.weights import fault_of_weight
+from minigpt.system.cpu_kernels.swap import use_cpu_kernels
 
 FORMAT = 2
 ENTRY = "minigpt"
@@ -172,7 +173,7 @@ def build_model(checkpoint: Checkpoint, device: str | torch.device = "cpu") -> G
     with torch.random.fork_rng(devices=[]):  # building draws initial weights, which are then overwritten
         model = GPT(checkpoint.config)
     model.load_state_dict(checkpoint.weights)
-    return model.to(device).eval()
+    return use_cpu_kernels(model.to(device).eval())
 
 
 def check_weights(path: Path, config: GPTConfig, weights: Mapping[str, Tensor]) -> None:

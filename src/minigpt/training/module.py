@@ -18,6 +18,7 @@ from minigpt.errors import CheckpointError
 from minigpt.model.gpt import GPT
 from minigpt.optim.build import build_optimizer, set_for_step
 from minigpt.optim.config import OptimConfig
+from minigpt.system.cpu_kernels.swap import use_cpu_kernels
 from minigpt.system.randomness import seed_dropout
 from minigpt.training.metrics import LanguageModelMetrics
 from minigpt.training.position import batches_done, check_position
@@ -149,6 +150,10 @@ class GPTModule(pl.LightningModule):
             )
         check_position(checkpoint.get("loops", {}).get("fit_loop"), self.trainer.fit_loop.state_dict())
         rewind(checkpoint)
+
+    def on_fit_start(self) -> None:
+        """Use the CPU kernels, where the strategy has left the model on the CPU."""
+        use_cpu_kernels(self.gpt)
 
     def on_train_start(self) -> None:
         """Make room for the batches of a step."""

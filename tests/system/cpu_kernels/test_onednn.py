@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minigpt.model.linear import TRAINING_FROM, Linear
+from minigpt.system.cpu_kernels.linear import TRAINING_FROM, Linear
 from minigpt.system.cpu_kernels.onednn import HAS_ONEDNN, onednn_can, product
 
 pytestmark = pytest.mark.skipif(not HAS_ONEDNN, reason="this torch comes without oneDNN")

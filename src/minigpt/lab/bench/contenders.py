@@ -16,6 +16,7 @@ from minigpt.model.gpt import GPT
 from minigpt.model.sizes import flops_per_token
 from minigpt.optim.build import build_optimizer, set_for_step
 from minigpt.optim.config import OptimConfig
+from minigpt.system.cpu_kernels.swap import use_cpu_kernels
 from minigpt.system.extras import import_extra
 from minigpt.system.precision import autocast, weights_dtype
 from minigpt.system.randomness import seed_dropout
@@ -88,7 +89,7 @@ class BareLoop:
 def our_loop(setting: Setting) -> BareLoop:
     """Our GPT and its optimizer, as `minigpt fit` builds them."""
     torch.manual_seed(setting.experiment.seed_everything)
-    gpt = GPT(setting.config)
+    gpt = use_cpu_kernels(GPT(setting.config).to(setting.device))
     return BareLoop(setting, gpt, gpt.loss, setting.experiment.optim, flops_per_token(setting.config))
 
 

@@ -13,6 +13,7 @@ from minigpt.generate.sampling import generate_tokens
 from minigpt.lab.bench.measure import Interleaving, ReportProgress, no_progress
 from minigpt.lab.bench.setting import Setting
 from minigpt.model.gpt import GPT
+from minigpt.system.cpu_kernels.swap import use_cpu_kernels
 from minigpt.system.matmul import synchronize
 
 CACHED, UNCACHED = "cached", "uncached"
@@ -63,7 +64,7 @@ def decode(setting: Setting, shape: Shape, n_rounds: int, progress: ReportProgre
     """Decode the same greedy texts with the cache and without in alternating turns, as `minigpt generate` does; the
     weights are random."""
     torch.manual_seed(setting.experiment.seed_everything)
-    model = GPT(setting.config).to(setting.device).eval()
+    model = use_cpu_kernels(GPT(setting.config).to(setting.device).eval())
     decoded = Decoded(shape=shape)
     turns = {name: partial(_turn, model, setting, decoded, name) for name in _OPTIONS}
     short = replace(shape, new=min(shape.new, _WARMUP))

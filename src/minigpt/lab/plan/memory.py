@@ -8,13 +8,12 @@ import torch
 
 from minigpt.errors import ConfigError
 from minigpt.lab.plan.workload import Workload
-from minigpt.model.config import GPTConfig
+from minigpt.model.config import GPTConfig, loss_rows
 from minigpt.model.gpt import GPT
 from minigpt.model.sizes import (
     activation_bytes,
     block_matrix_parameters,
     kept_logits_bytes,
-    loss_rows,
     passing_logits_bytes,
 )
 from minigpt.optim.build import state_numbers

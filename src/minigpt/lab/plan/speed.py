@@ -17,6 +17,7 @@ from minigpt.lab.plan.workload import Workload
 from minigpt.model.gpt import GPT
 from minigpt.model.sizes import flops_per_token
 from minigpt.optim.build import build_optimizer
+from minigpt.system.cpu_kernels.swap import use_cpu_kernels
 from minigpt.system.matmul import measured_peak, synchronize
 from minigpt.system.precision import FORMATS, autocast, product_dtype, weights_dtype
 from minigpt.system.units import speed_text
@@ -114,7 +115,7 @@ def _timed_speed(workload: Workload, machine: Machine, peak: float, windows: int
     config = workload.config
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(0)
-        model = GPT(config).to(device, weights_dtype(workload.precision)).train()
+        model = use_cpu_kernels(GPT(config).to(device, weights_dtype(workload.precision)).train())
         tokens = torch.randint(config.vocab_size, (windows, config.block_size), device=device)
         optimizer = build_optimizer(model, workload.optim, fused=workload.precision != "16-mixed")
 

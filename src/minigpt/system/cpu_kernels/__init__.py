@@ -1,1 +1,1 @@
-"""Operations with gradients of their own, for where torch runs one after another on a CPU."""
+"""Operations that train and sample faster on a CPU than torch's own; `swap.use_cpu_kernels(model)` puts them in."""

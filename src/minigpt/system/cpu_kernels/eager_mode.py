@@ -1,12 +1,12 @@
-"""Where an operation of ours, with a gradient of its own, may stand for one of torch's."""
+"""When a custom autograd function can replace torch's operations."""
 
 import torch
 
 
 def runs_eagerly() -> bool:
-    """Whether torch does one operation after another, and derives backwards: so it calls a torch.autograd.Function.
+    """Whether torch runs operation by operation and differentiates backwards, as a torch.autograd.Function requires.
 
-    A compiler fuses torch's own operations better; torch.func and forward-mode derivatives know no rule of ours.
+    A compiler fuses torch's own operations better; torch.func and forward-mode derivatives have no rule for ours.
     """
     return (
         not torch.compiler.is_compiling()

@@ -1,28 +1,43 @@
-"""Gradients written out, for a CPU: torch takes these two operations apart, into a dozen passes over memory."""
+"""RMS norm and squared ReLU with their gradients written out: torch needs a dozen passes over memory for each."""
 
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from minigpt.system.cpu_kernels.eager_mode import runs_eagerly
 
 
+class RMSNorm(nn.RMSNorm):
+    """x / root mean square(x) * weight, over the last axis."""
+
+    eps: float
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., width) -> (..., width)."""
+        if on_cpu(x):
+            unit = unit_rms(x, self.eps)
+            return unit if self.weight is None else unit * self.weight
+        return F.rms_norm(x, self.normalized_shape, None if self.weight is None else self.weight.to(x.dtype), self.eps)
+
+
+def squared_relu(x: Tensor) -> Tensor:
+    """relu(x)^2."""
+    if not on_cpu(x):
+        return F.relu(x).square()
+    result: Tensor = _SquaredReLU.apply(x)
+    return result
+
+
 def on_cpu(x: Tensor) -> bool:
-    """Whether the functions below take x: other devices have kernels of their own for them."""
+    """Whether x is on a CPU, in a dtype and at a moment that the functions below are for."""
     return x.is_cpu and x.dtype in {torch.float32, torch.float64} and runs_eagerly()
 
 
 def unit_rms(x: Tensor, epsilon: float) -> Tensor:
     """x / sqrt(mean(x^2) + epsilon) over the last axis, as `F.rms_norm` without a weight."""
     result: Tensor = _UnitRMS.apply(x, epsilon)
-    return result
-
-
-def squared_relu(x: Tensor) -> Tensor:
-    """relu(x)^2."""
-    result: Tensor = _SquaredReLU.apply(x)
     return result
 
 

@@ -1,4 +1,4 @@
-"""float32 products on a CPU by oneDNN, one of the two libraries for them in torch: plain, with gradients, packed."""
+"""float32 products on a CPU by oneDNN, one of torch's two libraries for them: plain, with gradients, packed."""
 
 from typing import Any, NamedTuple, Self
 
@@ -12,7 +12,7 @@ HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, 
 
 
 def onednn_can(x: Tensor, weight: Tensor) -> bool:
-    """Whether `product` takes x and weight: it knows no autocast, no compilation, no transform of torch.func."""
+    """Whether `product` takes x and weight: no autocast, compiled code or transform of torch.func."""
     return (
         HAS_ONEDNN
         and x.is_cpu
@@ -23,7 +23,7 @@ def onednn_can(x: Tensor, weight: Tensor) -> bool:
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """x (..., in), weight (out, in), bias (out,) -> x W^T + b (..., out), with gradients where they are wanted."""
+    """x (..., in), weight (out, in), bias (out,) -> x W^T + b (..., out), with gradients where they are required."""
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, weight, bias)):
         result: Tensor = _Product.apply(x, weight, bias)
         return result
@@ -36,7 +36,7 @@ def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class _Product(torch.autograd.Function):
-    """What torch does not bring along: the gradients of oneDNN's product, which are two more products."""
+    """oneDNN's product with the gradients that torch lacks for it: two more products."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -58,15 +58,14 @@ class _Product(torch.autograd.Function):
 
 
 def _weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
-    """gradient^T x: (N, out), (N, in) -> (out, in). oneDNN copies a first factor that is transposed, so the narrower
-    of the two comes first."""
+    """gradient^T x: (N, out), (N, in) -> (out, in). The narrower comes first: oneDNN copies it."""
     if gradient.shape[1] <= x.shape[1]:
         return product(gradient.t(), x.t(), None)
     return product(x.t(), gradient.t(), None).t().contiguous()
 
 
 class PackedWeight(NamedTuple):
-    """A weight copied in the order in which oneDNN reads it, and which state of the weight it is a copy of."""
+    """A copy of a weight in the order in which oneDNN reads it, with the version of the weight that was copied."""
 
     copy: Tensor
     version: int
@@ -74,10 +73,10 @@ class PackedWeight(NamedTuple):
 
     @classmethod
     def of(cls, weight: Tensor) -> Self:
-        """Of weight (out, in), which must not be an inference tensor: these count no versions."""
+        """Copy weight (out, in); not an inference tensor, which counts no versions."""
         copy = torch.ops.mkldnn._reorder_linear_weight.default(weight.detach())
         return cls(copy, weight._version, weight.data_ptr())
 
     def is_of(self, weight: Tensor) -> bool:
-        """Whether it is still a copy of `weight`: a step of training would have changed it in place."""
+        """Whether it is still a copy of `weight`: an optimizer step changes that in place."""
         return self.version == weight._version and self.address == weight.data_ptr()

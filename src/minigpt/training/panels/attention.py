@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from minigpt.data.visible import token_texts
-from minigpt.interpret.attention_maps import attention_maps
+from minigpt.interpret.views import attention_maps
 from minigpt.training.panels.panel import THUMBNAIL, TITLE_SIZE, Look, Panel, PanelSource
 
 GAP = 1

@@ -1,7 +1,7 @@
 """How weights, gradients and activations are distributed, by layer."""
 
-from minigpt.interpret.ratios import gradients, matrices
 from minigpt.interpret.tracing import trace
+from minigpt.interpret.views import gradients, matrices
 from minigpt.training.panels.panel import Look, Panel
 
 KINDS = ("stream", "query", "key", "value", "heads", "attention", "hidden", "feedforward", "logits")

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from minigpt.interpret.ratios import gradients, matrices, norm_ratios
+from minigpt.interpret.views import gradients, matrices, norm_ratios
 from minigpt.model.gpt import GPT
 from minigpt.training.panels.panel import Look, Panel, PanelSource
 

@@ -1,4 +1,4 @@
-"""A linear layer whose float32 products on a CPU go to the faster of torch's two libraries."""
+"""A linear layer whose float32 products on a CPU go to oneDNN, the faster of torch's two libraries."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,25 +12,25 @@ from minigpt.system.cpu_kernels.onednn import PackedWeight, onednn_can, product
 ONE_ROW_FROM = 2**17
 ROWS_FROM = 2**19
 TRAINING_FROM = 2**21
-"""Multiplications in a product of one row, of several, or with gradients, from which oneDNN is the faster: its start
-takes some 10 us, and a function of autograd that is written in Python some 40 more.
+"""Multiplications from which oneDNN is faster, in a product of one row, of several, and with gradients: a call takes
+about 10 us, an autograd function written in Python about 40 us more.
 
 Measured on a two-core AMD EPYC, 1 to 768 rows, widths of 64 to 512; that of 384 in `benchmarks/results/decode.md`.
 """
 PACKED_BYTES = 2**30
-"""The most that `packed` copies: a larger model is read as it is."""
+"""Limit of what `packed` copies: a larger model is read as it is."""
 
 
 class Linear(nn.Linear):
-    """`nn.Linear`: x W^T + b, with the same parameters and names.
+    """`nn.Linear` whose large float32 products are computed by oneDNN.
 
-    torch gives every float32 product on a CPU to MKL, which on a machine that is not Intel's uses neither its widest
-    instructions nor, for a single row, more than one thread. torch brings oneDNN along, and calls it from compiled
-    models; here it is called without compiling. Its sums run in another order: results differ by rounding.
+    torch gives every float32 product on a CPU to MKL, which on a processor that is not Intel's uses neither the widest
+    instructions nor, for a single row, more than one thread. oneDNN comes with torch, which calls it from compiled
+    models; here it is called without compiling. Its sums run in another order, so results differ by rounding.
     """
 
     packed: PackedWeight | None = None
-    """Set inside `packed`."""
+    """Set within `packed`."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out)."""
@@ -46,11 +46,11 @@ class Linear(nn.Linear):
 
 @contextmanager
 def packed(model: nn.Module) -> Iterator[None]:
-    """Inside, the weights that oneDNN multiplies with are there a second time, in the order in which it reads them.
+    """Within the block, keep a second copy of the weights in the order in which oneDNN reads them.
 
-    Without gradients, the products of few rows, as those of sampling, then take a sixth to a quarter less. The numbers
+    Without gradients, products of few rows, such as those of sampling, take a sixth to a quarter less time. The numbers
     are the same up to rounding. Layers that are packed already, or whose products are not oneDNN's, are left as they
-    are.
+    are: a model without CPU kernels entirely.
     """
     layers = [
         layer

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from minigpt.model import linear
-from minigpt.model.linear import Linear, packed
+from minigpt.system.cpu_kernels import linear
+from minigpt.system.cpu_kernels.linear import Linear, packed
 from minigpt.system.cpu_kernels.onednn import HAS_ONEDNN, PackedWeight, onednn_can
 
 IN, OUT = 640, 512
