@@ -13,7 +13,6 @@ from minigpt.generate.sampling import check_stop, context_length, generate_text
 from minigpt.interpret.probabilities import ScoredPiece, ScoredText, generate_scored, score_tokens
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
-from minigpt.model.sizes import parameter_count
 from minigpt.runs.checkpoint import Checkpoint, Prefer, build_model, find_checkpoint, read_checkpoint
 from minigpt.runs.code import note_changed_files, run_code
 from minigpt.system.devices import find_device
@@ -34,7 +33,8 @@ class LoadedGPT:
     def __repr__(self) -> str:
         """Two lines: where it comes from, and what it is."""
         config, device = self.config, next(self.model.parameters()).device
-        size = f"{parameter_count(config):,} parameters, {config.n_layer} layers, {config.n_head} heads, width"
+        n_parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        size = f"{n_parameters:,} parameters, {config.n_layer} layers, {config.n_head} heads, width"
         tokens = f"{self.tokenizer.kind} tokenizer of {self.tokenizer.vocab_size:,} tokens"
         return f"{self.checkpoint}\n{size} {config.n_embd}, block_size {config.block_size}; {tokens}; on {device}"
 

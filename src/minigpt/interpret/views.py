@@ -15,11 +15,11 @@ def attention_maps(model: GPT, tokens: Tensor) -> Tensor:
     """tokens (B, T) int64 -> attention weights (L, B, H, T, T) of a model with at least one layer.
 
     Row t of a map holds what token t takes from tokens 0..t; it sums to 1. Weights are those before dropout, whichever
-    kernel the model runs. Raises ConfigError for an attention function or a block of the user's own, which has none.
+    kernel the model runs. Raises ConfigError for an attention function or a block of the user's own without them.
     """
-    for key, name in model.config.custom_names().items():
-        if key == "model.attention":
-            raise ConfigError(f"{key}={name} has no attention weights to show: only fused and explicit attention have")
+    custom = model.config.custom_names()
+    if "model.attention" in custom:
+        raise ConfigError(f"the attention weights of model.attention={custom['model.attention']} are not known")
     return trace(model, tokens, keep=["pattern"]).stack("pattern")
 
 

@@ -47,11 +47,11 @@ class GPTConfig:
     dropout: float = 0.2
     """Share of values dropped in training: in embeddings, attention weights and residual branches."""
     position: PositionName | str = "learned"
-    """Position encoding, or a class of your own (my_ideas.Spiral)."""
+    """Position encoding; or a class of your own: my_ideas.Spiral."""
     norm: NormName | str = "layernorm"
-    """Normalisation, or a class of your own."""
+    """Normalisation over the channels; or a class of your own."""
     norm_eps: float = 1e-5
-    """Epsilon of every norm, which keeps its division finite: 1e-5 is GPT-2's, Llama models have 1e-5 or 1e-6."""
+    """Epsilon of every norm, which keeps its division finite: GPT-2 has 1e-5, Llama models 1e-5 or 1e-6."""
     norm_placement: NormPlacement = "pre"
     """Normalise the input of each sublayer (pre, GPT-2) or the sum after it (post, the 2017 paper)."""
     activation: ActivationName | str = "gelu"
@@ -59,11 +59,10 @@ class GPTConfig:
     attention: AttentionName | str = "fused"
     """Attention by torch's fused kernel, or written out step by step: the same numbers; or a function of your own."""
     block: str | None = None
-    """Residual block of your own (my_ideas.Parallel); null: the one that norm_placement names. With one of your own
-    norm_placement=post only leaves out the norm after the last block."""
+    """A residual block of your own, as my_ideas.Parallel; null: that of norm_placement, which otherwise only decides
+    whether there is a norm after the last block (pre)."""
     sliding_window: int | None = None
-    """Tokens that each token sees in the layers of sliding-window attention, itself among them; null: all layers see
-    all."""
+    """Tokens that each token sees in layers of sliding-window attention, itself included; null: all layers see all."""
     window_pattern: str = "SSSL"
     """Which layers have the window (S) and which see all (L): a letter a layer, repeated from the last layer back."""
     norm_gain: bool = True
@@ -75,13 +74,12 @@ class GPTConfig:
     tie_embeddings: bool = True
     """Use one matrix as token embedding and as output layer."""
     zero_init: bool = False
-    """Start each residual branch, and an untied output layer, at zero: a new model is an embedding and no more."""
+    """Initialise the last matrix of each residual branch, and an untied output layer, to zero."""
     mup_base_width: int | None = None
-    """Maximal-update parametrisation: the n_embd at which the learning rate was tuned, for which nothing changes; at
-    other widths the same rate stays the best. null: the usual parametrisation. Widen by heads, not by their width, and
-    let n_ff grow along (null)."""
+    """muP: the n_embd at which the learning rate was tuned, which then holds for other widths; null: standard
+    parametrisation. Widen by adding heads of the same width, and leave n_ff at null."""
     logit_softcap: float | None = None
-    """Squash the logits into (-cap, cap) by a tanh; null: not at all."""
+    """Limit the logits to (-cap, cap) by cap * tanh(logits / cap); null: no limit."""
     rotary_base: float = 10000.0
     """Base of the rotary wavelengths; only for position=rotary, or a class of your own that reads it."""
 

@@ -65,6 +65,10 @@ def decode(setting: Setting, shape: Shape, n_rounds: int, progress: ReportProgre
     weights are random."""
     torch.manual_seed(setting.experiment.seed_everything)
     model = use_cpu_kernels(GPT(setting.config).to(setting.device).eval())
+    if model.without_cache:
+        raise ConfigError(
+            f"--decode compares decoding with and without a KV cache: {model.without_cache[0]} does not support one"
+        )
     decoded = Decoded(shape=shape)
     turns = {name: partial(_turn, model, setting, decoded, name) for name in _OPTIONS}
     short = replace(shape, new=min(shape.new, _WARMUP))

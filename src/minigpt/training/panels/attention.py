@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from minigpt.data.visible import token_texts
+from minigpt.interpret.tracing import activation_names
 from minigpt.interpret.views import attention_maps
 from minigpt.training.panels.panel import THUMBNAIL, TITLE_SIZE, Look, Panel, PanelSource
 
@@ -23,8 +24,8 @@ class AttentionPanel(Panel):
 
     def show(self, look: Look) -> None:
         """One image of all heads, and one of each chosen head."""
-        if look.model.config.n_layer == 0:
-            return
+        if f"pattern.{look.model.config.n_layer - 1}" not in activation_names(look.model):
+            return  # there are no layers, or blocks of the user's own without our attention
         maps = attention_maps(look.model, look.tokens)[:, 0].float().cpu().numpy()  # (L, H, T, T)
         maps = np.where(np.triu(np.ones(maps.shape[-2:], dtype=bool), 1), math.nan, maps)  # the future stays white
         look.picture("attention/all heads", overview(maps))

@@ -22,6 +22,11 @@ def build_panels(experiment: Experiment, config: GPTConfig, prepared: Prepared, 
                 f"the model has {config.n_layer} layers of {config.n_head} heads"
             )
     intervals = parse_panels(run.panels, run.panel_every)
+    own = config.custom_names().get("model.attention")
+    if own and "attention" in intervals:
+        raise ConfigError(
+            f"run.panels: attention cannot show the weights of model.attention={own}, which are not known"
+        )
     texts = {"panel_sentence": run.panel_sentence or ""}
     if "samples" in intervals:
         texts["sample_prompt"] = run.sample_prompt

@@ -1,6 +1,6 @@
 """How weights, gradients and activations are distributed, by layer."""
 
-from minigpt.interpret.tracing import trace
+from minigpt.interpret.tracing import activation_names, trace
 from minigpt.interpret.views import gradients, matrices
 from minigpt.training.panels.panel import Look, Panel
 
@@ -19,6 +19,6 @@ class HistogramsPanel(Panel):
             look.histogram(f"{VALUES} weights/{name}", weight)
         for name, gradient in gradients(look.model).items():
             look.histogram(f"{VALUES} gradients/{name}", gradient)
-        kinds = KINDS if look.model.config.n_layer else ("stream", "logits")
-        for name, activation in trace(look.model, look.tokens, keep=kinds).items():
+        names = [name for name in activation_names(look.model) if name.partition(".")[0] in KINDS]
+        for name, activation in trace(look.model, look.tokens, keep=names).items():
             look.histogram(f"{VALUES} activations/{name}", activation)
