@@ -20,7 +20,7 @@ import minigpt
 from minigpt import interpret
 from minigpt.data.batches import ValidationBatches, Windows
 from minigpt.data.prepare import prepare_cached
-from minigpt.interpret.predictions import loss_by_position, predict
+from minigpt.evaluate.predictions import loss_by_position, predict
 from minigpt.lab.compare.compare import compare
 from minigpt.lab.compare.picture import colours, draw_differences
 from minigpt.lab.compare.result import UNITS, field_of

@@ -16,7 +16,6 @@ coloured       those as coloured text, for a notebook or a terminal
 """
 
 from minigpt.interpret.edits import patch, patch_heads, zero, zero_heads
-from minigpt.interpret.predictions import predict
 from minigpt.interpret.probabilities import generate_scored, score_tokens
 from minigpt.interpret.tracing import activation_names, edited, trace
 from minigpt.interpret.views import attention_maps, logit_lens
@@ -29,7 +28,6 @@ __all__ = [
     "logit_lens",
     "patch",
     "patch_heads",
-    "predict",
     "score_tokens",
     "trace",
     "zero",

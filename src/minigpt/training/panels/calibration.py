@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from minigpt.interpret.predictions import Bins, calibration
+from minigpt.evaluate.predictions import Bins, calibration
 from minigpt.training.panels.panel import Look, Panel
 
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 from matplotlib.figure import Figure
 
-from minigpt.interpret.predictions import FREQUENCIES, Bins, count_tokens, loss_by_frequency
+from minigpt.evaluate.predictions import FREQUENCIES, Bins, count_tokens, loss_by_frequency
 from minigpt.training.panels.panel import Look, Panel, PanelSource
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from minigpt.interpret.predictions import loss_by_position
+from minigpt.evaluate.predictions import loss_by_position
 from minigpt.training.panels.panel import Look, Panel
 
 

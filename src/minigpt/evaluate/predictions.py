@@ -1,13 +1,14 @@
-"""What a model predicts over many windows, token by token, and what can be read off it: where it is good and how sure
-it is with right."""
+"""Predictions of a model token by token: its loss by position and by frequency of the token, and its calibration."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from minigpt.data.batches import Batch
+from minigpt.evaluate.windows import measure
 from minigpt.model.config import loss_rows
 from minigpt.model.gpt import GPT
 from minigpt.model.loss import IGNORE_INDEX
@@ -18,13 +19,13 @@ class Predictions:
     """N windows of T predictions; each array is (N, T)."""
 
     targets: np.ndarray
-    """int64: the tokens that came; IGNORE_INDEX where none counts, and the other numbers are then 0."""
+    """int64: the target tokens; IGNORE_INDEX where none counts, and the other numbers are then 0."""
     losses: np.ndarray
-    """float64: what each cost, nats."""
+    """float64: their losses, nats."""
     confidence: np.ndarray
-    """float64: the probability of the token that the model found likeliest."""
+    """float64: the probability of the likeliest token."""
     hits: np.ndarray
-    """bool: whether that one came."""
+    """bool: whether the likeliest token is the target."""
 
     @property
     def counted(self) -> np.ndarray:
@@ -39,40 +40,41 @@ class Bins:
     counts: np.ndarray
     """Tokens in the bin."""
     means: np.ndarray
-    """What is averaged; nan for an empty bin."""
+    """The averages; nan for an empty bin."""
     against: np.ndarray
-    """What it is compared with: the mean confidence, or a bin's lower border."""
+    """The reference: the mean confidence, or a bin's lower edge."""
 
 
-@torch.no_grad()
 def predict(model: GPT, batches: Iterable[Batch]) -> Predictions:
-    """Read `batches` of (tokens, targets), both (B, T) int64, on the device of the model, which is used as it is."""
-    device = model.token_embedding.weight.device
-    rows = loss_rows(model.config.vocab_size)  # a large vocabulary's logits are never there all at once
-    parts: list[tuple[torch.Tensor, ...]] = []
-    for tokens, targets in batches:
-        hidden, came = model.hidden(tokens.to(device)).flatten(0, 1), targets.to(device).flatten()  # (B T, C), (B T,)
-        pieces = zip(hidden.split(rows), came.split(rows), strict=True)
-        numbers = [torch.cat(each) for each in zip(*(_read(model.logits(h), y) for h, y in pieces), strict=True)]
-        parts.append((targets, *(each.view_as(targets) for each in numbers)))
-    all_targets, losses, confidence, hits = (torch.cat(each).numpy() for each in zip(*parts, strict=True))
-    return Predictions(targets=all_targets, losses=losses.astype(float), confidence=confidence.astype(float), hits=hits)
+    """Compute what `model`, in eval mode, predicts for `batches` of (tokens, targets), both (B, T) int64."""
+    found = measure(model, batches, lambda tokens, targets: _read(model, tokens, targets))
+    _, targets, losses, confidence, hits = (torch.cat(each).numpy() for each in zip(*found, strict=True))
+    return Predictions(targets=targets, losses=losses.astype(float), confidence=confidence.astype(float), hits=hits)
 
 
-def _read(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Losses, confidence and hits, (N,) each, of logits (N, V) and targets (N,)."""
+def _read(model: GPT, tokens: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+    """Return losses, confidence and hits, (B, T) each; the logits of a large vocabulary are never all in memory."""
+    rows = loss_rows(model.config.vocab_size)
+    hidden, flat = model.hidden(tokens).flatten(0, 1), targets.flatten()  # (B T, C), (B T,)
+    chunks = zip(hidden.split(rows), flat.split(rows), strict=True)
+    numbers = zip(*(_read_logits(model.logits(h), y) for h, y in chunks), strict=True)
+    return tuple(torch.cat(each).view_as(targets) for each in numbers)
+
+
+def _read_logits(logits: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+    """Return losses, confidence and hits, (N,) each, of logits (N, V) and targets (N,)."""
     logits = logits.float()
     total, best = logits.logsumexp(-1), logits.max(-1)  # (N,)
     ignored = targets == IGNORE_INDEX
     given = logits.gather(-1, targets.masked_fill(ignored, 0)[:, None])[:, 0]
-    losses, confidence = (each.masked_fill(ignored, 0.0).cpu() for each in (total - given, (best.values - total).exp()))
-    return losses, confidence, (best.indices == targets).cpu()
+    losses, confidence = (each.masked_fill(ignored, 0.0) for each in (total - given, (best.values - total).exp()))
+    return losses, confidence, best.indices == targets
 
 
 def loss_by_position(predictions: Predictions) -> np.ndarray:
-    """(T,): mean loss at each position of the window, nats; nan where no target counts.
+    """Return the mean loss at each position of the window, (T,), nats; nan where no target counts.
 
-    The first has one token to go by, the last a window.
+    The first position sees one token, the last a whole window.
     """
     counts = predictions.counted.sum(axis=0)
     sums = predictions.losses.sum(axis=0)
@@ -80,10 +82,10 @@ def loss_by_position(predictions: Predictions) -> np.ndarray:
 
 
 def calibration(predictions: Predictions, n_bins: int = 10) -> tuple[Bins, float]:
-    """How often the likeliest token came, by how likely it was held to be, and the expected calibration error.
+    """Return the accuracy by confidence, and the expected calibration error (Guo et al. 2017, equation 3).
 
     Bins of equal width over the confidence; `means` is the share of hits, `against` the mean confidence. The error is
-    the mean distance of the two over all tokens (Guo et al. 2017, equation 3): 0 for a model as sure as it is right.
+    the mean absolute difference of the two over all tokens: 0 for a calibrated model.
     """
     confidence, hits = predictions.confidence[predictions.counted], predictions.hits[predictions.counted]
     where = np.minimum((confidence * n_bins).astype(np.int64), n_bins - 1)
@@ -95,13 +97,13 @@ def calibration(predictions: Predictions, n_bins: int = 10) -> tuple[Bins, float
 
 
 FREQUENCIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 0.0)
-"""Lower borders of the bins of `loss_by_frequency`, as shares of the training text; the last holds what is rarer."""
+"""Lower edges of the bins of `loss_by_frequency`, as shares of the training text; the last holds all rarer tokens."""
 
 
 def loss_by_frequency(predictions: Predictions, token_counts: np.ndarray) -> Bins:
-    """Mean loss of the tokens that make up so large a share of the training text: `against` are FREQUENCIES.
+    """Return the mean loss of tokens by their frequency in the training text; `against` is FREQUENCIES.
 
-    `token_counts` (V,): how often each token stands there.
+    `token_counts` (V,): occurrences of each token in the training text.
     """
     share = (token_counts / max(1, token_counts.sum()))[predictions.targets[predictions.counted]]
     where = np.searchsorted(-np.array(FREQUENCIES), -share, side="left")
@@ -110,7 +112,7 @@ def loss_by_frequency(predictions: Predictions, token_counts: np.ndarray) -> Bin
 
 
 def count_tokens(shards: Sequence[np.ndarray], vocab_size: int, at_most: int = 2**24) -> np.ndarray:
-    """(V,) int64: how often each token stands in `shards`; of more than `at_most` tokens in pieces spread evenly."""
+    """Count each token in `shards`, (V,) int64; of more than `at_most` tokens in evenly spaced pieces."""
     n_tokens = sum(len(shard) for shard in shards)
     every = -(-n_tokens // at_most)  # of so many pieces one is read
     counts = np.zeros(vocab_size, dtype=np.int64)

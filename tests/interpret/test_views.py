@@ -1,10 +1,11 @@
-"""Attention maps are the weights that the model used."""
+"""Attention maps are the weights that the model used; ratios of norms."""
 
 import pytest
 import torch
+from helpers import random_gpt, tiny_config
 from model.variants import random_tokens, small_model
 
-from minigpt.interpret.views import attention_maps
+from minigpt.interpret.views import attention_maps, gradients, matrices, norm_ratios
 
 
 @pytest.mark.parametrize("attention", ["fused", "explicit"])
@@ -27,3 +28,17 @@ def test_no_hook_stays():
     model = small_model()
     attention_maps(model, random_tokens(model.config))
     assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+def test_ratios_of_norms():
+    model = random_gpt(tiny_config(30, n_layer=1))
+    tokens = torch.randint(30, (2, 8))
+    assert gradients(model) == {}
+    model.loss(tokens, tokens).backward()
+    found = norm_ratios(gradients(model), matrices(model))
+    names = {"token_embedding", "position", *(f"blocks.0.{layer}" for layer in (
+        "attention.qkv", "attention.output", "feedforward.up", "feedforward.down"))}  # fmt: skip
+    assert set(found) == names
+    weight = model.blocks[0].attention.qkv.weight
+    assert found["blocks.0.attention.qkv"] == pytest.approx(float(weight.grad.norm() / weight.detach().norm()))
+    assert norm_ratios({"a": torch.ones(2)}, {"a": torch.zeros(2)}) == {}

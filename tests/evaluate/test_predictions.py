@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers import random_gpt, tiny_config
 
-from minigpt.interpret.predictions import (
+from minigpt.evaluate.predictions import (
     FREQUENCIES,
     Predictions,
     calibration,
@@ -16,7 +16,6 @@ from minigpt.interpret.predictions import (
     loss_by_position,
     predict,
 )
-from minigpt.interpret.views import gradients, matrices, norm_ratios
 from minigpt.model import config as config_module
 from minigpt.model.loss import IGNORE_INDEX
 
@@ -74,20 +73,6 @@ def test_tokens_are_counted_whole_or_in_pieces():
     part = count_tokens(shards, 12, at_most=160_000)
     assert 0 < part.sum() < 250_000
     assert part[9] == 1000
-
-
-def test_ratios_of_norms():
-    model = random_gpt(tiny_config(30, n_layer=1))
-    tokens = torch.randint(30, (2, 8))
-    assert gradients(model) == {}
-    model.loss(tokens, tokens).backward()
-    found = norm_ratios(gradients(model), matrices(model))
-    names = {"token_embedding", "position", *(f"blocks.0.{layer}" for layer in (
-        "attention.qkv", "attention.output", "feedforward.up", "feedforward.down"))}  # fmt: skip
-    assert set(found) == names
-    weight = model.blocks[0].attention.qkv.weight
-    assert found["blocks.0.attention.qkv"] == pytest.approx(float(weight.grad.norm() / weight.detach().norm()))
-    assert norm_ratios({"a": torch.ones(2)}, {"a": torch.zeros(2)}) == {}
 
 
 def test_targets_that_are_ignored_count_nowhere():
