@@ -8,7 +8,7 @@ import random
 
 from minigpt.data.tokenizers import Tokenizer
 from minigpt.generate.options import SamplingOptions
-from minigpt.generate.sampling import generate_text
+from minigpt.generate.text import generate_text
 from minigpt.model.gpt import GPT
 
 N_SUMS = 20

@@ -9,7 +9,8 @@ from minigpt.data.tokenizers import Tokenizer
 from minigpt.errors import ConfigError
 from minigpt.generate.batch import encode_prompts, generate_texts
 from minigpt.generate.options import SamplingOptions, texts_at_once
-from minigpt.generate.sampling import check_stop, context_length, generate_text
+from minigpt.generate.sampling import context_length
+from minigpt.generate.text import check_stop, generate_text
 from minigpt.interpret.probabilities import ScoredPiece, ScoredText, generate_scored, score_tokens
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT

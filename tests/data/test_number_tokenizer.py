@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from minigpt.data.number_tokenizer import NumberTokenizer
 from minigpt.data.tokenizers import Tokenizer, find_tokenizer, tokenizer_from_json
 from minigpt.errors import DataError
-from minigpt.generate.sampling import encode_prompt
+from minigpt.generate.text import encode_prompt
 
 NUMBERS = NumberTokenizer(300)
 

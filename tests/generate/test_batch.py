@@ -10,7 +10,8 @@ from minigpt.data.tokenizers import CharTokenizer
 from minigpt.errors import CheckpointError, ConfigError, DataError
 from minigpt.generate.batch import Batch, generate_texts
 from minigpt.generate.options import SamplingOptions
-from minigpt.generate.sampling import PACK_FROM, generate_text, generate_tokens
+from minigpt.generate.sampling import PACK_FROM, generate_tokens
+from minigpt.generate.text import generate_text
 from minigpt.model.config import PositionName
 from minigpt.system.cpu_kernels.onednn import HAS_ONEDNN
 

@@ -18,18 +18,14 @@ from minigpt.generate.sampling import (
     apply_temperature,
     choose,
     context_start,
-    decode_pieces,
-    encode_prompt,
-    generate_text,
     generate_tokens,
     keep_min_p,
     keep_top_k,
     keep_top_p,
     next_tokens,
     shape_logits,
-    start_token,
-    until,
 )
+from minigpt.generate.text import decode_pieces, encode_prompt, generate_text, start_token, until
 from minigpt.model.config import PositionName
 from minigpt.system.cpu_kernels.onednn import HAS_ONEDNN
 

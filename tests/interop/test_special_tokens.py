@@ -15,7 +15,8 @@ from minigpt.data.tokenizer_folder import tokenizer_from_folder
 from minigpt.data.tokenizers import find_tokenizer, tokenizer_from_json
 from minigpt.errors import CheckpointError, DataError
 from minigpt.generate.options import SamplingOptions
-from minigpt.generate.sampling import encode_prompt, generate_tokens
+from minigpt.generate.sampling import generate_tokens
+from minigpt.generate.text import encode_prompt
 from minigpt.interop.foreign import write_foreign
 from minigpt.interop.hf import export_hf, read_hf
 from minigpt.interop.our_file import export_file, read_file

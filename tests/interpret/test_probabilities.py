@@ -11,7 +11,7 @@ from minigpt import interpret
 from minigpt.data.tokenizers import CharTokenizer
 from minigpt.errors import ConfigError
 from minigpt.generate.options import SamplingOptions
-from minigpt.generate.sampling import encode_prompt, generate_text
+from minigpt.generate.text import encode_prompt, generate_text
 from minigpt.interpret.coloured import LEVELS, in_terminal, level_of, marked, percent, to_html
 from minigpt.interpret.probabilities import generate_scored, score_tokens
 from minigpt.interpret.views import logit_lens

@@ -50,7 +50,9 @@ def test_learned_positions_are_added_and_end_at_block_size():
     tokens = random_tokens(model.config)
     torch.testing.assert_close(model.hidden(tokens), model.token_embedding(tokens) + model.position.weight)
     assert model.max_positions == 12
-    with pytest.raises(ConfigError, match=r"^13 tokens are more than the 12 that position=learned can encode$"):
+    with pytest.raises(
+        ConfigError, match=r"^13 tokens are more than block_size=12, the most that position=learned can encode$"
+    ):
         model(random_tokens(model.config, T=13))
 
 

@@ -102,7 +102,8 @@ def with_probabilities(
 
 def note_long_prompt(loaded: "LoadedGPT", prompt: str, options: SamplingOptions, name: str) -> None:
     """Note on stderr how many tokens of a prompt longer than the context count."""
-    from minigpt.generate.sampling import context_length, context_start, encode_prompt
+    from minigpt.generate.sampling import context_length, context_start
+    from minigpt.generate.text import encode_prompt
 
     n_tokens = len(encode_prompt(loaded.tokenizer, prompt))
     context = context_length(loaded.model, options)

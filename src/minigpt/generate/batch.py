@@ -1,6 +1,6 @@
-"""Texts of different lengths, continued together: one pass of the model adds a token to each of them.
+"""Continue texts of different lengths together: one forward pass adds a token to each.
 
-What a pass costs is mostly the reading of the weights, so several rows cost little more than one.
+A pass mostly costs reading the weights, so several rows cost little more than one.
 """
 
 from collections.abc import Sequence
@@ -13,16 +13,8 @@ from torch import Tensor
 from minigpt.data.tokenizers import Tokenizer
 from minigpt.errors import DataError
 from minigpt.generate.options import SamplingOptions
-from minigpt.generate.sampling import (
-    PACK_FROM,
-    check_stop,
-    context_length,
-    context_start,
-    encode_prompt,
-    next_logits,
-    next_tokens,
-)
-from minigpt.generate.streaming import StreamDecoder
+from minigpt.generate.sampling import PACK_FROM, context_length, context_start, next_logits, next_tokens
+from minigpt.generate.text import StreamDecoder, check_stop, encode_prompt
 from minigpt.model.cache import KVCache, RaggedCache
 from minigpt.model.gpt import GPT
 from minigpt.system.cpu_kernels.linear import packed
@@ -33,17 +25,17 @@ class Row:
     """One of the texts."""
 
     ids: list[int]
-    """Its tokens so far, the prompt first; never empty."""
+    """Its tokens so far, beginning with the prompt; never empty."""
     start: int
-    """Where its window begins, see `context_start`."""
+    """Start of its window, see `context_start`."""
     generator: torch.Generator
 
 
 class Batch:
-    """Rows of tokens that grow by one token each at every `step`.
+    """Rows of tokens, each extended by one token at every `step`.
 
-    Each row draws from a generator of its own, and its window slides when its own length says so: its tokens are
-    those that `generate_tokens` gives it alone, up to the rounding of a product of several rows.
+    Each row has its own generator and its own window: its tokens are those that `generate_tokens` gives for it alone,
+    up to the rounding of a product of several rows.
     """
 
     def __init__(
@@ -79,7 +71,7 @@ class Batch:
             self.cache = RaggedCache(model.config, len(prompts), longest, device=self.device, dtype=weight.dtype)
 
     def step(self) -> list[int]:
-        """One more token for each row; gives them."""
+        """Add one token to each row, and return these tokens."""
         for index, row in enumerate(self.rows):
             start = context_start(len(row.ids), self.context)
             if start > row.start and self.cache is not None:
@@ -93,7 +85,7 @@ class Batch:
         return tokens
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Go on with these rows alone, in this order."""
+        """Keep only these rows, in this order."""
         self.rows = [self.rows[index] for index in rows]
         if self.cache is not None:
             self.cache.keep(rows)
@@ -102,7 +94,7 @@ class Batch:
         return torch.cat([next_logits(self.model, self._tensor([row.ids[row.start :]])) for row in self.rows])
 
     def _read_together(self, cache: RaggedCache) -> Tensor:
-        """Logits (B, V): what a row has not read is read by itself, but for its last token, which all read at once."""
+        """Return logits (B, V): each row reads its unread tokens by itself, the last one in common."""
         for index, (row, own) in enumerate(zip(self.rows, cache.rows, strict=True)):
             unread = row.ids[row.start + own.length : -1]
             if not unread:
@@ -123,7 +115,7 @@ class Batch:
 
 @dataclass(kw_only=True)
 class RowText:
-    """The text of a row as its tokens come."""
+    """The text of a row, decoded token by token."""
 
     tokenizer: Tokenizer
     stop: str | None
@@ -135,7 +127,7 @@ class RowText:
         self.decoder = StreamDecoder(self.tokenizer)
 
     def push(self, token: int) -> None:
-        """Add the text of `token`; the end of the document and the text `stop` end it."""
+        """Add the text of `token`; the end of a document or the text `stop` ends it."""
         self.ended = token in self.tokenizer.special.stop
         before = len(self.text)
         self.text += self.decoder.push(token)
@@ -143,7 +135,7 @@ class RowText:
             self.ended = True
 
     def finish(self) -> str:
-        """The whole text, up to `stop`."""
+        """Return the whole text, up to `stop`."""
         whole = self.text + self.decoder.finish()
         return whole if self.stop is None else whole.partition(self.stop)[0]
 
@@ -157,7 +149,7 @@ def generate_texts(
     seeds: Sequence[int],
     stop: str | None = None,
 ) -> list[str]:
-    """The texts that continue `prompts`, without them, computed together: see `generate_text` for one of them.
+    """Return the texts that continue `prompts`, without them, computed together; `generate_text` gives one.
 
     Text b draws from `seeds[b]`, whatever the others are. Rows whose text has ended leave the batch. Raises what
     `generate_text` does.
@@ -185,7 +177,7 @@ def grow(batch: Batch, texts: Sequence[RowText], n: int) -> None:
 
 
 def encode_prompts(tokenizer: Tokenizer, prompts: Sequence[str]) -> list[list[int]]:
-    """As `encode_prompt` for each; a DataError says which of several cannot be encoded."""
+    """Encode each prompt by `encode_prompt`; a DataError names the one that cannot be encoded."""
     encoded = []
     for number, prompt in enumerate(prompts, start=1):
         try:

@@ -1,4 +1,4 @@
-"""Text coloured by how likely the model found it: for a notebook, for a terminal, and plain for a file or a pipe."""
+"""Text coloured by its probability: as HTML for a notebook, in ANSI colours for a terminal, and plain."""
 
 import html
 from collections.abc import Iterable, Sequence
@@ -8,9 +8,10 @@ from minigpt.system.output import symbols
 
 
 class Level(NamedTuple):
-    """How a text looks from a probability on."""
+    """Colours of a range of probabilities."""
 
     least: float
+    """Lower end of the range."""
     background: str
     """In HTML, pale enough for black letters."""
     ansi: str
@@ -23,23 +24,23 @@ LEVELS = (
     Level(0.01, "#fbd6a6", "35"),  # magenta
     Level(0.0, "#f5a49b", "31"),  # red
 )
-"""From expected to surprising."""
+"""From likely to unlikely."""
 UNKNOWN = Level(0.0, "#e4e4e4", "0")
-"""Of the first token, which nothing precedes."""
+"""For the first token, which has no probability."""
 
 Scored = tuple[str, float | None, Sequence[tuple[str, float]]]
 """Text, probability, and the alternatives with theirs."""
 
 
 def level_of(probability: float | None) -> Level:
-    """The colours of a probability."""
+    """Return the colours of a probability."""
     if probability is None:
         return UNKNOWN
     return next((level for level in LEVELS if probability >= level.least), LEVELS[-1])
 
 
 def percent(probability: float) -> str:
-    """As a reader wants it: 93, 4, 0.2, <0.1."""
+    """Write a probability in percent: 93, 4, 0.2, <0.1."""
     value = 100 * probability
     if value >= 1:
         return f"{value:.0f}"
@@ -47,27 +48,27 @@ def percent(probability: float) -> str:
 
 
 def in_terminal(text: str, probability: float | None) -> str:
-    """`text` between the escape sequences of its colour; each line by itself, as pagers want it.
+    """Put `text` between the escape sequences of its colour, line by line, as pagers need it.
 
-    What the text itself holds of control characters is shown as symbols.
+    Control characters in the text are shown as symbols.
     """
     on, off = f"\x1b[{level_of(probability).ansi}m", "\x1b[0m"
     return "\n".join(f"{on}{line}{off}" if line else "" for line in symbols(text).split("\n"))
 
 
 def marked(text: str, probability: float | None) -> str:
-    """`text` with its probability in percent behind it: `class{93}`."""
+    """Append its probability in percent to `text`: `class{93}`."""
     return text if probability is None else f"{text}{{{percent(probability)}}}"
 
 
 def legend() -> str:
-    """What a terminal's colours mean, in them."""
+    """Explain the colours of a terminal, in these colours."""
     names = [f"from {percent(level.least)} %" for level in LEVELS[:-1]] + ["less"]
     return ", ".join(f"\x1b[{level.ansi}m{name}\x1b[0m" for level, name in zip(LEVELS, names, strict=True))
 
 
 def to_html(tokens: Iterable[Scored]) -> str:
-    """One block of coloured tokens; the pointer over one shows its probability and the alternatives."""
+    """Write coloured tokens as HTML; hovering over one shows its probability and the alternatives."""
     spans = [_span(text, probability, alternatives) for text, probability, alternatives in tokens]
     style = "font-family: monospace; line-height: 1.7; white-space: pre-wrap"
     return f'<div style="{style}">{"".join(spans)}</div>'

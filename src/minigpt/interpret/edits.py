@@ -1,4 +1,4 @@
-"""Changes of activations, to hand to `GPT.trace`: switch something off, or put in what another run had there."""
+"""Edits of activations for `trace` and `edited`: ablate heads, or patch in activations of another pass."""
 
 from collections.abc import Callable, Collection
 from functools import partial
@@ -9,34 +9,36 @@ from torch import Tensor
 from minigpt.errors import ConfigError
 
 Edit = Callable[[Tensor], Tensor]
-"""Takes an activation and gives what the model goes on with: of the same shape, and not the same memory changed."""
+"""Takes an activation and returns its replacement: of the same shape, and not changed in place."""
 
 
 def zero(x: Tensor) -> Tensor:
-    """An edit: nothing is left of it."""
+    """Edit: replace an activation by zeros."""
     return torch.zeros_like(x)
 
 
 def zero_heads(*heads: int) -> Edit:
-    """An edit of `heads`, `query` or `pattern`: nothing of these, counted from 0. ConfigError for one too many, and for
-    an activation that has no heads."""
+    """Return an edit of `heads`, `query` or `pattern` that sets these heads, counted from 0, to zero.
+
+    The edit raises ConfigError for a head that is not there, and for an activation without heads.
+    """
     return partial(_with_heads, heads=heads, value=None)
 
 
 def patch_heads(value: Tensor, *heads: int) -> Edit:
-    """An edit of `heads`, `query` or `pattern`: in these heads what another run had there, `value` of its shape."""
+    """Return an edit of `heads`, `query` or `pattern` that replaces these heads by those of `value`, of its shape."""
     return partial(_with_heads, heads=heads, value=value)
 
 
 def patch(value: Tensor, positions: Collection[int] | None = None) -> Edit:
-    """An edit of (B, T, ...) activations: take `value` of another run instead, at all positions or at these alone.
+    """Return an edit that replaces (B, T, ...) activations by `value`, at all positions or at these.
 
-    Its shape may be one that spreads over (B, T, ...): a mean over the batch, a vector. ConfigError for another one,
-    and for a position too many.
+    `value` may have any shape that broadcasts to (B, T, ...): a mean over the batch, a vector. The edit raises
+    ConfigError for another shape, and for a position that is not there.
     """
 
     def edit(x: Tensor) -> Tensor:
-        whole = _spread(value, x)
+        whole = _broadcast(value, x)
         if positions is None:
             return whole.clone()
         wrong = [position for position in positions if not -x.shape[1] <= position < x.shape[1]]
@@ -59,12 +61,12 @@ def _with_heads(x: Tensor, *, heads: Collection[int], value: Tensor | None) -> T
     if wrong:
         raise ConfigError(f"there is no head {wrong[0]}: there are {x.shape[1]}, counted from 0")
     changed = x.clone()
-    changed[:, list(heads)] = 0.0 if value is None else _spread(value, x)[:, list(heads)]
+    changed[:, list(heads)] = 0.0 if value is None else _broadcast(value, x)[:, list(heads)]
     return changed
 
 
-def _spread(value: Tensor, x: Tensor) -> Tensor:
-    """`value` in the shape of `x`."""
+def _broadcast(value: Tensor, x: Tensor) -> Tensor:
+    """Broadcast `value` to the shape of `x`."""
     try:
         return value.expand_as(x)
     except RuntimeError:

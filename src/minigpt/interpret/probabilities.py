@@ -10,27 +10,27 @@ from minigpt.data.tokenizers import Tokenizer
 from minigpt.data.visible import token_texts
 from minigpt.errors import ConfigError
 from minigpt.generate.options import SamplingOptions
-from minigpt.generate.sampling import check_stop, encode_prompt, generate_choices, until
-from minigpt.generate.streaming import StreamDecoder
+from minigpt.generate.sampling import generate_choices
+from minigpt.generate.text import StreamDecoder, check_stop, encode_prompt, until
 from minigpt.interpret.coloured import marked, to_html
 from minigpt.model.gpt import GPT
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredToken:
-    """A token of a text."""
+    """A token of a text with its probability."""
 
     token: int
     text: str
-    """As something to see: spaces as ␣, line ends as ↵."""
+    """Visible: spaces as ␣, line ends as ↵."""
     probability: float | None
-    """What the model gave it, at temperature 1, after all that stands before it; None for the first one."""
+    """Probability at temperature 1, given all tokens before it; None for the first token."""
     alternatives: tuple[tuple[str, float], ...] = ()
-    """The likeliest tokens in its place, with their probabilities, the likeliest first; it may be among them."""
+    """The likeliest tokens in its place with their probabilities, in descending order; it may be among them."""
 
 
 class ScoredText(tuple[ScoredToken, ...]):
-    """A text as its scored tokens. A notebook shows it coloured, with the alternatives under the pointer."""
+    """A text as scored tokens. A notebook shows it coloured, with the alternatives on hovering."""
 
     __slots__ = ()
 
@@ -38,7 +38,7 @@ class ScoredText(tuple[ScoredToken, ...]):
         return to_html((each.text, each.probability, each.alternatives) for each in self)
 
     def __str__(self) -> str:
-        """Each token with its probability in percent behind it."""
+        """Write each token followed by its probability in percent."""
         return "".join(marked(each.text, each.probability) for each in self)
 
     __repr__ = __str__
@@ -46,9 +46,9 @@ class ScoredText(tuple[ScoredToken, ...]):
 
 @torch.no_grad()
 def score_tokens(model: GPT, tokenizer: Tokenizer, tokens: Sequence[int], n_alternatives: int = 5) -> ScoredText:
-    """Each of `tokens` with its probability and its `n_alternatives`, by one pass of `model`, which is used as it is.
+    """Return `tokens` with their probabilities and `n_alternatives` each, by one pass of `model` in its mode.
 
-    Ids that only pad the vocabulary take no part. Raises ConfigError for more tokens than the model was trained to see.
+    Ids that only pad the vocabulary are left out. Raises ConfigError for more than block_size tokens.
     """
     if len(tokens) > model.config.block_size:
         raise ConfigError(f"the text has {len(tokens)} tokens, more than block_size={model.config.block_size}")
@@ -69,15 +69,16 @@ def score_tokens(model: GPT, tokenizer: Tokenizer, tokens: Sequence[int], n_alte
 
 
 ScoredPiece = tuple[str, float]
+"""A piece of a sampled text and its probability."""
 
 
 def generate_scored(
     model: GPT, tokenizer: Tokenizer, prompt: str, options: SamplingOptions, stop: str | None = None
 ) -> Iterator[ScoredPiece]:
-    """The text of `generate_text` in pieces, one a token, each with its probability.
+    """Yield the text of `generate_text` in pieces, one per token, each with its probability.
 
-    That is what the model itself gave it, at temperature 1 and before top-k and its like; tokens that make up one
-    character together have the product of theirs. Raises, at once, what `generate_text` does.
+    Probabilities are those at temperature 1, before top-k and the other filters; tokens that make up one character have
+    the product of theirs. Raises, at once, what `generate_text` does.
     """
     check_stop(stop)
     ids = torch.tensor([encode_prompt(tokenizer, prompt)], device=model.token_embedding.weight.device)  # (1, T)
@@ -103,7 +104,7 @@ def _decoded(chosen: Iterable[tuple[int, float]], tokenizer: Tokenizer) -> Itera
 
 
 def _until(pieces: Iterable[ScoredPiece], stop: str) -> Iterator[ScoredPiece]:
-    """As `until`, whose borders are not those of the pieces: a piece that is cut keeps its probability."""
+    """Yield pieces up to `stop`, as `until` does; a piece that is cut keeps its probability."""
     waiting: deque[ScoredPiece] = deque()
 
     def texts() -> Iterator[str]:

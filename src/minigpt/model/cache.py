@@ -1,4 +1,4 @@
-"""KVCache: keys and values of the tokens already read, so that one more token costs one token's work."""
+"""KV cache: keys and values of the tokens already read, so that a further token is the only one to compute."""
 
 import copy
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from minigpt.model.positions import Start, Starts, end_of, places
 
 
 class LayerCache(NamedTuple):
-    """One layer's share of a cache: keys and values, (B, Hkv, max_length, D) each."""
+    """Keys and values of one layer, (B, Hkv, max_length, D) each."""
 
     keys: Tensor
     values: Tensor
@@ -35,9 +35,9 @@ class LayerCache(NamedTuple):
 
 
 class KVCache:
-    """Room for `max_length` positions of `batch_size` sequences in every layer: allocated once, filled in place.
+    """Keys and values of up to `max_length` positions of `batch_size` sequences: allocated once, filled in place.
 
-    For sampling, not for training: what is stored carries no gradient.
+    For sampling, not for training: gradients do not flow through it.
     """
 
     def __init__(
@@ -54,36 +54,35 @@ class KVCache:
         self._use(torch.zeros(shape, device=device, dtype=dtype))
 
     def _use(self, memory: Tensor) -> None:
-        """Take `memory`, (L, 2, B, Hkv, max_length, D): the keys and the values of each layer."""
+        """Use `memory`, (L, 2, B, Hkv, max_length, D): the keys and the values of each layer."""
         self.memory = memory
         self.batch_size = memory.shape[2]
         self.layers = [LayerCache(*layer) for layer in memory]
 
     def start_of(self, tokens: Tensor) -> int:
-        """Where tokens (B, T) begin. ConfigError if they are not of this batch, or too many."""
+        """Return the position of the first of tokens (B, T). ConfigError for another batch size, or too many tokens."""
         check_room(self, tokens, self.length)
         return self.length
 
     def advance(self, T: int) -> None:
-        """Count T more tokens of each sequence, which every layer has written."""
+        """Count T more tokens per sequence, once every layer has stored them."""
         self.length += T
 
     def reset(self) -> None:
-        """Forget everything; the memory is kept."""
+        """Empty the cache; its memory is kept."""
         self.length = 0
 
     def with_memory(self, memory: Tensor) -> Self:
-        """A cache as long as this one, of the sequences in `memory` (L, 2, B, Hkv, max_length, D)."""
+        """Return a cache of the same length over `memory` (L, 2, B, Hkv, max_length, D)."""
         other = copy.copy(self)
         other._use(memory)
         return other
 
 
 class RaggedCache:
-    """A cache of sequences that have lengths of their own: `rows[b]` is a KVCache of one sequence, in shared memory.
+    """A cache of sequences of different lengths: `rows[b]` is a KVCache of one sequence, in shared memory.
 
-    A row is read, or reset and read anew, through `rows[b]` by itself. The whole takes further tokens of all rows at
-    once, each behind what its row holds.
+    `rows[b]` fills or resets one row; the whole takes further tokens of all rows at once, each after those of its row.
     """
 
     def __init__(
@@ -102,28 +101,28 @@ class RaggedCache:
 
     @property
     def layers(self) -> list[LayerCache]:
-        """The shares of the layers, all rows in each."""
+        """Keys and values of each layer, of all rows."""
         return self.whole.layers
 
     def start_of(self, tokens: Tensor) -> Starts:
-        """Where tokens (B, T) begin. ConfigError if they are not of this batch, or too many."""
+        """Return the position of the first of tokens (B, T). ConfigError for another batch size, or too many tokens."""
         lengths = [row.length for row in self.rows]
         check_room(self.whole, tokens, max(lengths))
         return Starts(torch.tensor(lengths, device=tokens.device)[:, None], max(lengths))
 
     def advance(self, T: int) -> None:
-        """Count T more tokens of each row, which every layer has written."""
+        """Count T more tokens per row, once every layer has stored them."""
         for row in self.rows:
             row.advance(T)
 
     def copy_row(self, source: int, target: int) -> None:
-        """Let row `target` hold what row `source` holds."""
+        """Copy row `source` into row `target`."""
         length = self.rows[source].length
         self.rows[target].memory[..., :length, :] = self.rows[source].memory[..., :length, :]
         self.rows[target].length = length
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Go on with these rows alone, in this order."""
+        """Keep only these rows, in this order."""
         lengths = [self.rows[b].length for b in rows]
         self._use(self.whole.with_memory(self.whole.memory[:, :, list(rows)]))
         for row, length in zip(self.rows, lengths, strict=True):
@@ -134,7 +133,7 @@ Cache = KVCache | RaggedCache
 
 
 def check_room(cache: KVCache, tokens: Tensor, length: int) -> None:
-    """Refuse tokens (B, T) that are not of this batch, or too many behind `length` others."""
+    """Raise ConfigError for tokens (B, T) of another batch size, or too many after `length` others."""
     B, T = tokens.shape
     if cache.batch_size != B:
         raise ConfigError(f"the cache was made for batch_size={cache.batch_size}, not for {B} sequences")

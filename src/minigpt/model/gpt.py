@@ -142,7 +142,10 @@ class GPT(nn.Module):
     def _check_positions(self, start: Start, T: int) -> None:
         limit, end = self.max_positions, end_of(start, T)
         if limit is not None and end > limit:
-            raise ConfigError(f"{end} tokens are more than the {limit} that position={self.config.position} can encode")
+            raise ConfigError(
+                f"{end} tokens are more than block_size={limit}, the most that "
+                f"position={self.config.position} can encode"
+            )
 
 
 def _without_cache(position: nn.Module, blocks: nn.ModuleList, config: GPTConfig) -> list[str]:

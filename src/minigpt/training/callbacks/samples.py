@@ -5,7 +5,7 @@ from lightning.pytorch import LightningModule, Trainer
 from minigpt.data.tokenizers import Tokenizer
 from minigpt.errors import ConfigError, DataError
 from minigpt.generate.options import SamplingOptions
-from minigpt.generate.sampling import encode_prompt, generate_text
+from minigpt.generate.text import encode_prompt, generate_text
 from minigpt.training.config import SAMPLE_TOKENS
 from minigpt.training.loggers.tensorboard import RunTensorBoard
 from minigpt.training.module import GPTModule

@@ -3,7 +3,7 @@
 from minigpt.data.batches import ValidationBatches, Windows
 from minigpt.data.prepared import Prepared
 from minigpt.errors import ConfigError, DataError
-from minigpt.generate.sampling import encode_prompt
+from minigpt.generate.text import encode_prompt
 from minigpt.model.config import GPTConfig
 from minigpt.training.config import Experiment
 from minigpt.training.panels.names import parse_panels

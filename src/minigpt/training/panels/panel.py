@@ -15,7 +15,7 @@ from minigpt.data.batches import ValidationBatches
 from minigpt.data.prepared import Prepared
 from minigpt.data.tokenizers import Tokenizer
 from minigpt.evaluate.predictions import Predictions, predict
-from minigpt.generate.sampling import encode_prompt
+from minigpt.generate.text import encode_prompt
 from minigpt.model.gpt import GPT
 from minigpt.training.loggers.tensorboard import RunTensorBoard
 

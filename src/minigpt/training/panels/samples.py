@@ -1,7 +1,7 @@
 """Texts at several temperatures, from careful to wild, side by side with their steps."""
 
 from minigpt.generate.options import SamplingOptions
-from minigpt.generate.sampling import generate_text
+from minigpt.generate.text import generate_text
 from minigpt.training.panels.panel import Look, Panel, PanelSource
 
 MAX_NEW_TOKENS = 100

@@ -3,7 +3,7 @@ from hypothesis import strategies as st
 
 from minigpt.data.bpe import train_bpe
 from minigpt.data.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer
-from minigpt.generate.streaming import StreamDecoder
+from minigpt.generate.text import StreamDecoder
 
 BYTE = ByteTokenizer()
 BPE = train_bpe(["été 五五 🦊"] * 5, 262)
