@@ -6,10 +6,10 @@ cd examples && minigpt fit --config base --model.position relative_bias.Relative
 import math
 
 import torch
-from minigpt.model.custom import supports_cache
 from torch import Tensor, nn
 
 from minigpt.model.config import GPTConfig
+from minigpt.model.custom import supports_cache
 from minigpt.model.positions import Position, Start, distances
 
 FARTHEST = 32

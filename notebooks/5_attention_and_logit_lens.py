@@ -17,8 +17,8 @@ from small_run import find_run, small_run
 import minigpt
 from minigpt import interpret
 from minigpt.interpret.edits import patch, zero_heads
-from minigpt.interpret.views import logit_lens
 from minigpt.interpret.tracing import LAYER_KINDS
+from minigpt.interpret.views import logit_lens
 
 torch.set_grad_enabled(False)  # no gradients are needed
 style()
