@@ -12,10 +12,10 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 import torch
-from minigpt.interpret.attention_maps import attention_maps
 
 import minigpt
 from minigpt.api import LoadedGPT
+from minigpt.interpret.views import attention_maps
 from minigpt.runs.metrics_csv import read_metrics
 
 SENTENCE = "def get(self, name):\n    if name in self.values:\n        return self.values[name]\n"
