@@ -72,24 +72,31 @@ def test_dict_there_and_back():
         (
             {"position": "rotery"},
             "position='rotery' must be one of learned, sinusoidal, rotary, alibi, none, "
-            "or your own as my_file.Name, did you mean rotary?",
+            "or a class of your own as my_file.Name, did you mean rotary?",
         ),
         (
             {"position": None},
             "position=None must be one of learned, sinusoidal, rotary, alibi, none, "
-            "or your own as my_file.Name, did you mean none?",
+            "or a class of your own as my_file.Name, did you mean none?",
         ),
-        ({"norm": "batch"}, "norm='batch' must be one of layernorm, rmsnorm, or your own as my_file.Name"),
+        ({"norm": "batch"}, "norm='batch' must be one of layernorm, rmsnorm, or a class of your own as my_file.Name"),
         (
             {"norm": ["rmsnorm"]},
-            "norm=['rmsnorm'] must be one of layernorm, rmsnorm, or your own as my_file.Name, did you mean rmsnorm?",
+            (
+                {"norm": ["rmsnorm"]},
+                "norm=['rmsnorm'] must be one of layernorm, rmsnorm, or a class of your own as my_file.Name, "
+                "did you mean rmsnorm?",
+            ),
         ),
         ({"norm_placement": "past"}, "norm_placement='past' must be one of pre, post, did you mean post?"),
-        ({"attention": "flash"}, "attention='flash' must be one of fused, explicit, or your own as my_file.Name"),
+        (
+            {"attention": "flash"},
+            "attention='flash' must be one of fused, explicit, or a class of your own as my_file.Name",
+        ),
         (
             {"activation": "gelu2"},
             "activation='gelu2' must be one of relu, gelu, gelu_tanh, relu2, swiglu, geglu, "
-            "or your own as my_file.Name, did you mean gelu?",
+            "or a class of your own as my_file.Name, did you mean gelu?",
         ),
     ],
 )

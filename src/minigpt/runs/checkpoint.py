@@ -24,8 +24,8 @@ from minigpt.model.gpt import GPT
 from minigpt.runs.archive import is_complete, read_archive
 from minigpt.runs.paths import BEST_NAME, CHECKPOINTS, step_paths
 from minigpt.system.components import MissingModuleError
-from minigpt.system.weights import fault_of_weight
 from minigpt.system.cpu_kernels.swap import use_cpu_kernels
+from minigpt.system.weights import fault_of_weight
 
 FORMAT = 2
 ENTRY = "minigpt"
