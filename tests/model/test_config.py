@@ -82,11 +82,8 @@ def test_dict_there_and_back():
         ({"norm": "batch"}, "norm='batch' must be one of layernorm, rmsnorm, or a class of your own as my_file.Name"),
         (
             {"norm": ["rmsnorm"]},
-            (
-                {"norm": ["rmsnorm"]},
-                "norm=['rmsnorm'] must be one of layernorm, rmsnorm, or a class of your own as my_file.Name, "
-                "did you mean rmsnorm?",
-            ),
+            "norm=['rmsnorm'] must be one of layernorm, rmsnorm, or a class of your own as my_file.Name, "
+            "did you mean rmsnorm?",
         ),
         ({"norm_placement": "past"}, "norm_placement='past' must be one of pre, post, did you mean post?"),
         (
