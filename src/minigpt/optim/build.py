@@ -47,7 +47,7 @@ def build_optimizer(model: nn.Module, config: OptimConfig, *, fused: bool = True
     """
     kind = kind_of(config.name)
     optimizer = kind.build(kind.groups(model, config), config, fused)
-    estimates = [] if config.name in OPTIMIZERS else custom.own_estimates(optimizer)
+    estimates = [] if config.name in OPTIMIZERS else custom.own_estimates(optimizer, config)
     set_learning_rate(optimizer, config, config.lr)
     build = partial(kind.build, config=config, fused=False)
     optimizer.register_load_state_dict_pre_hook(partial(checked_state, build=build, estimates=estimates))

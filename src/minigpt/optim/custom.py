@@ -52,10 +52,11 @@ def build(groups: Groups, config: OptimConfig, fused: bool) -> Optimizer:
         raise ConfigError(f"{key}: {error_line(error)}") from error
 
 
-def own_estimates(optimizer: Optimizer) -> list[str]:
-    """Names in the groups of a newly built `optimizer` that neither the config nor an argument sets: what it estimates
-    while it trains, as Prodigy the distance `d`, and needs again on resume."""
-    set_by_others = {"params", "lr_scale", *inspect.signature(type(optimizer)).parameters}
+def own_estimates(optimizer: Optimizer, config: OptimConfig) -> list[str]:
+    """Names in the groups of a newly built `optimizer` that neither `config` nor an argument sets: what it estimates
+    while it trains, as Prodigy does with the distance `d`, and needs again on resume."""
+    set_by_us = {"params", "lr", "lr_scale", "weight_decay", *config.options}
+    set_by_others = set_by_us | inspect.signature(type(optimizer)).parameters.keys()
     return [name for name in optimizer.param_groups[0] if name not in set_by_others]
 
 
