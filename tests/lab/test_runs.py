@@ -13,7 +13,8 @@ from rich.console import Console
 from minigpt.cli.main import main
 from minigpt.errors import ConfigError
 from minigpt.lab import runs as module
-from minigpt.lab.runs import filter_runs, list_runs, remove_leftovers_below, remove_run, runs_table, sort_runs
+from minigpt.lab.clean import remove_leftovers_below, remove_run
+from minigpt.lab.runs import filter_runs, list_runs, runs_table, sort_runs
 from minigpt.system.tables import Table, show
 from minigpt.training.folders import record_end
 

@@ -7,9 +7,10 @@ import pytest
 from filelock import FileLock
 
 from minigpt.errors import CheckpointError
+from minigpt.lab.clean import remove_run
 from minigpt.lab.compare.compare import compare
 from minigpt.lab.compare.sources import disambiguate, find_sources
-from minigpt.lab.runs import list_runs, remove_run
+from minigpt.lab.runs import list_runs
 
 from .folders import write_run, write_sweep
 

@@ -78,7 +78,8 @@ def _check(options: Options) -> None:
 
 def _clean(runs: "list[ListedRun]", root: Path, *, asks: bool) -> int:
     """List the runs to delete, ask, and delete them."""
-    from minigpt.lab.runs import remove_leftovers_below, remove_run, runs_table, why_deleted, why_kept
+    from minigpt.lab.clean import remove_leftovers_below, remove_run, why_deleted, why_kept
+    from minigpt.lab.runs import runs_table
     from minigpt.system.tables import say, show
     from minigpt.system.units import bytes_text
 

@@ -1,4 +1,4 @@
-"""List, sort, filter and delete the runs in a folder."""
+"""List, sort and filter the runs in a folder."""
 
 import datetime
 import math
@@ -9,18 +9,15 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
-from filelock import FileLock, Timeout
 
 from minigpt.errors import CheckpointError, ConfigError, did_you_mean
 from minigpt.lab.compare.groups import NEUTRAL_SETTINGS, differing_keys
 from minigpt.lab.compare.labels import setting_text, yaml_text
-from minigpt.lab.sweep.record import SweepRecords, forget_run
+from minigpt.lab.sweep.record import SweepRecords
 from minigpt.runs.ownership import find_runs, folder_bytes, is_run, strangers
-from minigpt.runs.paths import CONFIG, LOCK
+from minigpt.runs.paths import CONFIG
 from minigpt.runs.records import RunRecord, flat_settings, read_run
 from minigpt.runs.status import RunState
-from minigpt.system.files import remove_folder, remove_gone
-from minigpt.system.marks import MARK, write_mark
 from minigpt.system.tables import Table
 from minigpt.system.units import bytes_text, clock_text
 
@@ -70,7 +67,7 @@ def list_runs(root: Path) -> list[ListedRun]:
     if is_run(root):
         raise ConfigError(f"{root} is a run itself: runs takes the folder that holds it")
     sweeps = SweepRecords()
-    return [_listed(folder, root, sweeps) for folder in find_runs(root)]
+    return [describe_run(folder, root, sweeps) for folder in find_runs(root)]
 
 
 def sort_runs(runs: Iterable[ListedRun], key: SortKey) -> list[ListedRun]:
@@ -98,59 +95,6 @@ def why_none(runs: Sequence[ListedRun], conditions: Sequence[str]) -> str:
             near = did_you_mean(value, values)
             return f": {key} is {', '.join(values[:_VALUES])}{more}, never {value}{near}"
     return ""
-
-
-def remove_run(run: ListedRun) -> str | None:
-    """Delete the folder of `run` and record that in its sweep; return the reason if it must be kept.
-
-    The run's lock is held meanwhile, so that no training starts in it. A kill leaves either the whole run or nothing
-    under its name.
-    """
-    if (refusal := why_kept(run)) is not None:
-        return refusal
-    try:
-        with FileLock(run.folder / LOCK, timeout=0):
-            now = _listed(run.folder, run.folder.parent, SweepRecords(), locked=True)
-            if now.state != run.state:
-                return f"it is {now.state} now"
-            if (refusal := why_kept(now)) is not None:
-                return refusal
-            write_mark(run.folder, "run")  # identifies what a kill leaves
-            remove_folder(run.folder, last=MARK)
-            forget_run(run.folder)
-    except Timeout:
-        return "it is running now"
-    return None
-
-
-def why_deleted(run: ListedRun) -> str:
-    """Explain the state of `run`, for the question before its deletion."""
-    if run.reason or run.step is None or run.max_steps is None:
-        return run.reason
-    done = f"it has done {run.step:,} of {run.max_steps:,} steps"
-    reasons = {
-        "stopped": f"{done}, with a checkpoint to resume from",
-        "diverged": f"{done}; a loss was not finite, or spiked",
-    }
-    return reasons.get(run.state, done)
-
-
-def why_kept(run: ListedRun) -> str | None:
-    """Why the folder of `run` must not be deleted; None if it may be."""
-    if run.folder.is_symlink():
-        return "it is a link"
-    if run.strangers:
-        more = ", ..." if len(run.strangers) > _VALUES else ""
-        return f"it holds {', '.join(run.strangers[:_VALUES])}{more}, which no run writes: move that away first"
-    if Path.cwd().is_relative_to(run.folder.resolve()):
-        return "it is the working folder"
-    return None if is_run(run.folder) else "it is not a run any more"
-
-
-def remove_leftovers_below(root: Path) -> None:
-    """Finish deletions that a kill interrupted."""
-    for folder in {root, *(path.parent for path in root.glob("**/.*.gone-*"))}:
-        remove_gone(folder, MARK, lambda leftover: is_run(leftover) and not strangers(leftover))
 
 
 def runs_table(runs: Sequence[ListedRun]) -> Table:
@@ -201,7 +145,7 @@ def as_plain(run: ListedRun) -> dict[str, Any]:
     return values | {"folder": str(run.folder), "loss": run.loss if finite else None}
 
 
-def _listed(folder: Path, root: Path, sweeps: SweepRecords, *, locked: bool = False) -> ListedRun:
+def describe_run(folder: Path, root: Path, sweeps: SweepRecords, *, locked: bool = False) -> ListedRun:
     """Describe the run in `folder`; `locked` says that this process holds its lock, which then means no training."""
     name = str(folder.relative_to(root))
     n_bytes = folder_bytes(folder)

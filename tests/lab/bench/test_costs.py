@@ -18,4 +18,4 @@ def test_costs_of_a_step(setting: Setting) -> None:
     report = profile_report(setting, profiled)
     assert len(report.rows) == LARGEST
     share = sum(seconds[:LARGEST]) / profiled.seconds
-    assert report.verdict == f"these {LARGEST} make {share:.1%} of the step"
+    assert report.verdict == f"these {LARGEST} take {share:.1%} of the step"
