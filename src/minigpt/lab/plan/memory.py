@@ -14,6 +14,7 @@ from minigpt.model.sizes import (
     activation_bytes,
     block_matrix_parameters,
     kept_logits_bytes,
+    parameter_count,
     passing_logits_bytes,
 )
 from minigpt.optim.build import state_numbers
@@ -142,9 +143,15 @@ def disk_bytes(workload: Workload) -> float:
 
 @functools.lru_cache(maxsize=64)
 def optimizer_numbers(config: GPTConfig, optim: OptimConfig) -> int:
-    """Numbers that the optimizer keeps, by one step of it without memory."""
-    with torch.device("meta"):
-        model = GPT(config)
+    """Numbers that the optimizer keeps, by one step of it without memory.
+
+    A model too large for torch to build even so is given Adam's two for each parameter.
+    """
+    try:
+        with torch.device("meta"):
+            model = GPT(config)
+    except RuntimeError:  # the number of bytes of a tensor is more than 64 bits hold
+        return 2 * parameter_count(config)
     return state_numbers(model, optim)
 
 
