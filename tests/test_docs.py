@@ -7,6 +7,7 @@ small model, four steps, a small text. Lengths of thousands of steps are cut to 
 import ast
 import csv
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import pytest
 import yaml
 from pages import PAGES, ROOT, Block, blocks_of
 from shell import Shell
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks a process that has imported torch")
 
 CHEAP = {
     "run": {"log_every": 1, "eval_every": 2, "eval_batches": 1, "save_every": 2, "sample_every": 0},
