@@ -136,7 +136,7 @@ def test_a_mistake_is_one_line(content: dict[str, Any], message: str, tmp_path: 
     ("content", "message"),
     [
         ({"cells": [{"model.positon": "rotary"}]}, "unknown key model.positon, did you mean model.position?"),
-        ({"cells": [{}, {"model.position": "rotray"}]}, "cell position=rotray: model.position=rotray must be one of"),
+        ({"cells": [{}, {"model.position": "rotray"}]}, "cell position=rotray: model.position='rotray' must be one of"),
         ({"cells": [{"model.n_head": 3}]}, "cell n_head=3: model.n_embd=16 must be divisible by model.n_head=3"),
         ({"overrides": {"optim.lrr": 1}, "cells": [{}]}, "exp.yaml: unknown key optim.lrr, did you mean optim.lr?"),
         ({"cells": [{"trainer.max_steps": 0}]}, "cell max_steps=0: trainer.max_steps=0 must be at least 1"),
