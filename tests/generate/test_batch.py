@@ -14,6 +14,7 @@ from minigpt.generate.sampling import PACK_FROM, generate_tokens
 from minigpt.generate.text import generate_text
 from minigpt.model.config import PositionName
 from minigpt.system.cpu_kernels.onednn import HAS_ONEDNN
+from minigpt.system.cpu_kernels.swap import use_cpu_kernels
 
 LENGTHS = (1, 15, 4, 40, 16, 4)
 """Of the prompts, where the window holds 16: they slide in different steps."""
@@ -155,7 +156,7 @@ def test_texts_of_every_tokenizer_are_those_alone(kind):
 @pytest.mark.skipif(not HAS_ONEDNN, reason="this torch comes without oneDNN")
 def test_weights_are_packed_for_long_texts_and_no_longer_than_that():
     tokenizer = tiny_tokenizer("byte")
-    model = random_gpt(tiny_config(n_layer=1, n_embd=384, n_head=6))
+    model = use_cpu_kernels(random_gpt(tiny_config(n_layer=1, n_embd=384, n_head=6)))
     layer, seen = model.blocks[0].attention.qkv, []
     layer.register_forward_hook(lambda *_: seen.append(layer.packed is not None))
     for n in (PACK_FROM, PACK_FROM - 1):

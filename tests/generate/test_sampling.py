@@ -28,6 +28,7 @@ from minigpt.generate.sampling import (
 from minigpt.generate.text import decode_pieces, encode_prompt, generate_text, start_token, until
 from minigpt.model.config import PositionName
 from minigpt.system.cpu_kernels.onednn import HAS_ONEDNN
+from minigpt.system.cpu_kernels.swap import use_cpu_kernels
 
 POSITIONS = get_args(PositionName)
 
@@ -319,7 +320,7 @@ def test_no_token_is_computed_that_nobody_asks_for():
 
 @pytest.mark.skipif(not HAS_ONEDNN, reason="this torch comes without oneDNN")
 def test_weights_are_packed_for_long_texts_after_the_first_token_and_no_longer_than_that():
-    model = random_gpt(tiny_config(19, n_layer=1, n_embd=384, n_head=6))
+    model = use_cpu_kernels(random_gpt(tiny_config(19, n_layer=1, n_embd=384, n_head=6)))
     layer = model.blocks[0].attention.qkv
 
     def when_packed(n: int) -> list[bool]:

@@ -25,6 +25,7 @@ from minigpt.model.gpt import GPT
 from minigpt.optim.build import build_optimizer
 from minigpt.optim.config import OptimConfig
 from minigpt.optim.schedules import learning_rate
+from minigpt.system.cpu_kernels.swap import use_cpu_kernels
 from minigpt.training.config import DataConfig
 from minigpt.training.datamodule import TokenDataModule
 from minigpt.training.module import GPTModule
@@ -108,7 +109,7 @@ def pair(kind: Kind) -> tuple[nn.Module, GPT]:
     """The same weights, far from their initial values, in both."""
     reference = kind.reference().eval()  # eval: without dropout, and with gradients
     randomise(reference, seed=3)
-    model = GPT(kind.config).eval()
+    model = use_cpu_kernels(GPT(kind.config).eval())
     model.load_state_dict(as_ours(reference, kind.names, lambda parameter: parameter.detach()))
     return reference, model
 
@@ -253,7 +254,7 @@ def trained(kind: Kind) -> dict[str, Tensor]:
 
 def drift(kind: Kind, dtype: torch.dtype, *, autocast: bool) -> tuple[float, float]:
     """The largest change of a logit, as a share of the logits' deviation, and the relative change of the loss."""
-    model = GPT(kind.config).eval()
+    model = use_cpu_kernels(GPT(kind.config).eval())
     model.load_state_dict(trained(kind))
     batch: Batch = batches()[0]
 

@@ -20,7 +20,7 @@ from minigpt.data.special_tokens import special_tokens_from_dict
 from minigpt.data.tokenizers import Tokenizer, tokenizer_from_json
 from minigpt.errors import CheckpointError, ConfigError, DataError, did_you_mean, shown
 from minigpt.model.config import GPTConfig
-from minigpt.model.gpt import GPT
+from minigpt.model.gpt import GPT, meta_model
 from minigpt.runs.archive import is_complete, read_archive
 from minigpt.runs.paths import BEST_NAME, CHECKPOINTS, step_paths
 from minigpt.system.components import MissingModuleError
@@ -181,8 +181,7 @@ def check_weights(path: Path, config: GPTConfig, weights: Mapping[str, Tensor]) 
     if config.n_layer > len(weights):  # a block has several: do not build a billion of them first
         raise CheckpointError(f"{path}: its config has n_layer={config.n_layer}, and there are {len(weights)} weights")
     try:
-        with torch.device("meta"):  # shapes without memory
-            model = GPT(config)
+        model = meta_model(config)  # shapes without memory
     except (RuntimeError, TypeError, OverflowError):  # sizes that no tensor can have
         raise CheckpointError(f"{path}: its config has sizes that no weights can have: {config.to_dict()}") from None
     expected = model.state_dict()

@@ -13,6 +13,7 @@ from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
 from minigpt.optim.build import build_optimizer
 from minigpt.optim.config import OptimConfig
+from minigpt.system.cpu_kernels.swap import use_cpu_kernels
 from minigpt.system.precision import autocast, weights_dtype
 
 
@@ -26,7 +27,7 @@ def storage_bytes(tensors: Any) -> int:
 @pytest.mark.parametrize("model", [{}, {"activation": "swiglu", "norm": "rmsnorm", "n_kv_head": 1}], ids=str)
 def test_what_stays_between_two_steps(name: str, precision: str, model: dict[str, Any]) -> None:
     work = workload(config=GPTConfig(**{**MODEL, **model}), optim=OptimConfig(name=name), precision=precision)
-    gpt = GPT(work.config).to(weights_dtype(precision))
+    gpt = use_cpu_kernels(GPT(work.config).to(weights_dtype(precision)))
     optimizer = build_optimizer(gpt, work.optim)
     tokens = torch.zeros(2, 16, dtype=torch.long)
     gpt.loss(tokens, tokens).backward()
@@ -41,7 +42,7 @@ def test_what_stays_between_two_steps(name: str, precision: str, model: dict[str
 
 def kept(work: Any) -> int:
     """Bytes that autograd keeps of one batch, weights aside."""
-    gpt = GPT(work.config).to(weights_dtype(work.precision)).train()
+    gpt = use_cpu_kernels(GPT(work.config).to(weights_dtype(work.precision)).train())
     weights = {parameter.untyped_storage().data_ptr() for parameter in gpt.parameters()}
     saved: dict[int, torch.UntypedStorage] = {}
 
@@ -73,7 +74,7 @@ def test_a_large_vocabulary_goes_piece_by_piece(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("minigpt.model.sizes.LOGITS_AT_ONCE", 64 * 5000)
     config = GPTConfig(**{**MODEL, "n_layer": 0, "n_embd": 64, "block_size": 64, "vocab_size": 5000})
     work = workload(config=config, precision="32-true")
-    gpt, tokens = GPT(config), torch.zeros(8, 64, dtype=torch.long)
+    gpt, tokens = use_cpu_kernels(GPT(config)), torch.zeros(8, 64, dtype=torch.long)
     gpt.loss(tokens, tokens).backward()
     memory = step_memory(work, "cpu")
     peak = peak_bytes(lambda: gpt.loss(tokens, tokens), torch.device("cpu"))

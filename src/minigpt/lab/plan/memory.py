@@ -4,12 +4,10 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import torch
-
 from minigpt.errors import ConfigError
 from minigpt.lab.plan.workload import Workload
 from minigpt.model.config import GPTConfig, loss_rows
-from minigpt.model.gpt import GPT
+from minigpt.model.gpt import meta_model
 from minigpt.model.sizes import (
     activation_bytes,
     block_matrix_parameters,
@@ -148,8 +146,7 @@ def optimizer_numbers(config: GPTConfig, optim: OptimConfig) -> int:
     A model too large for torch to build even so is given Adam's two for each parameter.
     """
     try:
-        with torch.device("meta"):
-            model = GPT(config)
+        model = meta_model(config)
     except RuntimeError:  # the number of bytes of a tensor is more than 64 bits hold
         return 2 * parameter_count(config)
     return state_numbers(model, optim)
