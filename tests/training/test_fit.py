@@ -106,7 +106,7 @@ def test_run_folder_says_what_it_is(run: Path) -> None:
     assert session["texts"] == loaded.texts
     assert all(len(text) == 64 for text in session["texts"].values())
     assert session["loses"] == ""
-    assert (run / "config.yaml").read_text() == "run: {name: tiny}\n"
+    assert (run / "config.yaml").read_text() == "run: {name: tiny}\noptim: {name: adamw}\n"
     assert (run / "tokenizer.json").exists()
     assert not list(run.rglob("*.tmp-*"))
 

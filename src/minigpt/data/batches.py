@@ -37,7 +37,7 @@ class Windows:
         self.ends = np.cumsum(self.counts)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a loader worker is sent under spawn: the shards by their files, not their tokens."""
+        """The state for a loader worker under spawn: the shards by their files, not their tokens."""
         return {**self.__dict__, "shards": pack(self.shards)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -101,7 +101,7 @@ class LibraryTokenizer:
         return found
 
     def template(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """What the file's post_processor puts in front of a text and behind it, as ids."""
+        """The ids that the file's post_processor puts in front of a text and behind it."""
         for sample in ("a", "e", " ", "0", *self._library.get_vocab(with_added_tokens=False)):
             plain = self.encode(sample)
             if plain:
@@ -189,7 +189,7 @@ def _splits_as_gpt2(library: Any, fields: dict[str, Any]) -> bool:
 
 
 def _bytes_of_tokens(library: Any, fields: dict[str, Any], source: str) -> list[bytes]:
-    """What each id stands for; ids that the vocabulary leaves out, and special tokens, stand for nothing."""
+    """The bytes of each id; ids that the vocabulary leaves out, and special tokens, stand for nothing."""
     spell = _speller(fields, source)
     vocabulary: dict[str, int] = library.get_vocab(with_added_tokens=True)
     if not vocabulary:
@@ -272,7 +272,7 @@ def _byte_of_letter() -> dict[str, int]:
 
 
 BYTE_OF_LETTER = _byte_of_letter()
-"""Which byte a letter of byte-level BPE stands for."""
+"""Letter of byte-level BPE -> its byte."""
 
 
 def _spell_byte_level(token: str) -> bytes:

@@ -18,7 +18,7 @@ _BLOCK_BYTES = 1 << 16
 
 
 class Stream(AbstractContextManager["Stream"], Protocol):
-    """What reading a corpus needs of an open file."""
+    """The interface of an open file that reading a corpus needs."""
 
     def read(self, size: int, /) -> bytes:
         """About `size` bytes, nothing only at the end."""
@@ -79,7 +79,7 @@ class _Decompressed:
                 return plain
 
     def _wrong(self, begins: bool) -> str:
-        """What an error of the library means at this place."""
+        """The meaning of the library's error at this place."""
         if self._n_frames and begins:
             return f"its {self._kind} data are followed by something else, or damaged"
         return f"not {self._kind} data, or damaged" if begins else f"its {self._kind} data are damaged"

@@ -52,7 +52,7 @@ def run_function(name: str, report: Progress) -> list[Path]:
 
 
 def _documents(name: str, function: Callable[[], Any]) -> Iterator[str | Path]:
-    """What the function yields, checked; DataError with the line of the user's that is at fault."""
+    """Yield the checked items of the function; DataError with the user's line that is at fault."""
     try:
         items = function()
         if isinstance(items, str | bytes) or not isinstance(items, Iterable):

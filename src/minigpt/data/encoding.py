@@ -39,7 +39,7 @@ _NO_LIMIT = 1 << 62
 
 @dataclass(frozen=True)
 class Job:
-    """What every pass needs. `work` keeps what is finished, so that a stopped run goes on there."""
+    """The inputs of every pass. `work` keeps what is finished, so that a stopped run continues there."""
 
     corpus: Corpus
     work: Path
@@ -92,7 +92,7 @@ class EncodedCorpus(NamedTuple):
     counted_bytes: Mapping[Side, int] = MappingProxyType({})
     """Bytes that its tokens are taken for (see ByteCorrection), where that is not `n_bytes`."""
     loss: Loss = Loss()
-    """What of both sides the tokenizer does not give back."""
+    """The part of both sides that the tokenizer does not give back."""
 
 
 def encode_corpus(
@@ -158,12 +158,12 @@ def _hashed(
 
 @dataclass(frozen=True)
 class _PieceEncoder:
-    """What is the same for all pieces of a corpus."""
+    """Settings that all pieces of a corpus share."""
 
     tokenizer_file: Path
     rule: SplitRule
     end_of_text: int | None
-    """What closes each document, if anything does."""
+    """The id that closes each document, if any."""
     work: Path
     starts_are_seen: bool
 
@@ -250,7 +250,7 @@ def _join(
 
 
 def _read_note(note: Path) -> _EncodedPiece | None:
-    """What an earlier run finished, if it is still whole."""
+    """The result that an earlier run finished, if it is still whole."""
     try:
         finished = _EncodedPiece(*json.loads(note.read_text(encoding="utf-8")))
         paths = [note.parent / name for name in finished.files if name]

@@ -1,4 +1,4 @@
-"""What turns a corpus into shards, as plain values: no numpy, no tokenizers, so that a command line checks it early."""
+"""Options of preparing a corpus, as plain values without numpy, so that a command line can check them early."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args

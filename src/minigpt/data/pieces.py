@@ -1,4 +1,4 @@
-"""Where a long text may be cut into pieces without changing a token of it."""
+"""Cut a long text into pieces without changing a token of it."""
 
 import re
 from collections.abc import Iterator

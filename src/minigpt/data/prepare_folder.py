@@ -83,7 +83,7 @@ def refuse_other(out: Path, key: str) -> None:
 
 
 def work_folder(out: Path, key: str) -> Path:
-    """Where finished pieces wait. What was begun for another content cannot be gone on with."""
+    """The folder of finished pieces; what was begun for another content is removed."""
     work = out / ".work" / f"{key[:16]}-{_WORK}"
     for other in (out / ".work").glob("*"):
         if other != work and _WORK_NAME.fullmatch(other.name):

@@ -44,7 +44,7 @@ class TokenSplit:
     """sha256 (hex) of that text with its documents' ends, whatever the tokenizer; empty: an older version made it."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """What another process is sent: the shards by their files, not their tokens."""
+        """The state for another process: the shards by their files, not their tokens."""
         return {**self.__dict__, **{name: pack(getattr(self, name)) for name in ("shards", "document_starts")}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -67,7 +67,7 @@ class Prepared:
     loss: Loss | None = None
     """What of the text the tokenizer does not give back; None: an older version made it, and did not try."""
     notes: tuple[str, ...] = ()
-    """What a reader should know of the tokenizer, a sentence each."""
+    """Notes on the tokenizer, a sentence each."""
 
     def correction(self, *sides: Side) -> ByteCorrection | None:
         """What the tokens' bytes must be corrected by on one side or both; None: by nothing."""
@@ -88,7 +88,7 @@ class Prepared:
 
     @property
     def held_out(self) -> str:
-        """Which share of the text is held out, and how, in words."""
+        """The held-out share of the text, and how it was chosen, in words."""
         share = (self.meta.get("split_by", ""), self.meta.get("val_fraction"))
         return held_out(*share, self.train.n_bytes, self.val.n_bytes)
 
@@ -182,7 +182,7 @@ def open_prepared(folder: Path) -> Prepared:
 
 
 def loss_of(index: dict[str, Any]) -> Loss | None:
-    """What an index says of the tokenizer's loss; None: nothing. KeyError, TypeError or ValueError for what is none."""
+    """The tokenizer's loss that an index records, or None. KeyError, TypeError or ValueError for a damaged one."""
     return None if "loss" not in index else Loss.from_plain(index["loss"])
 
 

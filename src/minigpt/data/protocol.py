@@ -1,4 +1,4 @@
-"""What every tokenizer can do, and the checks that all of them share."""
+"""The interface of a tokenizer, and the checks that all tokenizers share."""
 
 import copy
 import hashlib
@@ -29,7 +29,7 @@ class Tokenizer(Protocol):
     prefix: bytes
     """What `encode` puts in front of a text, and what the text does not hold: a Llama's space. Empty for most."""
     notes: tuple[str, ...]
-    """What was changed of the file that it was read from, a sentence each."""
+    """Changes to the file that it was read from, a sentence each."""
 
     def encode(self, text: str) -> list[int]:
         """The ids of an ordinary text: a special token's name in it is text like any other. DataError if impossible."""

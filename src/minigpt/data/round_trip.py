@@ -17,7 +17,7 @@ _SHOWN = 16  # characters
 
 @dataclass(frozen=True, kw_only=True)
 class Loss:
-    """What a text loses on its way through a tokenizer and back."""
+    """The loss of a text in a round trip through a tokenizer."""
 
     documents: int = 0
     """That come back changed."""

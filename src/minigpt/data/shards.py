@@ -39,7 +39,7 @@ _DTYPES: dict[int, np.dtype] = {1: np.dtype("<u1"), 2: np.dtype("<u2"), 4: np.dt
 
 @dataclass(frozen=True)
 class ShardHeader:
-    """What the header of a shard says."""
+    """The header of a shard."""
 
     dtype: np.dtype
     n_tokens: int

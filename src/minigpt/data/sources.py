@@ -22,7 +22,7 @@ CODE_SUFFIXES = (
 )
 TABLE_SUFFIXES = (".csv", ".tsv")
 FOLDER_SUFFIXES = (*PROSE_SUFFIXES, *CODE_SUFFIXES, *LINE_SUFFIXES, *ROW_SUFFIXES)
-"""What is taken from a folder, each also with .gz or .zst behind it. JSON, HTML and data tables are not prose."""
+"""Suffixes that are read from a folder, each also with .gz or .zst behind it; JSON, HTML and tables are not prose."""
 KEY_BYTES = 1 << 16
 _BOM = b"\xef\xbb\xbf"
 

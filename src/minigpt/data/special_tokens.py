@@ -15,7 +15,7 @@ class SpecialTokens:
     """
 
     bos: int | None = None
-    """What an empty prompt begins with."""
+    """The token that an empty prompt begins with."""
     stop: tuple[int, ...] = ()
     """Each of them ends a generated text."""
     pad: int | None = None

@@ -1,4 +1,4 @@
-"""Which part of a corpus is for training and which for validation: a look at all of it, then one rule."""
+"""Split a corpus into training and validation: survey all of it, then choose one rule."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,7 +24,7 @@ _BIN_KEYS = KEYS // _BINS
 
 
 class PieceSummary(NamedTuple):
-    """What must be known of every piece before any can be tokenised."""
+    """The facts about a piece that are needed before any piece can be tokenised."""
 
     n_documents: int
     n_bytes: int
@@ -265,7 +265,7 @@ def _documents_of(
 
 
 def held_out(split_by: str, val_fraction: float | None, train_bytes: int, val_bytes: int) -> str:
-    """Which share of a text is held out, and how: `10.0% (whole documents)`."""
+    """The held-out share of a text, and how it was chosen: `10.0% (whole documents)`."""
     share = val_bytes / max(1, train_bytes + val_bytes)
     words = [_HOW[split_by]] if split_by in _HOW else []
     if split_by == "documents" and val_fraction is not None and misses(share, val_fraction):

@@ -1,4 +1,4 @@
-"""How many tokens a corpus will have: counted where it is prepared already, estimated from its size where not.
+"""The number of tokens of a corpus: counted where it is prepared already, estimated from its size where not.
 
 Nothing is tokenised, trained, downloaded or written.
 """
@@ -47,7 +47,7 @@ class TextOutlook:
     vocab_size: int
     """Ids of the tokenizer, not padded."""
     used_vocabulary: int | None
-    """How many of them occur in the training text, or in its first tokens; None where nobody has looked."""
+    """How many of them occur in the training text, or in its first tokens; None: not counted."""
     n_bytes: float
     """UTF-8 bytes of the text, both splits."""
     held_out: str
@@ -97,7 +97,7 @@ def content_of(corpus: str, text_field: str, tokenizer: str) -> dict[str, str]:
 
 
 def expected_vocabulary(tokenizer: str, vocab_size: int) -> int:
-    """How many tokens a tokenizer has, without its text; `vocab_size` is what a bpe would learn."""
+    """The size of a tokenizer's vocabulary, without its text; `vocab_size` is what a bpe would learn."""
     known = _VOCABULARIES.get(tokenizer)
     return known(vocab_size) if known else find_tokenizer(tokenizer).vocab_size
 

@@ -40,7 +40,7 @@ def learn_vocabulary(job: Job, vocab_size: int, survey: Survey, rule: SplitRule)
 
 @dataclass(frozen=True)
 class _Sample:
-    """What BPE learns from: of every `every`-th piece, what the rule gives to training."""
+    """The sample that BPE learns from: the training part of every `every`-th piece."""
 
     every: int
     offsets: list[int]

@@ -26,7 +26,7 @@ _SIZELESS = "file of unknown size (as in /proc)"
 
 
 class Walk(NamedTuple):
-    """What a folder or a glob came to."""
+    """The files of a folder or a glob."""
 
     files: list[Path]
     """In the order of their paths; of several paths to a file, one that leads through no link if there is one."""
@@ -163,7 +163,7 @@ def _each_once(found: list[Path], left_out: dict[Path, str]) -> Walk:
 
 
 def _no_file(path: Path) -> str | None:
-    """What stands at `path`, if it is no file that can be read twice."""
+    """The kind of `path`, if it is no file that can be read twice."""
     try:
         status = path.stat()
     except (OSError, RuntimeError):  # a link to itself

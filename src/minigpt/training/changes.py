@@ -1,4 +1,4 @@
-"""How one config differs from another, and whether the two are the same experiment."""
+"""Differences between two configs, and whether they are the same experiment."""
 
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,13 @@ Changes = dict[str, tuple[Any, Any]]
 """Key of the config -> (its value then, its value now)."""
 
 _NAMES_OF_A_RUN = frozenset({"run.name", "run.root", "run.init_from"})
-"""What says where a run lives or where it came from, not what it does."""
+"""Settings of where a run lives or came from, which change nothing that it does."""
 _LATER_SETTINGS = {"data.allow_lossy_tokenizer": False, "run.evaluations": [], "run.evaluate_every": 0}
-"""What older configs mean that do not have a setting yet; null needs no entry."""
+"""Defaults of settings that older configs lack; null needs no entry."""
 _OF_THE_TRAINER = frozenset({"precision", "gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches"})
 """The trainer's settings that make another experiment: not its length, its devices, or what it shows."""
 _FREE = frozenset({"data.num_workers", "model.attention"})
-"""Of the other groups, what changes no number."""
+"""Settings of the other groups that change no number."""
 
 
 def config_changes(experiment: Experiment, checkpoint: Checkpoint) -> Changes:

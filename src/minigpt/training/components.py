@@ -14,7 +14,7 @@ from minigpt.training.module import GPTModule
 
 @dataclass(frozen=True, kw_only=True)
 class Components:
-    """What the experiment names, imported; those of the model and the optimizer are built with these."""
+    """The imported components; the model and the optimizer import theirs again when they are built."""
 
     module: type[GPTModule]
     evaluations: dict[str, Evaluation]

@@ -1,4 +1,4 @@
-"""Which run `--ckpt_path last` goes on with: the newest of the same experiment, or none without asking."""
+"""Find the run that `--ckpt_path last` resumes: the newest of the same experiment."""
 
 import re
 import shlex
@@ -62,7 +62,7 @@ def _renamed(experiment: Experiment, root: Path, name: str) -> Path:
 
 
 def resume_command(folder: Path) -> str:
-    """What goes on with that very run, to be pasted."""
+    """The command that resumes that run, to be pasted."""
     return shlex.join(["minigpt", "fit", "--resume", str(folder)])
 
 

@@ -166,7 +166,7 @@ class GPTModule(pl.LightningModule):
         set_for_step(self._optimizer(), self.optim, self.trainer.global_step, self.trainer.max_steps)
 
     def loss(self, batch: Batch) -> Tensor:
-        """What training minimises: (), here the mean next-token loss of the batch in nats per token."""
+        """The loss () that training minimises: here the mean next-token loss of the batch in nats per token."""
         return self.next_token_loss(*batch)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""What callbacks may monitor: the curves by the names that users see, and Lightning's spelling of the validation's."""
+"""The metrics that callbacks may monitor: the curves by their names, and Lightning's names of the validation's."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -33,6 +33,6 @@ def check_monitors(callbacks: Iterable[tuple[type, str | None]], evaluations: Se
 
 
 def missing_monitor(error: BaseException) -> str | None:
-    """What an EarlyStopping monitors that nothing has logged, where that is what `error` says; else None."""
+    """The metric that an EarlyStopping monitors and nothing has logged, if `error` says so; else None."""
     found = _MISSING.match(str(error)) if isinstance(error, RuntimeError) else None
     return found[1] if found else None

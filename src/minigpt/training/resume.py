@@ -15,7 +15,7 @@ from minigpt.training.config import Experiment
 from minigpt.training.last import changes_text, last_run, resume_command
 
 _FREE_MODEL_KEYS = frozenset({"dropout", "attention", "zero_init"})
-"""What may change on resume: neither touches the shape or the meaning of a weight."""
+"""Settings that may change on resume: none touches the shape or the meaning of a weight."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Start:
     passed_over: tuple[str, ...] = ()
     """Why newer checkpoints than this one could not be used, a line each."""
     changes: Changes = field(default_factory=dict)
-    """What the config of a folder that begins anew had otherwise."""
+    """Settings that differed in the config of a folder that begins anew."""
 
     @property
     def step(self) -> int:

@@ -76,7 +76,7 @@ class Run:
         self.console = console
         self.files = files
         self.changes = config_changes(experiment, start.resumed) if start.resumed else start.changes
-        """What is otherwise than in the checkpoint, or in the folder, that this run goes on with."""
+        """Settings that differ from the checkpoint, or the folder, that this run resumes."""
         hashes = file_hashes(files)
         recorded = start.resumed.provenance.get("files") if start.resumed else None
         self.changed_files = changed_files(recorded, hashes)

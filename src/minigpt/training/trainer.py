@@ -107,7 +107,7 @@ def listed(value: Any) -> list[Any]:
 
 
 def _plugins(wanted: Mapping[str, Any], world: World) -> list[Any]:
-    """What the config adds, our way to save, and who starts the processes, which the strategy may bring along."""
+    """Plugins: the config's, atomic checkpoints, and the cluster environment unless the strategy brings one."""
     if isinstance(world.environment, SLURMEnvironment):
         # Lightning would write a checkpoint of its own amid a step; `slurm.py` requeues after one of ours.
         world.environment.auto_requeue = False

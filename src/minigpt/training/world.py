@@ -46,7 +46,7 @@ class World:
     size: int
     rank: int
     environment: ClusterEnvironment
-    """What the Trainer must be given as a plugin: left to itself it believes the variables."""
+    """The plugin that the Trainer must be given: by itself it would follow the variables."""
     requeue: bool = True
     """Whether a job of SLURM may go back into its queue: not so where the config's SLURMEnvironment says no."""
 
@@ -142,7 +142,7 @@ def _given_environment(trainer: Mapping[str, Any], strategy: str | Strategy) -> 
 
 
 def _find_environment(size: int, nodes: int) -> ClusterEnvironment:
-    """Who starts the processes: Lightning itself, or a launcher that has started this one."""
+    """The environment of whatever starts the processes: Lightning itself, or the launcher of this one."""
     if size == 1:
         return LocalEnvironment(1)
     if TorchElasticEnvironment.detect():
@@ -186,7 +186,7 @@ class LocalEnvironment(LightningEnvironment):
 
     @property
     def main_address(self) -> str:
-        """Where the others find the main process."""
+        """Address at which the other processes find the main one."""
         return "127.0.0.1" if self.size == 1 else super().main_address
 
     @property
@@ -199,7 +199,7 @@ class LocalEnvironment(LightningEnvironment):
         return super().local_rank() if self.size > 1 else 0
 
     def node_rank(self) -> int:
-        """There is one machine."""
+        """0: there is one machine."""
         return 0
 
     def validate_settings(self, num_devices: int, num_nodes: int) -> None:
@@ -221,11 +221,11 @@ class SlurmTasks(SLURMEnvironment):
 
     @staticmethod
     def _validate_srun_variables() -> None:
-        """Nothing: `validate_settings` compares numbers, whichever option of srun they come from."""
+        """Skip the check: `validate_settings` compares numbers, whichever option of srun they come from."""
 
     @staticmethod
     def _validate_srun_used() -> None:
-        """Nothing: it was."""
+        """Skip the check: srun was used."""
 
     def validate_settings(self, num_devices: int, num_nodes: int) -> None:
         """Raise ValueError if srun started another number of processes than the Trainer wants."""

@@ -1,1 +1,1 @@
-"""What happens around a training step: checkpoints, validation, curves, divergence, early ends."""
+"""Callbacks around a training step: checkpoints, validation, evaluations, curves, divergence, early ends."""

@@ -139,7 +139,7 @@ def build_callbacks(
 def _header(
     experiment: Experiment, config: GPTConfig, prepared: Prepared, provenance: dict[str, Any]
 ) -> dict[str, Any]:
-    """What each checkpoint holds beside the weights, so that the file alone says how to use them."""
+    """The entry of each checkpoint beside the weights, so that the file alone says how to use them."""
     special = prepared.tokenizer.special
     return {
         "config": config.to_dict(),

@@ -46,7 +46,7 @@ class Curves(EveryStep):
         self.write(trainer, values | self._speed(step))
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Offer this step's training curves to callbacks, which look after validations, whatever `every` is."""
+        """Offer this step's training curves to callbacks, which check after validations, whatever `every` is."""
         if trainer.global_step > self._first:
             self._offer(trainer, self._training(trainer, pl_module))
 

@@ -136,7 +136,7 @@ class DivergenceGuard(EveryStep):
         raise TrainingError(f"{reason} at step {seen.step}{often} {self._advice(module.optim.lr)}{look}")
 
     def verdict(self, loss: float, grad_norm: float) -> str | None:
-        """What is wrong with a step of this loss and this gradient norm, or None."""
+        """The reason why a step of this loss and this gradient norm is refused, or None."""
         if not math.isfinite(loss):
             return f"the loss is not finite ({loss:g})"
         if not math.isfinite(grad_norm):

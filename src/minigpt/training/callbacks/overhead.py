@@ -17,7 +17,7 @@ STEP_HOOKS = (
     "on_before_optimizer_step",
     "on_train_batch_end",
 )
-"""What Lightning calls in each step on the module and on every callback."""
+"""Hooks that Lightning calls in each step on the module and on every callback."""
 _PACKAGES = ("minigpt", "lightning")
 YOUNG_EVERY = 20
 """Batches. A collection of what was made since the last one takes some 15 microseconds."""
@@ -91,7 +91,7 @@ class GarbageCollector(Callback):
     def __init__(self) -> None:
         self.batches = 0
         self.due = 0.0
-        """When everything is searched next, by time.monotonic."""
+        """Time of the next full collection, by time.monotonic."""
 
     def on_train_batch_end(self, *_: object) -> None:
         """Collect, if enough batches have passed."""

@@ -1,4 +1,4 @@
-"""What an optimizer step has shown before its update: enough to judge it, and to keep it whole if it went wrong."""
+"""Snapshots of an optimizer step before its update: enough to judge it, and to replay it if it diverged."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ from minigpt.training.module import GPTModule
 from minigpt.training.position import batches_done
 
 _OF_THE_STEP = ("lr", "momentum")
-"""What `set_for_step` changes in an optimizer's groups."""
+"""Options of an optimizer's groups that `set_for_step` changes."""
 
 
 class Underway:
@@ -47,15 +47,15 @@ class Observed:
     """Number of its first batch on each process."""
     batches: list[Batch]
     losses: list[Tensor]
-    """Of each batch, on the device."""
+    """One for each batch, on the device."""
     grad_norms: dict[str, Tensor]
-    """Of each tensor, before clipping, on the device."""
+    """By tensor, before clipping, on the device."""
     numbers: Underway
     """Mean loss, norm of the gradient."""
     judged: Tensor
     """Those of them that are the same on all processes, on the device."""
     settings: list[dict[str, Any]]
-    """Of the optimizer's groups, what belongs to this step."""
+    """Options of the optimizer's groups that belong to this step."""
 
     def bad(self) -> Tensor:
         """On the device, () float32: 1 where a judged number is not finite, else 0."""

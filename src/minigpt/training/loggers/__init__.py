@@ -1,1 +1,1 @@
-"""Where the numbers of a run are written: TensorBoard event files and metrics.csv."""
+"""Loggers of a run: TensorBoard event files and metrics.csv."""

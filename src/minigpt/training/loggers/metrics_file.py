@@ -35,17 +35,17 @@ class MetricsFile(Logger):
 
     @property
     def name(self) -> str:
-        """What Lightning calls it."""
+        """Name of the logger for Lightning."""
         return "metrics.csv"
 
     @property
     def version(self) -> str:
-        """There is one."""
+        """Empty: there is one."""
         return ""
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the settings stand in config.yaml."""
+        """Log nothing: the settings are in config.yaml."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:

@@ -86,5 +86,5 @@ class RunTensorBoard(TensorBoardLogger):
 
 
 def _plain(value: Any) -> Any:
-    """What the HPARAMS tab can show."""
+    """A value as the HPARAMS tab can show it."""
     return value if isinstance(value, bool | int | float) else well_formed(str(value))

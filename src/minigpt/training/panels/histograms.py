@@ -1,4 +1,4 @@
-"""How weights, gradients and activations are distributed, by layer."""
+"""Histograms of weights, gradients and activations, by layer."""
 
 from minigpt.interpret.tracing import activation_names, trace
 from minigpt.interpret.views import gradients, matrices
@@ -7,7 +7,7 @@ from minigpt.training.panels.panel import Look, Panel
 KINDS = ("stream", "query", "key", "value", "heads", "attention", "hidden", "feedforward", "logits")
 """The activations that are shown, those of the fixed sentence."""
 VALUES = "values of"
-"""What their groups begin with: TensorBoard sorts by name, and the losses of `train` and `val` are looked for first."""
+"""Prefix of their groups: TensorBoard sorts by name, and `train` and `val` should come first."""
 
 
 class HistogramsPanel(Panel):

@@ -1,4 +1,4 @@
-"""Which panels there are, and how a config names them. No torch here: the command line checks it first."""
+"""The panels by name, as a config gives them. No torch here: the command line checks it first."""
 
 from collections.abc import Sequence
 from typing import Literal, get_args

@@ -22,7 +22,7 @@ from minigpt.training.loggers.tensorboard import RunTensorBoard
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PanelSource:
-    """What the panels of a run have to show: fixed from its first step to its last."""
+    """The inputs of a run's panels, fixed from its first step to its last."""
 
     prepared: Prepared
     batches: ValidationBatches
@@ -81,7 +81,7 @@ class Look:
         self.board.log_line(tag, value, self.step, place)
 
     def histogram(self, tag: str, values: Tensor) -> None:
-        """How the numbers of a tensor are distributed: of more than MOST_VALUES, those at even distances."""
+        """Write a histogram of a tensor; of more than MOST_VALUES numbers, those at even distances."""
         flat = values.detach().flatten()
         flat = flat[:: max(1, -(-len(flat) // MOST_VALUES))].float()
         if len(flat) and bool(flat.isfinite().all()):  # TensorBoard's would end the run

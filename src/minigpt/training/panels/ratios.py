@@ -1,4 +1,4 @@
-"""How large the gradient and the update of each matrix are beside the matrix."""
+"""Ratios of the norms of gradient and update to that of the weight, for each matrix."""
 
 from torch import Tensor
 

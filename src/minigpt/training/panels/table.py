@@ -38,7 +38,7 @@ PANELS: dict[PanelName, type[Panel]] = {
 }
 
 _COST_PLACES = ("predictions", *PANELS)
-"""Of the curves of costs in their chart."""
+"""Titles of the cost curves in their chart."""
 
 
 class Panels(EveryStep):
@@ -93,7 +93,7 @@ class Panels(EveryStep):
             gc.collect()  # matplotlib's figures are cycles, which nothing collects during the steps
 
     def summary(self) -> str:
-        """What each panel cost, as a median: `attention 41 ms every 100 steps, ...`. Empty if none was shown."""
+        """The median cost of each panel: `attention 41 ms every 100 steps, ...`. Empty if none was shown."""
         every: dict[str, str] = {name: f" every {steps:,} steps" for name, steps in self.intervals.items()}
         return ", ".join(
             f"{name} {statistics.median(costs):.0f} ms{every.get(name, '')}" for name, costs in self.costs.items()
