@@ -71,7 +71,7 @@ def test_activations_are_what_autograd_keeps(precision: str, dropout: float) -> 
 
 def test_a_large_vocabulary_goes_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     """What torch allocates for such a loss at most: three pieces of logits, and the head's gradient twice."""
-    monkeypatch.setattr("minigpt.model.sizes.LOGITS_AT_ONCE", 64 * 5000)
+    monkeypatch.setattr("minigpt.model.config.LOGITS_AT_ONCE", 64 * 5000)
     config = GPTConfig(**{**MODEL, "n_layer": 0, "n_embd": 64, "block_size": 64, "vocab_size": 5000})
     work = workload(config=config, precision="32-true")
     gpt, tokens = use_cpu_kernels(GPT(config)), torch.zeros(8, 64, dtype=torch.long)
