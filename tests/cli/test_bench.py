@@ -34,7 +34,7 @@ def bench(corpus: object, *words: str) -> int:
         (["--steps=4", "--rounds=2"], "the Trainer's step takes", 2),
         (["--steps", "2", "--rounds", "1", "--against", "transformers"], "of the time of transformers; the", 3),
         (["--generate", "--rounds", "1", "--batch_sizes", "1", "2", "--contexts", "3"], "times as fast as without", 2),
-        (["--profile", "--steps", "2"], "these 5 make", 5),
+        (["--profile", "--steps", "2"], "these 5 take", 5),
     ],
 )
 def test_a_table_and_a_last_line(

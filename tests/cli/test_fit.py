@@ -55,7 +55,7 @@ def test_known_keys() -> None:
         (["--model.n_layer", "1.5"], "model.n_layer=1.5 must be a whole number"),
         (["--model.n_kv_head", "x"], "model.n_kv_head=x must be a whole number or null"),
         (["--run.compile", "maybe"], "run.compile=maybe must be true or false"),
-        (["--model.position", "rotery"], "model.position=rotery must be one of learned, sinusoidal, rotary"),
+        (["--model.position", "rotery"], "model.position='rotery' must be one of learned, sinusoidal, rotary"),
         (["--trainer.precision", "8"], "trainer.precision=8 must be one of 32-true, bf16-true"),
         (["--model.position", "rotery"], "did you mean rotary?"),
         (["--model.n_embd", "65"], "model.n_embd=65 must be divisible by model.n_head=8"),

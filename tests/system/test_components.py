@@ -127,3 +127,15 @@ def test_within_a_block_components_come_from_another_folder(folder: Path) -> Non
     assert sys.modules["my_ideas"] is module
     assert import_component("a.b", "my_ideas.number") == 1
     assert not (folder / "code" / "__pycache__").exists()
+
+
+def test_a_file_of_the_same_name_elsewhere_does_not_forget_other_components(folder: Path) -> None:
+    before, now = folder / "before", folder / "now"
+    for place in (before, now):
+        place.mkdir()
+        (place / "my_ideas.py").write_text(f"place = {place.name!r}\n")
+    (now / "my_texts.py").write_text("texts = 1\n")
+    assert import_component("run.evaluations", "my_ideas.place", before) == "before"
+    assert import_component("data.corpus", "my_texts.texts", now) == 1
+    assert import_component("run.evaluations", "my_ideas.place", now) == "now"
+    assert list(user_files(["my_texts.texts", "my_ideas.place"])) == ["my_ideas.py", "my_texts.py"]

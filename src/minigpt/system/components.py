@@ -134,15 +134,17 @@ def _forget_edited(top: str, folder: Path) -> None:
 
     In a notebook the next run then has the code as it is, which is also what the run keeps a copy of.
     """
-    edited = [path for path, known in _HASHES.items() if not path.exists() or _sha256(path) != known]
-    other = (folder / f"{top}.py").exists() and any(
-        not path.is_relative_to(folder.resolve()) for path in _own_modules({top}).values()
-    )
-    if edited or other:
-        known = [name for name, module in sys.modules.items() if _file_of(module) in _HASHES]
-        for name in {*known, *_own_modules({top})}:
-            del sys.modules[name]
+    ours = _own_modules({top})
+    if any(not path.exists() or _sha256(path) != known for path, known in _HASHES.items()):
+        known = {name: path for name, module in list(sys.modules.items()) if (path := _file_of(module)) in _HASHES}
+        forgotten = list(known | ours)
         _HASHES.clear()
+    elif (folder / f"{top}.py").exists():  # the modules of other components, imported just now, stay
+        forgotten = [name for name, path in ours.items() if not path.is_relative_to(folder.resolve())]
+    else:
+        return
+    for name in forgotten:
+        del sys.modules[name]
 
 
 _HASHES: dict[Path, str] = {}
