@@ -39,11 +39,11 @@ class Options:
     devices: int | None = None
     """How many (default: trainer.devices)."""
     price: float | None = option(None, "PER_HOUR")
-    """Of one device for an hour, in any currency."""
+    """Price of one device for an hour, in any currency."""
     utilisation: float | None = option(None, "SHARE")
-    """Of the peak, 0 to 1 (default: measured here, 0.35 of a data sheet's)."""
+    """Share of the peak FLOP/s, 0 to 1 (default: measured here, 0.35 of a data sheet's)."""
     memory_gb: float | None = option(None, "GB")
-    """Of one device, in place of what is known of it."""
+    """Memory of one device, in place of what is known of it."""
     law: Path | None = option(None, "FILE")
     """A scaling.json that minigpt scaling wrote (default: the newest below run.root that is of this text)."""
     json: bool = False

@@ -23,7 +23,7 @@ from minigpt.model.gpt import GPT
 from minigpt.system.files import atomic_folder, atomic_write
 
 _ROUNDING = 1e-5
-"""Of the largest logit: what adding zero biases may change in the order of a sum."""
+"""As a share of the largest logit: what adding zero biases may change in the order of a sum."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MOST_PARTS, DEEPEST = 10_000, 32
-"""Of one value. A checkpoint's provenance has some thirty parts; a part that is shared counts at each of its places."""
+"""The most parts of one value, and levels of nesting. A checkpoint's provenance has some thirty parts; a part that is
+shared counts at each of its places."""
 _LARGEST = 2**63
 """Whole numbers beyond it are no longer the same to every reader."""
 

@@ -8,7 +8,8 @@ from minigpt.interop.foreign import largest_difference, random_logits
 from minigpt.model.gpt import GPT
 
 MOST = 1e-3
-"""Of the largest logit. Rounding in float32 gives some 1e-6; a wrong activation or norm far more than this."""
+"""The allowed difference, as a share of the largest logit. Rounding in float32 gives some 1e-6; a wrong activation or
+norm far more than this."""
 
 
 def is_installed() -> bool:

@@ -16,7 +16,8 @@ By = Literal["final", "best", "tokens", "flops", "time"]
 """Which value of a run is compared: the last one, the lowest, or that at equal tokens, FLOPs or training time."""
 
 Claim = Literal["better", "worse", "higher", "lower", "none"]
-"""Of a loss, less is better; which way an evaluation of the user's own is better is not known."""
+"""What may be said of a difference. A lower loss is better; which way an evaluation is better is
+not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
