@@ -17,13 +17,20 @@ from training.tiny import tiny_experiment
 KINDS = {"scalars": "loss", "histograms": "weights", "images": "picture", "tensors": "text/text_summary"}
 
 
-def write(folder: Path, steps: range, purge_step: int | None = None, suffix: str = "") -> None:
-    with SummaryWriter(str(folder), purge_step=purge_step, filename_suffix=suffix) as writer:
+def write(folder: Path, steps: range, purge_step: int | None = None, session: int = 1) -> None:
+    """Write the event file of a session, named as if it had begun a second after the one before it.
+
+    Readers sort by name: of two files of one second that torch numbers 9 and 10, the later one would come first.
+    """
+    before = set(folder.glob("*tfevents*"))
+    with SummaryWriter(str(folder), purge_step=purge_step) as writer:
         for step in steps:
             writer.add_scalar("loss", float(step), step)
             writer.add_histogram("weights", np.arange(5.0), step)
             writer.add_image("picture", np.zeros((3, 2, 2)), step)
             writer.add_text("text", f"step {step}", step)
+    (path,) = set(folder.glob("*tfevents*")) - before
+    path.rename(folder / f"events.out.tfevents.{1_700_000_000 + session}.host.1.0")
 
 
 def steps(folder: Path) -> dict[str, list[int]]:
@@ -37,17 +44,17 @@ def steps(folder: Path) -> dict[str, list[int]]:
 
 
 def test_nothing_beyond_the_step_is_left(tmp_path: Path) -> None:
-    write(tmp_path, range(1, 7), suffix=".1")
+    write(tmp_path, range(1, 7), session=1)
     cut_events(tmp_path, 4)
-    write(tmp_path, range(5, 9), suffix=".2")
+    write(tmp_path, range(5, 9), session=2)
     assert steps(tmp_path) == {key: [1, 2, 3, 4, 5, 6, 7, 8] for key in KINDS}
     assert len(list(tmp_path.glob("*tfevents*"))) == 2
 
 
 def test_what_an_earlier_resume_told_tensorboard_to_forget_goes_too(tmp_path: Path) -> None:
     """As a run has it that was resumed before the files were cut."""
-    write(tmp_path, range(1, 7), suffix=".1")
-    write(tmp_path, range(5, 9), purge_step=5, suffix=".2")
+    write(tmp_path, range(1, 7), session=1)
+    write(tmp_path, range(5, 9), purge_step=5, session=2)
     assert steps(tmp_path)["tensors"] == [1, 2, 3, 4, 5, 6, 5, 6, 7, 8]
     cut_events(tmp_path, 7)
     assert steps(tmp_path) == {key: [1, 2, 3, 4, 5, 6, 7] for key in KINDS}
