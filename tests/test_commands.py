@@ -59,6 +59,24 @@ def test_fit_resumes(settings: dict[str, object]) -> None:
     assert minigpt.fit({**settings, "trainer.max_steps": 5}, ckpt_path="last").folder == run.folder  # it is finished
 
 
+def test_a_checkpoint_that_has_done_its_steps_is_one_line(settings: dict[str, object]) -> None:
+    run = minigpt.fit(settings)
+    with pytest.raises(ConfigError, match=r"base has done its steps: raise trainer\.max_steps"):
+        minigpt.fit({**settings, "run.name": "branch"}, ckpt_path=run.folder)
+
+
+def test_a_run_without_a_finite_loss_has_a_repr(settings: dict[str, object]) -> None:
+    run = minigpt.fit({**settings, "optim.lr": 1e-3})
+    path = run.folder / "metrics.csv"
+    header, *rows = path.read_text().splitlines()
+    place = header.split(",").index("val/loss")
+    rows = [",".join("nan" if n == place and cell else cell for n, cell in enumerate(row.split(","))) for row in rows]
+    path.write_text("\n".join([header, *rows]) + "\n")
+    assert repr(run) == "run runs/base: diverged, step 3 of 3"
+    with pytest.raises(CheckpointError, match="has no validation loss"):
+        _ = run.best_loss
+
+
 def test_mistakes_are_the_errors_of_the_command_line(settings: dict[str, object], tmp_path: Path) -> None:
     for overrides, message in (
         ({"model.positon": "rotary"}, "did you mean model.position"),

@@ -56,7 +56,8 @@ class Run:
         """One line: where it is, how far it came, and its best loss."""
         record = self.record
         line = f"run {self.folder}: {record.state}, step {record.step:,} of {record.max_steps:,}"
-        return f"{line}, best validation loss {self.best_loss:.4f}" if self.curves.get("val/loss") else line
+        losses = _curve(record.metrics, "val/loss").values
+        return f"{line}, best validation loss {np.nanmin(losses):.4f}" if np.isfinite(losses).any() else line
 
     @property
     def record(self) -> RunRecord:
@@ -132,6 +133,8 @@ def fit(
     with _random_states_kept():
         code = training.fit(experiment, ckpt_path=start, resume=folder, command=given, on_folder=taken.append)
     _raise_for_signal(code)
+    if not taken:
+        raise ConfigError(f"{ckpt_path} has done its steps: raise trainer.max_steps to continue from it")
     return Run(taken[0])
 
 
@@ -180,7 +183,7 @@ class SweepResult:
 
     @property
     def runs(self) -> list[Run]:
-        """The runs that have begun, in the order of the sweep's cells."""
+        """The runs that have begun, sorted by name."""
         from minigpt.runs.ownership import is_run
 
         return [Run(folder) for folder in sorted(self.folder.iterdir()) if folder.is_dir() and is_run(folder)]
@@ -255,22 +258,13 @@ def _words(settings: Mapping[str, Any] | None, prefix: str = "--") -> list[str]:
             flat |= {f"{key}.{name}": each for name, each in value.items()}
         else:
             flat[key] = value
-    plain = {key: str(value) if isinstance(value, Path) else value for key, value in flat.items()}
-    try:
-        return [prefix + word.removeprefix("--") for word in words_of(plain)]
-    except TypeError:
-        key = next(key for key, value in plain.items() if not _is_plain(value))
-        raise ConfigError(
-            f"{key}={plain[key]!r} must be a plain value, as YAML has them; a class by its dotted name"
-        ) from None
-
-
-def _is_plain(value: object) -> bool:
-    try:
-        words_of({"": value})
-    except TypeError:
-        return False
-    return True
+    words: list[str] = []
+    for key, value in flat.items():
+        try:
+            words += words_of({key: str(value) if isinstance(value, Path) else value})
+        except TypeError:
+            raise ConfigError(f"{key}={value!r} must be a plain value, or a class by its dotted name") from None
+    return [prefix + word.removeprefix("--") for word in words]
 
 
 @contextlib.contextmanager
