@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from minigpt import __version__
-from minigpt.cli.options import OptionParser, own_code
 from minigpt.cli.threads import wait_briefly
 from minigpt.errors import ConfigError, MinigptError, did_you_mean, printable
 from minigpt.system.output import complain, echo, give_up_stdout, safe_streams
@@ -143,6 +142,8 @@ def _dispatch(words: list[str]) -> int:
     command = importlib.import_module(module_name(name))
     if hasattr(command, "main"):  # the keys of a config are its options, which argparse alone cannot express
         return int(command.main(rest))
+    from minigpt.cli.options import OptionParser, own_code
+
     parser = OptionParser(name, command.__doc__, command.Options)
     options = parser.parse_options(rest)
     with own_code(options):

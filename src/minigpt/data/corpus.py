@@ -17,15 +17,11 @@ from minigpt.data.progress import Progress, ignore_progress
 from minigpt.data.sources import FOLDER_SUFFIXES, TABLE_SUFFIXES, Span, inner_suffix, kind_of, read_span, spans_of_file
 from minigpt.data.walk import Walk, check_file, listed, walk_folder, walk_glob
 from minigpt.errors import DataError, did_you_mean
-from minigpt.system.components import is_dotted
+from minigpt.system.components import MissingFunctionError, is_dotted
 from minigpt.system.files import home_path
 
 _MEMO_BYTES = 64 << 20
 """A larger file is hashed once for each state (path, size, time of change) of it, a smaller one each time."""
-
-
-class MissingFunctionError(DataError):
-    """A dotted name is neither a file nor in a module that is there."""
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from minigpt.data.corpus import MissingFunctionError
 from minigpt.errors import CheckpointError
 from minigpt.runs.paths import CHECKPOINTS, CODE, DIVERGENCES
-from minigpt.system.components import MissingModuleError, file_hashes, importing_from, is_dotted, user_files
+from minigpt.system.components import (
+    MissingFunctionError,
+    MissingModuleError,
+    file_hashes,
+    importing_from,
+    is_dotted,
+    user_files,
+)
 from minigpt.system.files import atomic_write
 from minigpt.system.output import note
 

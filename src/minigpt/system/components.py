@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from minigpt.errors import ConfigError, did_you_mean, shown
+from minigpt.errors import ConfigError, DataError, did_you_mean, shown
 
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -28,6 +28,10 @@ _FOLDER: ContextVar[Path | None] = ContextVar("_FOLDER", default=None)
 
 class MissingModuleError(ConfigError):
     """The module of a component is neither in the folder nor in the environment."""
+
+
+class MissingFunctionError(DataError):
+    """The dotted name of a corpus is neither a file nor in a module that is there."""
 
 
 @contextmanager
